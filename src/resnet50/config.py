@@ -1,0 +1,191 @@
+"""Every option of every command, once, with its type, its default and its help text.
+
+The command line, the YAML files and the Python functions all read these dataclasses; nothing else defines an option.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from resnet50.errors import UserError, nearest
+
+Depth = Literal[18, 34, 50, 101, 152]
+Variant = Literal["v1", "v1.5"]
+ShortcutKind = Literal["A", "B", "C", "none"]
+ResizeMode = Literal["crop", "squash", "pad"]
+Augment = Literal["none", "light", "standard"]
+Flips = Literal["none", "horizontal", "both"]
+OptimizerName = Literal["adamw", "adam", "sgd"]
+ScheduleName = Literal["onecycle", "cosine", "step", "multistep", "plateau", "constant"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def option(help: str, default: Any = dataclasses.MISSING, *, positional: bool = False) -> Any:  # noqa: A002
+    """Declare one option: a dataclass field that carries its help text."""
+    return dataclasses.field(default=default, metadata={"help": help, "positional": positional})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions:
+    """Turn a table of labelled images into a prepared dataset: manifest, audit, splits."""
+
+    source: Path = option(
+        "A CSV or Parquet table; a folder of class folders, also below train/ val/ test/; or a Kaggle input directory.",
+        positional=True,
+    )
+    out: Path = option("Folder to write the prepared dataset to.")
+    images: Path | None = option("Folder that holds the images; found beside the table when left out.", None)
+    id_column: str | None = option("Column with the image ids or file names; guessed when only one fits.", None)
+    label_column: str | None = option("Column with the labels; guessed when only one fits.", None)
+    path_template: str | None = option(
+        "Where an id's file is below the image folder, e.g. '{image_id}.jpg'; the extension is found when left out.",
+        None,
+    )
+    group_column: str | None = option(
+        "Column whose equal values stay on one side of a split: the patient, the sender, the video.", None
+    )
+    split_column: str | None = option("Column with a published split (train, val, test) to keep.", None)
+    split: str = option("Shares of train/val/test.", "0.7/0.15/0.15")
+    drop_labels: str | None = option("Labels to leave out, separated by commas.", None)
+    min_class_count: int = option("Warn of classes with fewer images than this.", 1)
+    seed: int = option("Seed of the split.", 0)
+    strict: bool = option("Stop at anything the audit finds instead of leaving it out.", False)
+    overwrite: bool = option("Replace what the output folder holds.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Fine-tune a ResNet on a prepared dataset, or train it from scratch with --weights none."""
+
+    dataset: Path = option("Prepared dataset (the output folder of `resnet50 prepare`).", positional=True)
+    out: Path = option("Run folder to write to.")
+
+    depth: Depth = option("Depth of the network.", 50)
+    weights: str = option(
+        "Starting point: none, imagenet (the first source that can be had), torchvision:IMAGENET1K_V1|V2, "
+        "hf:timm/resnet50.a1_in1k, keras, or a file, folder or run.",
+        "imagenet",
+    )
+    variant: Variant | None = option(
+        "Where a bottleneck strides: v1.5 on its 3x3, v1 on its first 1x1; the weights' own when left out, else v1.5.",
+        None,
+    )
+    shortcuts: ShortcutKind = option("Shortcuts as in the paper: A, B (projection where shapes differ), C, none.", "B")
+    zero_gamma: bool = option("From scratch: start every block as the identity (last norm's weight at zero).", False)
+    freeze: int = option("Freeze the first N of 5 stages (stem, layer1 .. layer4), batch norm included.", 0)
+
+    image_size: int = option("Side of the square the network is trained on, in pixels.", 224)
+    eval_size: int | None = option("Side for validation, evaluation and prediction; --image-size when left out.", None)
+    resize_mode: ResizeMode | None = option(
+        "How a photo becomes a square: crop its centre, squash it, or pad it; the weights' own when left out.", None
+    )
+    augment: Augment = option("Augmentation: none, light (crop, flip), standard (and colour, erasing).", "light")
+    crop_scale: float = option("Smallest share of a photo's area that a random crop keeps.", 0.35)
+    flips: Flips = option("Which mirror images are as good as the photo.", "horizontal")
+    workers: int | None = option("Loader processes; chosen from the CPU count when left out.", None)
+
+    optimizer: OptimizerName = option("Optimiser.", "adamw")
+    lr: float | None = option("Peak learning rate of the backbone; a good one for the optimiser when left out.", None)
+    head_lr: float | None = option("Peak learning rate of the head; 10 x --lr when fine-tuning, else --lr.", None)
+    momentum: float = option("Momentum (Nesterov) of SGD.", 0.9)
+    weight_decay: float | None = option("Weight decay, none on norms and biases; chosen by optimiser when left out.", None)
+    schedule: ScheduleName = option("Course of the learning rate.", "onecycle")
+    warmup: float = option("Share of all steps over which the learning rate rises from near zero.", 0.05)
+    milestones: str = option("For multistep: the epochs after which the rate falls, as shares of the run.", "0.6,0.85")
+    step_epochs: int = option("For step: epochs between two falls of the rate.", 30)
+    plateau_patience: int = option("For plateau: epochs without a better validation loss before the rate falls.", 3)
+    decay_factor: float = option("For step, multistep and plateau: what the rate is multiplied by.", 0.1)
+    epochs: int = option("Times the network sees every training image.", 10)
+    budget: str | None = option(
+        "Time for the whole training, as 90s, 5m or 2h: a few steps are measured, then epochs is fixed to fit.", None
+    )
+    batch_size: int = option("Images per optimiser step.", 32)
+    accumulate: int = option("Parts each batch is cut into to save memory; the step stays the same.", 1)
+    label_smoothing: float = option("Share of the target that is spread over all classes.", 0.05)
+    class_weights: Literal["none", "balanced"] = option("Weigh classes equally in the loss, or by 1/frequency.", "none")
+    clip_grad: float | None = option("Largest gradient norm; a longer gradient is scaled down to it.", None)
+    ema: float | None = option("Decay of the running average of weights that is validated and saved.", None)
+    early_stopping: int | None = option("Stop after this many epochs without a better validation loss.", None)
+
+    device: str = option("auto, cpu, cuda, cuda:N or mps.", "auto")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("Number format of the forward and backward pass.", "auto")
+    threads: int | None = option("CPU threads for the network; every available core when left out.", None)
+    deterministic: bool = option("On CUDA: the same bits on every run, somewhat slower.", False)
+    seed: int = option("Seed of initialisation, order and augmentation.", 0)
+    overwrite: bool = option("Replace what the run folder holds.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Measure a trained network on a split it was not trained on, and write the report."""
+
+    run: Path = option("Run folder (the output of `resnet50 train`).", positional=True)
+    split: Literal["train", "val", "test"] = option("Which split to measure.", "test")
+    dataset: Path | None = option("Another prepared dataset with the same classes; the run's own when left out.", None)
+    batch_size: int = option("Images per forward pass.", 32)
+    workers: int | None = option("Loader processes; chosen from the CPU count when left out.", None)
+    device: str = option("auto, cpu, cuda, cuda:N or mps.", "auto")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("Number format of the forward pass.", "auto")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """Name the class of images with a trained network."""
+
+    run: Path = option("Run folder or model file (model.safetensors).", positional=True)
+    images: tuple[str, ...] = option("Image files, folders or globs.", (), positional=True)
+    out: Path | None = option("CSV to write; only the screen when left out.", None)
+    format: Literal["table", "submission"] = option(
+        "table: id, path, prediction, probability of every class; submission: the template's ids and columns.", "table"
+    )
+    template: Path | None = option("For --format submission: the sample_submission.csv to fill in.", None)
+    top_k: int = option("Classes to show for each image.", 3)
+    batch_size: int = option("Images per forward pass.", 32)
+    workers: int | None = option("Loader processes; chosen from the CPU count when left out.", None)
+    device: str = option("auto, cpu, cuda, cuda:N or mps.", "auto")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("Number format of the forward pass.", "auto")
+    overwrite: bool = option("Replace an existing CSV.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Show the network: a table of its stages with shapes, parameters, multiply-accumulates, receptive field."""
+
+    depth: Depth = option("Depth of the network.", 50)
+    variant: Variant = option("Where a bottleneck strides: v1.5 on its 3x3, v1 on its first 1x1.", "v1.5")
+    shortcuts: ShortcutKind = option("Shortcuts as in the paper: A, B (projection where shapes differ), C, none.", "B")
+    classes: int = option("Number of classes.", 1000)
+    image_size: int = option("Side of the input in pixels.", 224)
+
+
+def read_yaml(path: Path, options: type) -> dict[str, Any]:
+    """Read a YAML config for an options dataclass, refusing keys that it doesn't have.
+
+    Raises:
+        UserError: no such file, no mapping in it, or an unknown key (the message has the nearest known one).
+    """
+    if not path.is_file():
+        raise UserError(f"config file {path} does not exist")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no mapping of option names to values")
+    known = [field.name for field in dataclasses.fields(options)]
+    for key in values:
+        if key not in known:
+            raise UserError(f"unknown key {key!r} in {path}{nearest(str(key), known)}")
+    return values
+
+
+def write_yaml(options: Any, path: Path) -> None:
+    """Write an options dataclass so that `read_yaml` gives the same values back."""
+    values = {
+        name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        for name, value in dataclasses.asdict(options).items()
+    }
+    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")

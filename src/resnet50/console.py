@@ -1,0 +1,91 @@
+"""What a person sees while a command works: messages, tables and progress, plain lines when not on a terminal."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(highlight=False, soft_wrap=True)
+"""Results and messages, on standard output."""
+
+errors = Console(highlight=False, soft_wrap=True, stderr=True)
+"""Progress and errors, on standard error."""
+
+PLAIN_INTERVAL = 10.0
+"""Seconds between two progress lines when standard error is not a terminal."""
+
+
+class Advance(Protocol):
+    """Report that `count` more items are done."""
+
+    def __call__(self, count: int = 1) -> None: ...  # noqa: D102
+
+
+def say(message: str) -> None:
+    """Print a message as it is (square brackets are not markup)."""
+    console.print(message, markup=False)
+
+
+def warn(message: str) -> None:
+    """Print a warning on standard error."""
+    errors.print(f"[yellow]warning:[/yellow] {escape(message)}")
+
+
+def escape(text: str) -> str:
+    """Protect square brackets in user data from being read as markup."""
+    return text.replace("[", "\\[")
+
+
+@contextmanager
+def progress(what: str, total: int, unit: str) -> Iterator[Advance]:
+    """Show `what` as it advances towards `total`: rate and time left, on a bar or in plain lines.
+
+    Args:
+        what: what is being done, e.g. "reading images".
+        total: number of items.
+        unit: what an item is, in the plural.
+    """
+    if errors.is_terminal:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(compact=True),
+            console=errors,
+            transient=True,
+        ) as bar:
+            task = bar.add_task(what, total=total, rate="")
+            start, done = time.perf_counter(), 0
+
+            def advance(count: int = 1) -> None:
+                nonlocal done
+                done += count
+                rate = done / max(time.perf_counter() - start, 1e-9)
+                bar.update(task, advance=count, rate=f"{rate:,.0f} {unit}/s")
+
+            yield advance
+    else:
+        yield plain_progress(what, total, unit)
+
+
+def plain_progress(what: str, total: int, unit: str) -> Advance:
+    """Return an `Advance` that prints a line every `PLAIN_INTERVAL` seconds."""
+    start = time.perf_counter()
+    next_line = start + PLAIN_INTERVAL
+    done = 0
+
+    def advance(count: int = 1) -> None:
+        nonlocal done, next_line
+        done += count
+        now = time.perf_counter()
+        if now >= next_line and done:
+            rate = done / (now - start)
+            left = (total - done) / rate
+            errors.print(f"{what}: {done:,}/{total:,} {unit}, {rate:,.1f}/s, {left:,.0f} s left", markup=False)
+            next_line = now + PLAIN_INTERVAL
+
+    return advance

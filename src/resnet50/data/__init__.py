@@ -1,0 +1,7 @@
+"""A prepared dataset -> batches: the PyTorch `Dataset`, `Preprocess`, augmentation, loaders."""
+
+from resnet50.data.dataset import AugmentedDataset, Dataset
+from resnet50.data.loader import evaluation_loader, training_loader
+from resnet50.data.transforms import Augmentation, Preprocess
+
+__all__ = ["AugmentedDataset", "Augmentation", "Dataset", "Preprocess", "evaluation_loader", "training_loader"]

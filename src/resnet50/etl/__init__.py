@@ -1,0 +1,1 @@
+"""Table and images on disk -> a prepared dataset."""

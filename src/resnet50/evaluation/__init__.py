@@ -1,0 +1,1 @@
+"""Metrics, an epoch-wise reading, the report."""

@@ -1,0 +1,5 @@
+"""The network, built from residual blocks, and the weights it can start from."""
+
+from resnet50.model.resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
+
+__all__ = ["ResNet", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
