@@ -1,1 +1,46 @@
-"""x."""
+"""From a table of labelled images to a ResNet-50 classifier that its owner understands, can trust and can ship.
+
+The verbs are functions of the options that `resnet50.config` declares, so `train(dataset="d", out="r", epochs=5)` and
+`resnet50 train d --out r --epochs 5` are the same. Nothing here imports torch before it is used.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resnet50.deploy.predictor import Classifier
+    from resnet50.etl.prepared import PreparedDataset
+
+__all__ = ["Classifier", "evaluate", "prepare", "train"]
+
+
+def prepare(source: str | Path, out: str | Path, **options: Any) -> "PreparedDataset":
+    """Turn a table of labelled images into a prepared dataset; options as in `resnet50.config.PrepareOptions`."""
+    from resnet50.config import PrepareOptions, from_values
+    from resnet50.etl.prepare import prepare
+
+    return prepare(from_values(PrepareOptions, {"source": source, "out": out, **options}))
+
+
+def train(dataset: str | Path, out: str | Path, **options: Any) -> Path:
+    """Train a network and return its run folder; options as in `resnet50.config.TrainOptions`."""
+    from resnet50.config import TrainOptions, from_values
+    from resnet50.training.run import train
+
+    return train(from_values(TrainOptions, {"dataset": dataset, "out": out, **options}))
+
+
+def evaluate(run: str | Path, **options: Any) -> dict[str, Any]:
+    """Measure a run on a split and return the figures; options as in `resnet50.config.EvaluateOptions`."""
+    from resnet50.config import EvaluateOptions, from_values
+    from resnet50.evaluation.evaluate import evaluate
+
+    return evaluate(from_values(EvaluateOptions, {"run": run, **options}))
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Classifier":
+        from resnet50.deploy.predictor import Classifier
+
+        return Classifier
+    raise AttributeError(f"module 'resnet50' has no attribute {name!r}")

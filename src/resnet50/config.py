@@ -3,12 +3,17 @@
 The command line, the YAML files and the Python functions all read these dataclasses; nothing else defines an option.
 """
 
+import argparse
 import dataclasses
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
+from jsonargparse import ArgumentParser
 
 from resnet50.errors import UserError, nearest
 
@@ -22,8 +27,10 @@ OptimizerName = Literal["adamw", "adam", "sgd"]
 ScheduleName = Literal["onecycle", "cosine", "step", "multistep", "plateau", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
 
+Options = TypeVar("Options")
 
-def option(help: str, default: Any = dataclasses.MISSING, *, positional: bool = False) -> Any:  # noqa: A002
+
+def option(help: str, default: Any = dataclasses.MISSING, *, positional: bool = False) -> Any:
     """Declare one option: a dataclass field that carries its help text."""
     return dataclasses.field(default=default, metadata={"help": help, "positional": positional})
 
@@ -91,7 +98,9 @@ class TrainOptions:
     lr: float | None = option("Peak learning rate of the backbone; a good one for the optimiser when left out.", None)
     head_lr: float | None = option("Peak learning rate of the head; 10 x --lr when fine-tuning, else --lr.", None)
     momentum: float = option("Momentum (Nesterov) of SGD.", 0.9)
-    weight_decay: float | None = option("Weight decay, none on norms and biases; chosen by optimiser when left out.", None)
+    weight_decay: float | None = option(
+        "Weight decay, none on norms and biases; chosen by optimiser when left out.", None
+    )
     schedule: ScheduleName = option("Course of the learning rate.", "onecycle")
     warmup: float = option("Share of all steps over which the learning rate rises from near zero.", 0.05)
     milestones: str = option("For multistep: the epochs after which the rate falls, as shares of the run.", "0.6,0.85")
@@ -111,7 +120,9 @@ class TrainOptions:
     early_stopping: int | None = option("Stop after this many epochs without a better validation loss.", None)
 
     device: str = option("auto, cpu, cuda, cuda:N or mps.", "auto")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("Number format of the forward and backward pass.", "auto")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
+        "Number format of the forward and backward pass.", "auto"
+    )
     threads: int | None = option("CPU threads for the network; every available core when left out.", None)
     deterministic: bool = option("On CUDA: the same bits on every run, somewhat slower.", False)
     seed: int = option("Seed of initialisation, order and augmentation.", 0)
@@ -161,11 +172,143 @@ class ModelOptions:
     image_size: int = option("Side of the input in pixels.", 224)
 
 
+class WideHelp(argparse.HelpFormatter):
+    """Help texts beside their options on a terminal of 110 columns."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=110)
+
+
+def parser_for(options: type, prog: str) -> ArgumentParser:
+    """Build the command line of an options dataclass: its positionals, a flag for each other field, `--config`."""
+    fields, types = dataclasses.fields(options), get_type_hints(options)
+    needed = [field for field in fields if field.metadata["positional"] or field.default is dataclasses.MISSING]
+    words = [f.name.upper() if f.metadata["positional"] else f"{flag(f.name)} {f.name.upper()}" for f in needed]
+    parser = ArgumentParser(
+        prog=prog,
+        usage=f"{prog} {' '.join(words)} [options]",
+        description=options.__doc__,
+        formatter_class=WideHelp,
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", type=str, metavar="FILE", help="YAML file with options; flags go over it.")
+    for field in fields:
+        add_option(parser, field, types[field.name])
+    return parser
+
+
+def add_option(parser: ArgumentParser, field: dataclasses.Field[Any], annotation: Any) -> None:
+    """Add one field of an options dataclass to the command line."""
+    text = str(field.metadata["help"]).replace("%", "%%")
+    many = get_origin(annotation) is tuple
+    if field.metadata["positional"]:
+        # Not required here, so that a config file may hold it; `complete` asks for it.
+        parser.add_argument(
+            field.name,
+            type=str if many else annotation,
+            nargs="*" if many else "?",
+            metavar=field.name.upper(),
+            help=text,
+        )
+    elif annotation is bool:
+        parser.add_argument(flag(field.name), action=argparse.BooleanOptionalAction, default=field.default, help=text)
+    elif field.default is dataclasses.MISSING:
+        parser.add_argument(flag(field.name), type=annotation, metavar=metavar(annotation), help=f"{text} Required.")
+    else:
+        shown = "" if field.default is None else f" Default: {field.default}."
+        parser.add_argument(
+            flag(field.name), type=annotation, default=field.default, metavar=metavar(annotation), help=text + shown
+        )
+
+
+def metavar(annotation: Any) -> str:
+    """Return the placeholder of a value in the help text."""
+    if get_origin(annotation) in (Union, UnionType):
+        return metavar(get_args(annotation)[0])
+    if get_origin(annotation) is Literal:
+        return "{" + ",".join(map(str, get_args(annotation))) + "}"
+    return {int: "N", float: "X", Path: "PATH"}.get(annotation, "TEXT")
+
+
+def from_arguments(options: type[Options], arguments: Sequence[str], prog: str) -> Options:
+    """Read a command line: flags over the file that `--config` names, over the defaults.
+
+    Raises:
+        UserError: an unknown flag or key, a value of another type, something required that is missing.
+    """
+    parser = parser_for(options, prog)
+    try:
+        namespace = parser.parse_args(list(arguments))
+        if namespace.config is not None:
+            parser.set_defaults(read_yaml(Path(namespace.config), options))
+            namespace = parser.parse_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UserError(explain(str(error), options)) from error
+    return complete(options, vars(namespace), prog)
+
+
+def from_values(options: type[Options], values: dict[str, Any]) -> Options:
+    """Build options from named values, with the same checks as the command line; the Python functions' way in."""
+    check_keys(values, options, "")
+    try:
+        namespace = parser_for(options, options.__name__).parse_object(values)
+    except argparse.ArgumentError as error:
+        raise UserError(explain(str(error), options)) from error
+    return complete(options, vars(namespace), options.__name__)
+
+
+def complete(options: type[Options], values: dict[str, Any], prog: str) -> Options:
+    """Turn parsed values into the dataclass; a UserError names what is required and missing."""
+    fields = dataclasses.fields(cast(Any, options))
+    for field in fields:
+        if field.default is dataclasses.MISSING and values[field.name] is None:
+            name = field.name.upper() if field.metadata["positional"] else flag(field.name)
+            raise UserError(f"{name} is missing: {field.metadata['help']} See {prog} --help")
+    given = {field.name: values[field.name] for field in fields}
+    return options(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+
+def explain(message: str, options: type) -> str:
+    """Turn the parser's message into one line in the words of the command line."""
+    unknown = re.match(r"unrecognized arguments: (\S+)", message)
+    if unknown:
+        flags = [flag(field.name) for field in dataclasses.fields(options)]
+        name = unknown[1].split("=")[0]
+        return f"unknown option or argument {name}{nearest(name, flags)}"
+    wrong = re.match(r'Parser key "(\w+)".*(?:Got|Given) value: (.*)', message, re.DOTALL)
+    if wrong:
+        allowed = get_type_hints(options).get(wrong[1], str)
+        return f"{flag(wrong[1])} {wrong[2].strip()!r}: expected {name_type(allowed)}"
+    return " ".join(message.split())
+
+
+def name_type(annotation: Any) -> str:
+    """Say what values a type has, in a person's words."""
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(name_type(part) for part in get_args(annotation) if part is not NoneType)
+    return {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}.get(annotation, "text")
+
+
+def flag(name: str) -> str:
+    """Return an option's name as it is typed."""
+    return "--" + name.replace("_", "-")
+
+
+def check_keys(values: dict[str, Any], options: type, where: str) -> None:
+    """Raise a UserError for a name that is no option, with the nearest one."""
+    known = [field.name for field in dataclasses.fields(options)]
+    for key in values:
+        if key not in known:
+            raise UserError(f"unknown key {key!r}{where}{nearest(str(key), known)}")
+
+
 def read_yaml(path: Path, options: type) -> dict[str, Any]:
     """Read a YAML config for an options dataclass, refusing keys that it doesn't have.
 
     Raises:
-        UserError: no such file, no mapping in it, or an unknown key (the message has the nearest known one).
+        UserError: no such file, no mapping in it, an unknown key, or a value of another type.
     """
     if not path.is_file():
         raise UserError(f"config file {path} does not exist")
@@ -175,11 +318,13 @@ def read_yaml(path: Path, options: type) -> dict[str, Any]:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no mapping of option names to values")
-    known = [field.name for field in dataclasses.fields(options)]
-    for key in values:
-        if key not in known:
-            raise UserError(f"unknown key {key!r} in {path}{nearest(str(key), known)}")
-    return values
+    values = cast(dict[str, Any], values)
+    check_keys(values, options, f" in {path}")
+    try:
+        parsed = vars(parser_for(options, str(path)).parse_object(values))
+    except argparse.ArgumentError as error:
+        raise UserError(f"{path}: {explain(str(error), options)}") from error
+    return {name: parsed[name] for name in values}
 
 
 def write_yaml(options: Any, path: Path) -> None:

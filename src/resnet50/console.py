@@ -1,7 +1,7 @@
 """What a person sees while a command works: messages, tables and progress, plain lines when not on a terminal."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -40,7 +40,7 @@ def escape(text: str) -> str:
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str) -> Iterator[Advance]:
+def progress(what: str, total: int, unit: str) -> Generator[Advance]:
     """Show `what` as it advances towards `total`: rate and time left, on a bar or in plain lines.
 
     Args:
@@ -89,3 +89,14 @@ def plain_progress(what: str, total: int, unit: str) -> Advance:
             next_line = now + PLAIN_INTERVAL
 
     return advance
+
+
+def duration(seconds: float) -> str:
+    """Return a time in seconds as a person says it: 40 s, 5 min 10 s, 45 min, 3 h 05 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    if minutes >= 10:
+        return f"{minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

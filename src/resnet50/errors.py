@@ -11,6 +11,11 @@ class UserError(Exception):
     keeps its traceback.
     """
 
+    def __init__(self, message: str) -> None:
+        # A loader process hands an error over with its traceback in front: the last line has the message.
+        from_worker = message.startswith("Caught ")
+        super().__init__(message.strip().splitlines()[-1].partition(": ")[2] if from_worker else message)
+
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """Return `" (did you mean 'x'?)"` for the candidate closest to `name`, or an empty string when none is close."""

@@ -1,0 +1,5 @@
+"""`python -m resnet50`, for launchers such as torchrun."""
+
+from resnet50.cli import main
+
+main()

@@ -1,0 +1,68 @@
+"""The command line: one thin command per verb. What a verb does stands in its own room."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import NoReturn
+
+from resnet50 import config, console
+from resnet50.errors import UserError, nearest
+
+VERBS: dict[str, tuple[type, str]] = {
+    "prepare": (config.PrepareOptions, "resnet50.etl.prepare:prepare"),
+    "train": (config.TrainOptions, "resnet50.training.run:train"),
+    "evaluate": (config.EvaluateOptions, "resnet50.evaluation.evaluate:evaluate"),
+    "predict": (config.PredictOptions, "resnet50.deploy.predictor:predict"),
+    "model": (config.ModelOptions, "resnet50.model.summary:show"),
+}
+"""Each verb's options and the function that carries it out, imported only when it is called."""
+
+USAGE, BUG, INTERRUPTED = 2, 1, 130
+"""Exit codes: the user can mend it; it is ours to mend; Ctrl-C, as shells have it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0, or one of the codes above."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out one command and return its exit code."""
+    verb, *rest = arguments or ["--help"]
+    if verb in ("-h", "--help"):
+        console.say(overview())
+        return 0
+    if verb == "--version":
+        console.say(version("resnet50"))
+        return 0
+    try:
+        carry_out(verb, rest)
+    except UserError as error:
+        console.errors.print(f"[red]error:[/red] {console.escape(str(error))}")
+        return USAGE
+    except KeyboardInterrupt:
+        console.errors.print("interrupted")
+        return INTERRUPTED
+    except Exception:  # a bug: its traceback is what whoever mends it needs
+        traceback.print_exc()
+        return BUG
+    return 0
+
+
+def carry_out(verb: str, arguments: Sequence[str]) -> None:
+    """Read a verb's options and call its function; a UserError says what is wrong with them."""
+    if verb not in VERBS:
+        raise UserError(f"there is no command {verb!r}{nearest(verb, VERBS)}: commands are {', '.join(VERBS)}")
+    options, target = VERBS[verb]
+    parsed = config.from_arguments(options, arguments, f"resnet50 {verb}")
+    module, function = target.split(":")
+    getattr(import_module(module), function)(parsed)
+
+
+def overview() -> str:
+    """Return what `resnet50 --help` says."""
+    lines = ["usage: resnet50 COMMAND ... (resnet50 COMMAND --help for its options)", ""]
+    lines += [f"  {verb:<10} {(options.__doc__ or '').splitlines()[0]}" for verb, (options, _) in VERBS.items()]
+    return "\n".join(lines)
