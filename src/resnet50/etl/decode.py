@@ -1,5 +1,6 @@
 """The one place that opens an image file: any format and mode, EXIF orientation applied, RGB uint8 out."""
 
+import contextlib
 import io
 import warnings
 from pathlib import Path
@@ -12,6 +13,10 @@ from resnet50.errors import UserError
 IMAGE_EXTENSIONS = (
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif",
 )  # fmt: skip
+
+# Pillow warns of oddities in metadata and of large photos: not the user's concern here. One filter for good, because
+# `warnings.catch_warnings` around every image is not safe in the threads that read them.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class UnreadableImageError(UserError):
@@ -29,10 +34,8 @@ def decode(source: str | Path | bytes) -> Image.Image:
     """
     name = "these bytes" if isinstance(source, bytes) else str(source)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # oddities in metadata and large photos: not the user's concern here
-            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                return to_rgb(ImageOps.exif_transpose(image))
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return to_rgb(upright(image))
     except FileNotFoundError as error:
         raise UnreadableImageError(f"{name}: no such file") from error
     except Image.DecompressionBombError as error:
@@ -40,6 +43,14 @@ def decode(source: str | Path | bytes) -> Image.Image:
     except Exception as error:  # Pillow's format plugins raise whatever their parsers trip over
         reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error) or repr(error)
         raise UnreadableImageError(f"{name}: cannot be read as an image ({reason})") from error
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says; one whose EXIF block is damaged stays as it is stored."""
+    image.load()
+    with contextlib.suppress(SyntaxError):  # Pillow's word for a block without structure; the pixels are read by now
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -57,7 +68,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def scale_to_uint8(grey: np.ndarray) -> np.ndarray:
     """Map deep grey values to 0–255: floats from 0–1 where all lie there, integers from 16 bits unless all fit 8."""
-    values = grey.astype(np.float64)
+    values = np.nan_to_num(grey.astype(np.float64))
     peak = values.max(initial=0.0)
     if np.issubdtype(grey.dtype, np.floating):
         values = values * 255.0 if peak <= 1.0 else values

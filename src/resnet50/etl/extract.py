@@ -1,0 +1,255 @@
+"""Whatever the labelled images come as -> one table of rows: image_id, label, group, published split, file."""
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from resnet50.config import PrepareOptions
+from resnet50.errors import UserError
+from resnet50.etl.files import FileIndex, list_files, narrow_to_images, no_images
+from resnet50.etl.split import SPLIT_NAMES
+from resnet50.etl.table import (
+    CSV_SUFFIXES,
+    PARQUET_SUFFIXES,
+    column_of,
+    file_names,
+    guess_id_column,
+    guess_label_column,
+    names_images,
+    read_table,
+    template_fields,
+)
+
+GENERIC_NAMES = {"data", "images", "index", "labels", "metadata", "table", "train"}
+"""Names of tables that say nothing of what is in them: the dataset is then called after the table's folder."""
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """The rows of a source, before anything is left out.
+
+    Attributes:
+        name: of the dataset.
+        rows: a row per row of the table, or per image of the class folders: image_id, label ("" where empty), group,
+            published (the published split as it is written; "" everywhere when there is none), file (path of the image
+            below `images`, "" where there is none).
+        images: the folder of images.
+        unlisted: images in that folder that no row names.
+        options: the options with every guess filled in.
+        notes: a line for each guess, and for what was passed over.
+    """
+
+    name: str
+    rows: pd.DataFrame
+    images: Path
+    unlisted: list[str]
+    options: PrepareOptions
+    notes: list[str]
+
+
+def extract(options: PrepareOptions) -> Extracted:
+    """Read a table, class folders, splits above class folders, or a folder with a labelled table in it.
+
+    A folder is read as its labelled table if it has one, except where train/, val/ and test/ lie above class folders:
+    they are a published split, and it is kept.
+
+    Raises:
+        UserError: the source doesn't exist, or can be read in no way or in several.
+    """
+    source = options.source.absolute()
+    if not source.exists():
+        raise UserError(f"source {options.source} does not exist")
+    if source.is_file():
+        return extract_table(options, source, list_files(options.images or source.parent))
+    files = list_files(source)
+    about_a_table = [
+        flag
+        for flag in ("images", "id_column", "label_column", "path_template", "group_column", "split_column")
+        if getattr(options, flag) is not None
+    ]
+    if not about_a_table and len(class_folder_splits(files)) > 1:
+        return extract_folders(options, files)
+    table = find_labelled_table(options, files)
+    if table is not None:
+        return extract_table(options, table, list_files(options.images) if options.images else files)
+    if about_a_table:
+        flag = "--" + about_a_table[0].replace("_", "-")
+        raise UserError(
+            f"{options.source} has no table whose rows name images: give the table itself, or leave out {flag}"
+        )
+    return extract_folders(options, files)
+
+
+def extract_table(options: PrepareOptions, path: Path, files: FileIndex) -> Extracted:
+    """Read a table and find its images in `files`, or in the folder below that has them all."""
+    table = read_table(path)
+    notes = [] if path == options.source.absolute() else [f"table: {path.name}"]
+    if options.group_column is not None:
+        column_of(table, options.group_column, "--group-column")
+    if options.split_column is not None:
+        column_of(table, options.split_column, "--split-column")
+    id_column, label_column = choose_columns(options, table, files, notes)
+
+    names = file_names(table[id_column], options.path_template, table)
+    if options.images is None:
+        files = narrow_to_images(names, files)
+        notes.append(f"image folder: {files.folder}")
+    position = files.find(names)
+    if (position < 0).all():
+        raise no_images(names, files)
+    listed = set(position.tolist())
+
+    # A template with further columns means that an id alone names no image: what the template gives does.
+    template_columns = (
+        {field for _, field in template_fields(options.path_template)} if options.path_template else set()
+    )
+    several = bool(template_columns - {None, "image_id"})
+    ids = names if several else table[id_column]
+    file = pd.Series([*files.paths, ""], dtype="str").take(position).set_axis(table.index)
+    group = ids if options.group_column is None else table[options.group_column].where(lambda value: value != "", ids)
+    rows = pd.DataFrame(
+        {
+            "image_id": ids,
+            "label": table[label_column],
+            "group": group,
+            "published": "" if options.split_column is None else table[options.split_column],
+            "file": file,
+        }
+    )
+    return Extracted(
+        name=path.parent.name if path.stem.lower() in GENERIC_NAMES else path.stem,
+        rows=rows,
+        images=files.folder,
+        unlisted=[files.paths[i] for i in files.is_image.nonzero()[0].tolist() if i not in listed],
+        options=dataclasses.replace(
+            options, source=path, images=files.folder, id_column=id_column, label_column=label_column
+        ),
+        notes=notes,
+    )
+
+
+def choose_columns(options: PrepareOptions, table: pd.DataFrame, files: FileIndex, notes: list[str]) -> tuple[str, str]:
+    """Return the columns of ids and labels: as the options name them, else as guessed, with a line in `notes`."""
+    taken = {options.group_column, options.split_column}
+    if options.label_column is not None:
+        taken.add(column_of(table, options.label_column, "--label-column"))
+    if options.id_column is not None:
+        id_column = column_of(table, options.id_column, "--id-column")
+    else:
+        id_column = guess_id_column(table, files, options.path_template, taken)
+        notes.append(f"image ids: column {id_column!r}")
+    if options.label_column is not None:
+        label_column = options.label_column
+    else:
+        label_column = guess_label_column(table, taken | {id_column})
+        notes.append(f"labels: column {label_column!r}")
+    return id_column, label_column
+
+
+def find_labelled_table(options: PrepareOptions, files: FileIndex) -> Path | None:
+    """Return the table below a folder whose rows name its images; None if there is none.
+
+    What a competition calls test… or …submission… has no labels of its own. Of several tables, one called train… is it.
+
+    Raises:
+        UserError: several tables could be meant.
+    """
+    images = list_files(options.images) if options.images else files
+    tables: list[Path] = []
+    for path in files.paths:
+        name = PurePosixPath(path)
+        if name.suffix.lower() not in (*CSV_SUFFIXES[:2], *PARQUET_SUFFIXES):
+            continue
+        if name.name.lower().startswith("test") or "submission" in name.name.lower():
+            continue
+        if has_image_ids(files.folder / path, images, options):
+            tables.append(files.folder / path)
+    if len(tables) > 1:
+        tables = [path for path in tables if path.name.lower().startswith("train")] or tables
+    if len(tables) > 1:
+        names = ", ".join(path.relative_to(files.folder).as_posix() for path in tables[:10])
+        raise UserError(f"{options.source} has several tables that name images ({names}): give one of them as SOURCE")
+    return tables[0] if tables else None
+
+
+def has_image_ids(path: Path, images: FileIndex, options: PrepareOptions) -> bool:
+    """Return whether a table has a column whose values name images; a table that can't be read has none."""
+    try:
+        table = read_table(path)
+    except UserError:  # some other file that happens to lie there; what reads the chosen table reports its faults
+        return False
+    columns = list(table.columns) if options.id_column is None else [options.id_column]
+    usable = [name for name in columns if name in table.columns]
+    return any(names_images(table[name], images, options.path_template, table) for name in usable)
+
+
+def extract_folders(options: PrepareOptions, files: FileIndex) -> Extracted:
+    """Read class folders: an image's label is the folder that it lies in, its id the path from there on."""
+    name = files.folder.name
+    notes: list[str] = []
+    while (only := only_folder(files)) is not None:
+        files = files.below(only + "/")
+    splits = class_folder_splits(files)
+    flat = [folder for folder in first_folders(files.images()) if folder not in splits] if splits else []
+    if len(splits) == 1:  # train/ alone has classes: a split is still to be made
+        files, splits = files.below(splits[0] + "/"), []
+    if flat:
+        notes.append(f"not used: {', '.join(flat)} (no class folders in it)")
+    rows: list[tuple[str, str, str]] = []
+    unlisted: list[str] = []
+    for path in files.images():
+        parts = path.split("/")
+        if parts[0] in flat:
+            continue
+        published = parts.pop(0) if splits else ""
+        if len(parts) > 1:
+            rows.append((path, parts[0], published))
+        else:
+            unlisted.append(path)
+    if not rows:
+        raise UserError(f"{options.source} has neither a table whose rows name images nor class folders with images")
+    notes.append(f"labels: class folders in {files.folder}")
+    if splits:
+        notes.append(f"splits: folders {', '.join(splits)}")
+    others = Counter(
+        PurePosixPath(path).suffix.lower() or "no extension"
+        for path, image in zip(files.paths, files.is_image, strict=True)
+        if not image
+    )
+    if others:
+        kinds = ", ".join(f"{count:,} × {kind}" for kind, count in sorted(others.items()))
+        notes.append(f"no images by their extension: {kinds}")
+    table = pd.DataFrame(rows, columns=["image_id", "label", "published"], dtype="str")
+    return Extracted(
+        name=name,
+        rows=table.assign(group=table["image_id"], file=table["image_id"]),
+        images=files.folder,
+        unlisted=unlisted,
+        options=dataclasses.replace(options, source=options.source.absolute(), images=files.folder),
+        notes=notes,
+    )
+
+
+def first_folders(paths: list[str]) -> list[str]:
+    """Return the first folder of every path that has one, sorted."""
+    return sorted({path.split("/", 1)[0] for path in paths if "/" in path})
+
+
+def only_folder(files: FileIndex) -> str | None:
+    """Return the folder that everything lies in if that is one wrapped around class folders, as archives unpack to."""
+    images = files.images()
+    wrapped = images and all(path.count("/") >= 2 for path in images)
+    folders = first_folders(images)
+    return folders[0] if wrapped and len(folders) == 1 and folders[0].lower() not in SPLIT_NAMES else None
+
+
+def class_folder_splits(files: FileIndex) -> list[str]:
+    """Return the folders called train, val or test that have class folders, if all folders are called so."""
+    images = files.images()
+    folders = first_folders(images)
+    if not folders or any(folder.lower() not in SPLIT_NAMES for folder in folders):
+        return []
+    return first_folders([path for path in images if path.count("/") >= 2])

@@ -1,0 +1,156 @@
+"""`resnet50 prepare`: extract, read, audit, leave out, split, write."""
+
+import csv
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+from rich.text import Text
+
+from resnet50.config import PrepareOptions
+from resnet50.console import console, say, warn
+from resnet50.errors import UserError, nearest
+from resnet50.etl.audit import CAUSES, KINDS, Audit, audit, read_images, small_classes, stop_at_findings
+from resnet50.etl.extract import Extracted, extract
+from resnet50.etl.prepared import COLUMNS, PreparedDataset, check_output, write_prepared
+from resnet50.etl.split import SPLITS, Shares, keep_published, parse_shares, split_rows
+
+LONGEST_TABLE = 30
+"""Up to so many classes are shown one by one."""
+
+
+def prepare(options: PrepareOptions) -> PreparedDataset:
+    """Turn a source of labelled images into a prepared dataset, and say what was found and done.
+
+    Raises:
+        UserError: something about the source or the options is wrong; nothing is written then.
+    """
+    shares = parse_shares(options.split)
+    if options.min_class_count < 0:
+        raise UserError(f"--min-class-count {options.min_class_count} is below 0")
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed} is below 0")
+    check_output(options.out, options.overwrite, options.source, options.images)
+
+    source = extract(options)
+    for note in source.notes:
+        say(note)
+    dropped = labels_to_drop(options.drop_labels, source.rows["label"])
+    check_classes(source.rows["label"], dropped)
+
+    rows = read_images(source.rows, source.images)
+    found = audit(rows, source.unlisted)
+    kept = rows[(found.cause == "") & ~rows["label"].isin(dropped)]
+    candidates = sorted(set(rows["label"]) - {"", *dropped})
+    found.items["small_classes"] = small_classes(candidates, kept["label"], options.min_class_count)
+    if options.strict:
+        stop_at_findings(found)
+    show_audit(source, found, dropped, rows)
+    check_classes(kept["label"], dropped)
+
+    manifest = manifest_of(kept, source, split_of(kept, shares, options))
+    dataset = write_prepared(source.options, source.name, manifest, found.to_json(), len(rows))
+    show_splits(dataset)
+    warn_of_classes(dataset, found)
+    say(f"written to {options.out}")
+    return dataset
+
+
+def labels_to_drop(text: str | None, labels: pd.Series) -> list[str]:
+    """Return the labels in --drop-labels: separated by commas, in double quotes where one has a comma itself.
+
+    Raises:
+        UserError: the table has no such label (the message has the nearest).
+    """
+    if text is None:
+        return []
+    dropped = [label.strip() for label in next(csv.reader([text], skipinitialspace=True), [])]
+    known = sorted(set(labels) - {""})
+    for label in dropped:
+        if label not in known:
+            raise UserError(f"--drop-labels: there is no label {label!r}{nearest(label, known)}")
+    return dropped
+
+
+def check_classes(labels: pd.Series, dropped: list[str]) -> None:
+    """Raise a UserError unless at least two classes are left."""
+    classes = sorted(set(labels) - {"", *dropped})
+    if len(classes) < 2:
+        left = f"only one class ({classes[0]!r}) is left" if classes else "no usable image with a label is left"
+        raise UserError(f"{left}: a classifier needs at least two classes")
+
+
+def split_of(rows: pd.DataFrame, shares: Shares, options: PrepareOptions) -> pd.Series:
+    """Return the split of every row: the published one where there is one, else a new one."""
+    if options.split_column is not None or (rows["published"] != "").any():
+        return keep_published(rows, shares, options.seed)
+    return split_rows(rows, shares, options.seed)
+
+
+def manifest_of(rows: pd.DataFrame, source: Extracted, splits: pd.Series) -> pd.DataFrame:
+    """Return the rows that stay with the columns, types and order of a manifest."""
+    manifest = rows.assign(
+        path=f"{source.images}/" + rows["file"],
+        label_index=np.unique(rows["label"].to_numpy(dtype="object"), return_inverse=True)[1],
+        split=splits,
+    )
+    return manifest[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
+
+
+def show_audit(source: Extracted, found: Audit, dropped: list[str], rows: pd.DataFrame) -> None:
+    """Print a line for each kind of finding, and how the table's rows come down to the images that stay."""
+    title = f"{source.name}: {len(rows):,} rows"
+    table = Table("audit", "found", "rows out", "what was done", title=Text(title), title_justify="left")
+    table.columns[1].justify = table.columns[2].justify = "right"
+    left_out = found.cause.value_counts()
+    for kind, (title, action) in KINDS.items():
+        count = len(found.items[kind])
+        rows_out = f"{left_out.get(kind, 0):,}" if kind in CAUSES else ""
+        table.add_row(title, f"{count:,}", rows_out, action if count else "", style="bold" if count else "dim")
+    for label in dropped:
+        here = rows["label"] == label
+        rows_out = f"{(here & (found.cause == '')).sum():,}"
+        table.add_row(Text(f"label {label}"), f"{here.sum():,}", rows_out, "dropped as asked", style="bold")
+    stay = len(rows[(found.cause == "") & ~rows["label"].isin(dropped)])
+    table.add_section()
+    table.add_row("images that stay", f"{stay:,}", f"{len(rows) - stay:,}", "")
+    console.print(table, soft_wrap=False)
+
+
+def show_splits(dataset: PreparedDataset) -> None:
+    """Print how many images each split has, by class where these are not too many."""
+    manifest = dataset.manifest
+    groups = manifest["group"].nunique()
+    grouped = f", {groups:,} groups" if groups < len(manifest) else ""
+    title = f"{len(manifest):,} images, {len(dataset.classes):,} classes{grouped}"
+    counts = pd.crosstab(manifest["label"], manifest["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    table = Table("class", *SPLITS, "all", title=Text(title), title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    if len(dataset.classes) <= LONGEST_TABLE:
+        for label in dataset.classes:
+            numbers = counts.loc[[label]].sum().tolist()
+            table.add_row(Text(label), *[f"{number:,}" for number in numbers], f"{sum(numbers):,}")
+        table.add_section()
+    totals = counts.sum().tolist()
+    table.add_row("all", *[f"{total:,}" for total in totals], f"{len(manifest):,}")
+    table.add_row("share", *[f"{total / len(manifest):.1%}" for total in totals], "")
+    console.print(table, soft_wrap=False)
+
+
+def warn_of_classes(dataset: PreparedDataset, found: Audit) -> None:
+    """Warn of classes with few images, and of those that a split has nothing of."""
+    small = found.items["small_classes"]
+    if small:
+        names = [f"{item['label']} ({item['images'] or 'none: the class is lost'})" for item in small]
+        warn(f"classes with fewer images than --min-class-count asks for: {shortened(names)}")
+    for name in SPLITS:
+        there = set(dataset.manifest.loc[dataset.manifest["split"] == name, "label"])
+        absent = [label for label in dataset.classes if label not in there]
+        if absent and there:
+            warn(f"classes without an image in the {name} split: {shortened(absent)}")
+
+
+def shortened(names: list[str]) -> str:
+    """Return the first ten names, and how many more there are."""
+    return ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")

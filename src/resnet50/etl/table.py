@@ -1,0 +1,180 @@
+"""A CSV or Parquet file -> a DataFrame of strings, and which of its columns hold ids and labels."""
+
+import string
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from resnet50.errors import UserError, nearest
+from resnet50.etl.decode import IMAGE_EXTENSIONS
+from resnet50.etl.files import FileIndex
+
+CSV_SUFFIXES = (".csv", ".tsv", ".txt")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+
+ID_NAMES = {
+    "image_id", "image", "image_name", "image_path", "img", "id", "id_code", "file", "file_name", "filename",
+    "file_path", "filepath", "path",
+}  # fmt: skip
+LABEL_NAMES = {"label", "labels", "class", "class_name", "category", "target", "species", "breed", "diagnosis"}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read every cell as the string it is written as: '007' keeps its zeros, 'NA' and 'None' stay words.
+
+    An empty cell is an empty string; blanks around a value go. A CSV may be separated by comma, semicolon, tab or bar.
+
+    Raises:
+        UserError: no such file, not CSV or Parquet, not UTF-8, damaged, without a header, or without rows.
+    """
+    if not path.is_file():
+        raise UserError(f"table {path} does not exist")
+    suffix = path.suffix.lower()
+    if suffix in CSV_SUFFIXES:
+        table = read_csv(path)
+    elif suffix in PARQUET_SUFFIXES:
+        table = read_parquet(path)
+    else:
+        raise UserError(f"{path} is neither a table (.csv, .tsv, .parquet) nor a folder")
+    table = table.set_axis([str(column).strip() for column in table.columns], axis="columns")
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise UserError(f"{path} has two columns named {twice!r}: rename one")
+    if table.empty:
+        raise UserError(f"{path} has no rows")
+    for column in table.columns:
+        if column.lower().endswith(IMAGE_EXTENSIONS):
+            raise UserError(f"{path} starts with {column!r} where column names should be: add a header line")
+    return pd.DataFrame({column: table[column].fillna("").str.strip() for column in table.columns})
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV file as strings."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                path,
+                sep=max(",;\t|", key=header.count),
+                dtype="str",
+                keep_default_na=False,
+                index_col=False,
+                encoding="utf-8-sig",
+            )
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8 CSV") from error
+    except pd.errors.EmptyDataError as error:
+        raise UserError(f"{path} is empty") from error
+    except pd.errors.ParserWarning as error:
+        raise UserError(f"{path} has rows with more cells than its header: mend the table") from error
+    except pd.errors.ParserError as error:
+        reason = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
+        raise UserError(f"{path} is not a proper CSV table: {reason}") from error
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a Parquet file as strings; whole numbers that were stored as floats lose their '.0'."""
+    try:
+        table = pd.read_parquet(path).reset_index(drop=True)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from error
+    for name in table.columns:
+        values = table[name].convert_dtypes() if pd.api.types.is_float_dtype(table[name]) else table[name]
+        table[name] = values.astype("object").where(values.notna(), "").astype("str")
+    return table
+
+
+def column_of(table: pd.DataFrame, name: str, option: str) -> str:
+    """Return a column that an option names, or raise a UserError with the nearest that there is."""
+    if name not in table.columns:
+        columns = [str(column) for column in table.columns]
+        raise UserError(f"{option} {name!r}: no such column{nearest(name, columns)}; there are {', '.join(columns)}")
+    return name
+
+
+def file_names(ids: pd.Series, template: str | None, table: pd.DataFrame) -> pd.Series:
+    """Return what each row's image is called: its id, or the template with the row's cells filled in.
+
+    Args:
+        ids: image ids.
+        template: text with {image_id} and names of other columns in braces; None for the ids themselves.
+        table: the rows' other columns.
+    """
+    if template is None:
+        return ids
+    names = pd.Series("", index=ids.index, dtype="str")
+    for literal, field in template_fields(template):
+        names = names + literal
+        if field is not None:
+            names = names + (ids if field == "image_id" else table[column_of(table, field, "--path-template")])
+    return names
+
+
+def template_fields(template: str) -> list[tuple[str, str | None]]:
+    """Return the template as pairs of literal text and the column after it; a UserError where it is malformed."""
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise UserError(f"--path-template {template!r} is malformed: {error}") from error
+    if any(spec or conversion for _, _, spec, conversion in parsed) or not any(field for _, field, _, _ in parsed):
+        raise UserError(
+            f"--path-template {template!r} needs column names in braces and nothing else: '{{image_id}}.jpg'"
+        )
+    return [(literal, field) for literal, field, _, _ in parsed]
+
+
+def guess_id_column(table: pd.DataFrame, files: FileIndex, template: str | None, taken: set[str | None]) -> str:
+    """Return the column whose values name images in `files`; where none does, the one that is called like an id.
+
+    Args:
+        table: the table, or rows of it.
+        files: where images are looked for.
+        template: --path-template.
+        taken: columns that options have given another role.
+
+    Raises:
+        UserError: several readings, or none, are left.
+    """
+    columns = [str(column) for column in table.columns if column not in taken]
+    naming = [name for name in columns if names_images(table[name], files, template, table)]
+    if len(naming) > 1:  # a class number may look like an image's number, but it repeats
+        naming = [name for name in naming if table[name].is_unique] or naming
+    readings = naming or [name for name in columns if plain(name) in ID_NAMES]
+    if len(readings) == 1:
+        return readings[0]
+    found = f"both {' and '.join(readings)} could" if readings else f"none of {', '.join(columns)} seems to"
+    raise UserError(f"cannot tell which column has the image ids ({found}): name it with --id-column")
+
+
+def names_images(values: pd.Series, files: FileIndex, template: str | None, table: pd.DataFrame) -> bool:
+    """Return whether at least half of (up to a thousand of) the values name images."""
+    some = values[values != ""].iloc[:: max(1, len(values) // 1000)]
+    wanted = file_names(some, template, table.loc[some.index]).drop_duplicates()
+    wanted = wanted[wanted.str.count("/") < 20]
+    pairs = files.candidates(wanted)
+    found = pairs.loc[files.is_image[pairs["file"].to_numpy(dtype=np.int64)], "id"].nunique()
+    return found > 0 and 2 * found >= len(wanted)
+
+
+def guess_label_column(table: pd.DataFrame, taken: set[str | None]) -> str:
+    """Return the one column that is called like a label, or the only one that is left.
+
+    Raises:
+        UserError: several readings, or none, are left.
+    """
+    columns = [str(column) for column in table.columns if column not in taken]
+    readings = [name for name in columns if plain(name) in LABEL_NAMES] or columns
+    if len(readings) == 1:
+        return readings[0]
+    found = f"it could be {', '.join(readings[:10])}{' …' * (len(readings) > 10)}" if readings else "no column is left"
+    raise UserError(f"cannot tell which column has the labels ({found}): name it with --label-column")
+
+
+def plain(name: str) -> str:
+    """Return a column's name the way the known names are written."""
+    return name.lower().replace(" ", "_").replace("-", "_")

@@ -1,0 +1,179 @@
+import io
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from resnet50.errors import UserError
+from resnet50.etl.decode import UnreadableImageError, decode
+
+RAMP = np.linspace(0, 255, 24 * 16).reshape(16, 24)
+
+
+def saved(image: Image.Image, form: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(int)
+
+
+def grey(mode: str = "L") -> Image.Image:
+    return Image.fromarray(RAMP.astype(np.uint8)).convert(mode)
+
+
+def rgb() -> Image.Image:
+    return Image.merge("RGB", [grey(), ImageOps.flip(grey()), ImageOps.mirror(grey())])
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP", "WEBP", "TIFF", "PPM"])
+def test_rgb_pixels_come_back_as_they_were_saved(form: str) -> None:
+    content = saved(rgb(), form, **({"lossless": True} if form == "WEBP" else {}))
+    image = decode(content)
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(pixels(image), pixels(rgb()))
+
+
+def test_one_bit_becomes_black_and_white() -> None:
+    bits = grey().point(lambda value: 255 * (value > 100)).convert("1")
+    image = decode(saved(bits, "PNG"))
+    np.testing.assert_array_equal(pixels(image)[..., 1], 255 * (pixels(grey()) > 100))
+
+
+def test_grey_gives_three_equal_channels() -> None:
+    image = pixels(decode(saved(grey(), "PNG")))
+    for channel in range(3):
+        np.testing.assert_array_equal(image[..., channel], pixels(grey()))
+
+
+def test_transparent_grey_lies_on_white() -> None:
+    image = Image.merge("LA", [Image.new("L", (4, 4), 100), Image.fromarray(np.tile(np.uint8([0, 255]), (4, 2)))])
+    assert pixels(decode(saved(image, "PNG")))[0, :2].tolist() == [[255] * 3, [100] * 3]
+
+
+def test_rgba_is_blended_over_white() -> None:
+    image = Image.new("RGBA", (4, 4), (200, 0, 0, 128))
+    expected = np.array([200, 0, 0]) * 128 / 255 + 255 * 127 / 255
+    np.testing.assert_allclose(pixels(decode(saved(image, "PNG")))[0, 0], expected, atol=1)
+
+
+def test_transparent_palette_entry_lies_on_white() -> None:
+    image = Image.new("P", (4, 4), 0)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putpixel((1, 0), 1)
+    decoded = pixels(decode(saved(image, "PNG", transparency=0)))
+    assert decoded[0, :2].tolist() == [[255] * 3, [200, 100, 50]]
+
+
+def test_palette_without_transparency_gives_its_colours() -> None:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    assert pixels(decode(saved(image, "PNG")))[2, 2].tolist() == [200, 100, 50]
+
+
+def test_rgb_png_with_a_transparent_colour_lies_on_white() -> None:
+    image = Image.new("RGB", (2, 1), (1, 2, 3))
+    image.putpixel((1, 0), (9, 9, 9))
+    assert pixels(decode(saved(image, "PNG", transparency=(1, 2, 3))))[0].tolist() == [[255] * 3, [9] * 3]
+
+
+def test_cmyk_jpeg_shows_the_colours_it_was_made_from() -> None:
+    red = Image.new("RGB", (16, 16), (250, 10, 10)).convert("CMYK")
+    np.testing.assert_allclose(pixels(decode(saved(red, "JPEG", quality=100)))[8, 8], [250, 10, 10], atol=4)
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_sixteen_bit_grey_is_scaled_not_clipped(form: str) -> None:
+    deep = Image.fromarray((RAMP * 257).astype(np.uint16))
+    image = pixels(decode(saved(deep, form)))
+    np.testing.assert_allclose(image[..., 0], RAMP, atol=1)
+    assert len(np.unique(image)) > 200
+
+
+def test_float_image_from_0_to_1_is_scaled_and_its_gaps_are_black() -> None:
+    values = (RAMP / 255).astype(np.float32)
+    values[0, 5] = np.nan
+    image = pixels(decode(saved(Image.fromarray(values), "TIFF")))
+    assert image[0, 5, 0] == 0
+    np.testing.assert_allclose(image[1:, :, 0], RAMP[1:], atol=1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    turn_back = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }  # fmt: skip
+    stored = rgb().transpose(turn_back[orientation]) if orientation > 1 else rgb()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = decode(saved(stored, "PNG", exif=exif))
+    np.testing.assert_array_equal(pixels(image), pixels(rgb()))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_damaged_exif_leaves_the_picture_as_it_is_stored(form: str) -> None:
+    image = decode(saved(rgb(), form, exif=b"Exif\x00\x00garbage that is no TIFF header"))
+    assert image.size == (24, 16)
+
+
+def test_first_frame_of_an_animation_counts() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    content = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert pixels(decode(content))[0, 0].tolist() == [255, 0, 0]
+
+
+def test_path_and_bytes_give_the_same_pixels(tmp_path: Path) -> None:
+    rgb().save(tmp_path / "a.jpg")
+    by_path, by_bytes = decode(tmp_path / "a.jpg"), decode((tmp_path / "a.jpg").read_bytes())
+    np.testing.assert_array_equal(pixels(by_path), pixels(by_bytes))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_truncated_image_is_reported_with_its_name(tmp_path: Path, form: str) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    content = saved(noise, form)
+    path = tmp_path / "half.img"
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(UnreadableImageError, match=r"half\.img: cannot be read as an image"):
+        decode(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"this is text\n", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_image_is_reported_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"photo\.jpg") as caught:
+        decode(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_folder_are_reported(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImageError, match=r"none\.jpg: no such file"):
+        decode(tmp_path / "none.jpg")
+    with pytest.raises(UnreadableImageError, match=str(tmp_path)):
+        decode(tmp_path)
+
+
+def test_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = saved(Image.new("L", (100, 100)), "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UnreadableImageError, match="too many pixels"):
+        decode(content)
+
+
+def test_threads_leave_the_filters_of_warnings_alone() -> None:
+    content = saved(rgb(), "JPEG")
+    before = list(warnings.filters)
+    threads = [threading.Thread(target=lambda: [decode(content) for _ in range(50)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(warnings.filters) == before

@@ -1,0 +1,249 @@
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from resnet50.config import PrepareOptions
+from resnet50.errors import UserError
+from resnet50.etl.extract import Extracted, extract
+
+WritePicture = Callable[..., Path]
+
+
+def extracted(source: Path, **options: Any) -> Extracted:
+    return extract(PrepareOptions(source=source, out=source.parent / "out", **options))
+
+
+def write_table(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path, write_picture: WritePicture) -> Path:
+    """Return a folder with labels.csv (id, label, who, part) of 001 … 004 and their pictures, and one more."""
+    for number in range(1, 6):
+        write_picture(tmp_path / "shop" / "images" / f"{number:03d}.png")
+    lines = [
+        "id,label,who,part",
+        "001,cat,x,train",
+        "002,dog,x,test",
+        "003,cat,,train",
+        "004,dog,y,valid",
+        "999,dog,y,train",
+    ]
+    write_table(tmp_path / "shop" / "labels.csv", "\n".join(lines))
+    return tmp_path / "shop"
+
+
+def test_table_gives_ids_labels_and_files_and_says_what_it_guessed(photos: Path) -> None:
+    result = extracted(photos / "labels.csv")
+    assert result.rows["image_id"].tolist() == ["001", "002", "003", "004", "999"]
+    assert result.rows["label"].tolist() == ["cat", "dog", "cat", "dog", "dog"]
+    assert result.rows["file"].tolist() == ["001.png", "002.png", "003.png", "004.png", ""]
+    assert result.unlisted == ["005.png"]
+    assert result.images == photos / "images"
+    assert (result.options.id_column, result.options.label_column) == ("id", "label")
+    assert result.options.images == photos / "images"
+    assert result.notes == ["image ids: column 'id'", "labels: column 'label'", f"image folder: {photos / 'images'}"]
+
+
+def test_parquet_table_gives_the_same_rows_as_csv(photos: Path) -> None:
+    by_csv = extracted(photos / "labels.csv").rows
+    pd.read_csv(photos / "labels.csv", dtype="str").to_parquet(photos / "labels.parquet")
+    pd.testing.assert_frame_equal(extracted(photos / "labels.parquet").rows, by_csv)
+
+
+def test_named_columns_and_folder_are_used_without_a_guess(photos: Path) -> None:
+    result = extracted(photos / "labels.csv", images=photos / "images", id_column="id", label_column="who")
+    assert result.notes == []
+    assert result.rows["label"].tolist() == ["x", "x", "", "y", "y"]
+
+
+def test_group_is_the_column_and_the_image_itself_where_that_is_empty(photos: Path) -> None:
+    rows = extracted(photos / "labels.csv", group_column="who").rows
+    assert rows["group"].tolist() == ["x", "x", "003", "y", "y"]
+    assert extracted(photos / "labels.csv").rows["group"].tolist() == rows["image_id"].tolist()
+
+
+def test_dataset_is_named_after_its_table_or_where_that_says_nothing_its_folder(photos: Path) -> None:
+    assert extracted(photos / "labels.csv").name == "shop"
+    (photos / "labels.csv").rename(photos / "cells.csv")
+    assert extracted(photos / "cells.csv").name == "cells"
+
+
+def test_template_finds_images_and_makes_ids_where_it_has_more_columns(
+    tmp_path: Path, write_picture: WritePicture
+) -> None:
+    for patient in ("p1", "p2"):
+        write_picture(tmp_path / "scans" / patient / "1.png")
+    table = write_table(tmp_path / "t.csv", "image_id,label,patient\n1,a,p1\n1,b,p2\n")
+    with pytest.raises(UserError, match="several"):
+        extracted(table, id_column="image_id")
+    rows = extracted(table, id_column="image_id", path_template="{patient}/{image_id}.png").rows
+    assert rows["image_id"].tolist() == rows["file"].tolist() == ["p1/1.png", "p2/1.png"]
+
+
+def test_template_with_the_id_alone_keeps_the_id(photos: Path) -> None:
+    rows = extracted(photos / "labels.csv", path_template="{image_id}.png").rows
+    assert rows["image_id"].tolist()[0] == "001"
+    assert rows["file"].tolist()[0] == "001.png"
+
+
+def test_id_outside_the_image_folder_counts_as_missing(photos: Path, write_picture: WritePicture) -> None:
+    write_picture(photos / "secret.png")
+    table = write_table(photos / "t.csv", "id,label\n001,a\n../secret.png,b\n../../etc/passwd,b\n")
+    assert extracted(table, images=photos / "images").rows["file"].tolist() == ["001.png", "", ""]
+
+
+def test_number_like_labels_are_not_taken_for_ids(tmp_path: Path, write_picture: WritePicture) -> None:
+    for number in range(6):
+        write_picture(tmp_path / "images" / f"{number}.png")
+    table = write_table(tmp_path / "t.csv", "grade,photo\n" + "".join(f"{n % 2},{n}\n" for n in range(6)))
+    result = extracted(table)
+    assert (result.options.id_column, result.options.label_column) == ("photo", "grade")
+
+
+def test_ids_that_two_columns_could_hold_are_asked_for(tmp_path: Path, write_picture: WritePicture) -> None:
+    write_picture(tmp_path / "images" / "a.png")
+    write_picture(tmp_path / "images" / "b.png")
+    table = write_table(tmp_path / "t.csv", "image_id,path,label\na,images/a.png,x\nb,images/b.png,y\n")
+    with pytest.raises(UserError, match=r"image_id and path could.*--id-column"):
+        extracted(table)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"id_column": "idd"}, r"--id-column 'idd': no such column \(did you mean 'id'\?\)"),
+        ({"label_column": "lable"}, r"--label-column 'lable'.*'label'"),
+        ({"group_column": "whom"}, r"--group-column 'whom'.*'who'"),
+        ({"split_column": "parts"}, r"--split-column 'parts'.*'part'"),
+        ({"images": Path("nowhere")}, "nowhere does not exist"),
+    ],
+)
+def test_missing_column_or_folder_is_named_with_the_nearest(photos: Path, options: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        extracted(photos / "labels.csv", **options)
+
+
+def test_source_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothing\.csv does not exist"):
+        extracted(tmp_path / "nothing.csv")
+
+
+def test_class_folders_give_labels_and_relative_ids(tmp_path: Path, write_picture: WritePicture) -> None:
+    for path in ("cat/1.png", "cat/deep/2.png", "dog/1.png", "stray.png"):
+        write_picture(tmp_path / "pets" / path)
+    (tmp_path / "pets" / "dog" / "readme.txt").touch()
+    result = extracted(tmp_path / "pets")
+    assert result.rows["image_id"].tolist() == ["cat/1.png", "cat/deep/2.png", "dog/1.png"]
+    assert result.rows["label"].tolist() == ["cat", "cat", "dog"]
+    assert set(result.rows["published"]) == {""}
+    assert result.unlisted == ["stray.png"]
+    assert result.name == "pets"
+    assert "no images by their extension: 1 × .txt" in result.notes
+
+
+def test_folder_around_class_folders_is_looked_through(tmp_path: Path, write_picture: WritePicture) -> None:
+    for path in ("PetImages/cat/1.png", "PetImages/dog/1.png"):
+        write_picture(tmp_path / "download" / path)
+    assert extracted(tmp_path / "download").rows["label"].tolist() == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "validation"])
+def test_splits_above_class_folders_are_kept(tmp_path: Path, write_picture: WritePicture, val: str) -> None:
+    for part in ("train", val, "test"):
+        for label in ("cat", "dog"):
+            write_picture(tmp_path / "pets" / part / label / "1.png")
+    write_table(tmp_path / "pets" / "all.csv", f"filepaths,labels\ntrain/cat/1.png,cat\n{val}/dog/1.png,dog\n")
+    rows = extracted(tmp_path / "pets").rows
+    assert set(rows["published"]) == {"train", val, "test"}
+    assert rows["label"].tolist() == ["cat", "dog"] * 3
+    assert rows["image_id"].is_unique
+
+
+def test_test_folder_without_classes_is_set_aside(tmp_path: Path, write_picture: WritePicture) -> None:
+    for path in ("train/cat/1.png", "train/dog/1.png", "test/7.png"):
+        write_picture(tmp_path / "seedlings" / path)
+    result = extracted(tmp_path / "seedlings")
+    assert result.rows["image_id"].tolist() == ["cat/1.png", "dog/1.png"]
+    assert set(result.rows["published"]) == {""}
+    assert "not used: test (no class folders in it)" in result.notes
+    assert result.name == "seedlings"
+
+
+def test_classes_called_train_and_bus_are_classes(tmp_path: Path, write_picture: WritePicture) -> None:
+    for path in ("train/1.png", "bus/1.png"):
+        write_picture(tmp_path / "vehicles" / path)
+    assert extracted(tmp_path / "vehicles").rows["label"].tolist() == ["bus", "train"]
+
+
+@pytest.fixture
+def competition_input(tmp_path: Path, write_picture: WritePicture) -> Path:
+    """Return an input directory as competitions have it: numbered alike in train_images and test_images."""
+    folder = tmp_path / "input" / "flowers"
+    for number in range(1, 5):
+        write_picture(folder / "train_images" / f"{number:04d}.png")
+        write_picture(folder / "test_images" / f"{number:04d}.png")
+    rows = "".join(f"{number:04d},{'ab'[number % 2]}\n" for number in range(1, 5))
+    write_table(folder / "train.csv", "id_code,diagnosis\n" + rows)
+    write_table(folder / "test.csv", "id_code\n0001\n0002\n")
+    write_table(folder / "sample_submission.csv", "id_code,diagnosis\n0001,a\n0002,a\n")
+    return folder
+
+
+def test_competition_directory_gives_its_labelled_table_and_images(competition_input: Path) -> None:
+    result = extracted(competition_input)
+    assert result.images == competition_input / "train_images"
+    assert result.rows["image_id"].tolist() == ["0001", "0002", "0003", "0004"]
+    assert result.rows["label"].tolist() == ["b", "a", "b", "a"]
+    assert result.unlisted == []
+    assert result.notes[0] == "table: train.csv"
+    assert result.name == "flowers"
+
+
+def test_directory_above_a_competition_is_as_good(competition_input: Path) -> None:
+    assert extracted(competition_input.parent).images == competition_input / "train_images"
+
+
+def test_competition_directory_is_never_written_to(competition_input: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in [competition_input, *competition_input.rglob("*")]}
+    extracted(competition_input)
+    assert {path: path.stat().st_mtime_ns for path in [competition_input, *competition_input.rglob("*")]} == before
+
+
+def test_table_of_another_name_is_found_by_its_ids(competition_input: Path) -> None:
+    (competition_input / "train.csv").rename(competition_input / "diagnoses.csv")
+    write_table(competition_input / "prices.csv", "item,price\nrose,3\n")
+    assert extracted(competition_input).notes[0] == "table: diagnoses.csv"
+
+
+def test_two_labelled_tables_are_asked_about(competition_input: Path) -> None:
+    (competition_input / "train.csv").rename(competition_input / "a.csv")
+    os.link(competition_input / "a.csv", competition_input / "b.csv")
+    with pytest.raises(UserError, match=r"several tables.*a\.csv, b\.csv"):
+        extracted(competition_input)
+
+
+def test_one_hot_table_asks_for_the_label_column(competition_input: Path) -> None:
+    write_table(competition_input / "train.csv", "image_id,healthy,rust\n0001,1,0\n0002,0,1\n")
+    with pytest.raises(UserError, match=r"healthy, rust.*--label-column"):
+        extracted(competition_input)
+
+
+def test_folder_with_nothing_to_learn_from_says_so(tmp_path: Path, write_picture: WritePicture) -> None:
+    write_picture(tmp_path / "heap" / "1.png")
+    with pytest.raises(UserError, match="neither a table whose rows name images nor class folders"):
+        extracted(tmp_path / "heap")
+
+
+def test_column_options_make_no_sense_for_class_folders(tmp_path: Path, write_picture: WritePicture) -> None:
+    for path in ("cat/1.png", "dog/1.png"):
+        write_picture(tmp_path / "pets" / path)
+    with pytest.raises(UserError, match="leave out --group-column"):
+        extracted(tmp_path / "pets", group_column="who")

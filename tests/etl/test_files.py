@@ -1,0 +1,117 @@
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from resnet50.errors import UserError
+from resnet50.etl.files import FileIndex, list_files, narrow_to_images
+
+
+def index(*paths: str) -> FileIndex:
+    return FileIndex(Path("/data/photos"), sorted(paths))
+
+
+def found(files: FileIndex, *ids: str) -> list[str | None]:
+    return [files.paths[position] if position >= 0 else None for position in files.find(pd.Series(ids, dtype="str"))]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "path"),
+    [
+        ("a", "a.jpg"),
+        ("a.jpg", "a.jpg"),
+        ("./a.jpg", "a.jpg"),
+        ("photos/a.jpg", "a.jpg"),
+        ("/data/photos/a.jpg", "a.jpg"),
+        ("photos/a", "a.jpg"),
+        ("b", "sub/b.PNG"),
+        ("sub/b", "sub/b.PNG"),
+        ("sub\\b.PNG", "sub/b.PNG"),
+        ("v1.2", "v1.2.png"),
+        ("notes.txt", "notes.txt"),
+        ("c", None),
+        ("notes", None),
+        ("other/a.jpg", None),
+        ("", None),
+    ],
+)
+def test_id_finds_its_file_by_path_or_its_end_with_or_without_extension(wanted: str, path: str | None) -> None:
+    assert found(index("a.jpg", "sub/b.PNG", "v1.2.png", "notes.txt"), wanted) == [path]
+
+
+def test_whole_path_goes_before_the_end_of_one_and_extension_before_none() -> None:
+    assert found(index("a.jpg", "sub/a.jpg"), "a", "sub/a") == ["a.jpg", "sub/a.jpg"]
+    assert found(index("a", "a.jpg"), "a", "a.jpg") == ["a", "a.jpg"]
+
+
+@pytest.mark.parametrize("paths", [("a.jpg", "a.png"), ("x/a.jpg", "y/a.jpg")])
+def test_id_that_fits_two_files_is_refused_with_both(paths: tuple[str, str]) -> None:
+    with pytest.raises(UserError, match=f"'a' fits several images.*{paths[0]}, {paths[1]}"):
+        found(index(*paths, "b.jpg"), "b", "a")
+
+
+@pytest.mark.parametrize("wanted", ["../secret.png", "../../etc/passwd", "x/../../secret.png", "/secret.png"])
+def test_id_that_points_out_of_the_folder_finds_nothing(tmp_path: Path, wanted: str) -> None:
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"x")
+    assert found(list_files(tmp_path / "images"), wanted) == [None]
+
+
+def test_listing_is_sorted_and_without_hidden_files(tmp_path: Path) -> None:
+    for path in ("b.jpg", "a/c.jpg", ".DS_Store", "__MACOSX/b.jpg", "a/._c.jpg", ".git/d.jpg"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).touch()
+    assert list_files(tmp_path).paths == ["a/c.jpg", "b.jpg"]
+
+
+def test_links_are_followed_and_circles_of_them_end(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.jpg").touch()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "images").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "round").symlink_to(tmp_path / "data")
+    assert list_files(tmp_path / "data").paths == ["images/a.jpg"]
+
+
+def test_folder_that_does_not_exist_or_is_a_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="photos does not exist"):
+        list_files(tmp_path / "photos")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is not a folder"):
+        list_files(tmp_path / "file")
+
+
+def test_file_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9.jpg")).touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with pytest.raises(UserError, match="not UTF-8: rename it"):
+        list_files(tmp_path)
+
+
+def narrowed(files: FileIndex, *ids: str) -> str:
+    return narrow_to_images(pd.Series(ids, dtype="str"), files).folder.name
+
+
+def test_image_folder_is_the_smallest_that_has_all() -> None:
+    assert narrowed(index("train.csv", "images/a.jpg", "images/b.jpg", "else/c.jpg"), "a", "b") == "images"
+    assert narrowed(index("jpeg/train/a.jpg", "jpeg/test/b.jpg"), "a") == "train"
+    assert narrowed(index("part1/a.jpg", "part2/b.jpg"), "a", "b") == "photos"
+    assert narrowed(index("a.jpg", "sub/b.jpg"), "a", "b") == "photos"
+
+
+def test_folder_called_test_gives_way_to_another_with_the_same_names() -> None:
+    assert narrowed(index("test/1.jpg", "train/1.jpg", "test/2.jpg", "train/2.jpg"), "1", "2") == "train"
+
+
+def test_two_folders_with_the_same_names_are_asked_about() -> None:
+    with pytest.raises(UserError, match=r"large, small; name one with --images"):
+        narrowed(index("large/1.jpg", "small/1.jpg"), "1")
+
+
+def test_no_image_at_all_shows_what_is_wanted_and_what_there_is() -> None:
+    with pytest.raises(UserError, match=r"none of the 2 rows .* wants 'x', the folder holds 'a.jpg'"):
+        narrowed(index("a.jpg"), "x", "y")

@@ -1,0 +1,266 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from resnet50.config import PrepareOptions
+from resnet50.errors import UserError
+from resnet50.etl import prepare as prepare_module
+from resnet50.etl.audit import KINDS
+from resnet50.etl.files import FileIndex
+from resnet50.etl.prepare import prepare
+from resnet50.etl.prepared import COLUMNS, PreparedDataset, load_prepared
+
+WritePicture = Callable[..., Path]
+CLOTHING = Path(__file__).parents[3] / "shared" / "data" / "clothing"
+
+
+@pytest.fixture
+def zoo(tmp_path: Path, write_picture: WritePicture) -> Path:
+    """Return a table of cats, dogs and 6 owls, four pictures by each photographer, with every kind of fault."""
+    lines = ["image_id,label,who"]
+    for number in range(86):
+        label = "owl" if number >= 80 else ("cat", "dog")[number % 2]
+        write_picture(tmp_path / "zoo" / "images" / f"{number:03d}.png")
+        lines.append(f"{number:03d},{label},p{number // 4}")
+    for name in ("same1", "same2"):
+        write_picture(tmp_path / "zoo" / "images" / f"{name}.png", number=1)
+        lines.append(f"{name},cat,q")
+    for name, label in (("both1", "cat"), ("both2", "dog")):
+        write_picture(tmp_path / "zoo" / "images" / f"{name}.png", number=2)
+        lines.append(f"{name},{label},q")
+    for name in ("blank", "unlisted"):
+        write_picture(tmp_path / "zoo" / "images" / f"{name}.png")
+    (tmp_path / "zoo" / "images" / "text.png").write_text("not a picture")
+    lines += ["blank,,q", "text,dog,q", "gone,dog,q", "000,cat,p0", "gone2,what,q"]
+    (tmp_path / "zoo" / "labels.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "zoo" / "labels.csv"
+
+
+def prepared(source: Path, out: str = "out", **options: Any) -> PreparedDataset:
+    return prepare(PrepareOptions(source=source, out=source.parents[1] / out, **options))
+
+
+def test_manifest_has_the_columns_types_and_facts_of_every_image(zoo: Path) -> None:
+    manifest = prepared(zoo).manifest
+    assert list(manifest.columns) == list(COLUMNS)
+    assert len(manifest) == 87
+    first = manifest.iloc[0]
+    assert (first["image_id"], first["label"], first["label_index"]) == ("000", "cat", 0)
+    assert first["path"] == str(zoo.parent / "images" / "000.png")
+    assert (first["width"], first["height"]) == (12, 8)
+    assert len(first["sha256"]) == 64
+    assert manifest["image_id"].is_unique
+    assert manifest["sha256"].is_unique
+    assert dict(zip(manifest["label"], manifest["label_index"], strict=True)) == {"cat": 0, "dog": 1, "owl": 2}
+    pd.testing.assert_frame_equal(load_prepared(zoo.parents[1] / "out").manifest, manifest)
+
+
+def test_every_kind_of_fault_is_counted_listed_and_shown(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepared(zoo, min_class_count=10)
+    audit = json.loads((zoo.parents[1] / "out" / "audit.json").read_text())
+    counts = {kind: audit[kind]["count"] for kind in audit}
+    assert counts == {
+        "missing_images": 2,
+        "unlisted_images": 1,
+        "unreadable_images": 1,
+        "duplicate_images": 1,
+        "contradictory_labels": 2,
+        "empty_labels": 1,
+        "repeated_ids": 1,
+        "small_classes": 2,
+    }
+    assert all(len(audit[kind]["items"]) == counts[kind] for kind in audit)
+    assert audit["small_classes"]["items"] == [{"label": "owl", "images": 6}, {"label": "what", "images": 0}]
+    printed = capsys.readouterr()
+    lines = [line.split("│") for line in printed.out.splitlines() if line.count("│") == 5]
+    shown = {cells[1].strip(): (cells[2].strip(), cells[3].strip()) for cells in lines}
+    for kind, (title, _) in KINDS.items():
+        assert shown[title][0] == str(counts[kind])
+    assert shown["images that stay"] == ("87", "8")
+    assert "owl (6), what (none: the class is lost)" in " ".join(printed.err.split())
+
+
+def test_screen_shows_guesses_and_the_classes_of_every_split(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = prepared(zoo).manifest
+    printed = capsys.readouterr().out
+    assert "image ids: column 'image_id'" in printed
+    assert "labels: column 'label'" in printed
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│ owl" in line]
+    owls = manifest[manifest["label"] == "owl"]["split"].value_counts()
+    assert cells == [["owl", *[str(owls.get(split, 0)) for split in ("train", "val", "test")], "6"]]
+
+
+def test_guesses_are_written_down_as_values(zoo: Path) -> None:
+    prepared(zoo)
+    options = yaml.safe_load((zoo.parents[1] / "out" / "dataset.yaml").read_text())["options"]
+    assert options["source"] == str(zoo)
+    assert options["images"] == str(zoo.parent / "images")
+    assert (options["id_column"], options["label_column"]) == ("image_id", "label")
+
+
+def test_same_input_and_seed_give_the_same_bytes_and_another_seed_does_not(zoo: Path) -> None:
+    for out, seed in (("a", 3), ("b", 3), ("c", 4)):
+        prepared(zoo, out, group_column="who", seed=seed)
+    folders = [zoo.parents[1] / out for out in "abc"]
+    for name in ("dataset.yaml", "manifest.parquet", "audit.json"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+    assert load_prepared(folders[0]).fingerprint != load_prepared(folders[2]).fingerprint
+
+
+def test_groups_stay_on_one_side(zoo: Path) -> None:
+    manifest = prepared(zoo, group_column="who").manifest
+    assert manifest["group"].nunique() < len(manifest)
+    assert manifest.groupby("group")["split"].nunique().max() == 1
+
+
+def test_dropped_labels_are_gone_and_the_index_counts_the_rest(zoo: Path) -> None:
+    dataset = prepared(zoo, drop_labels=" cat , what")
+    assert dataset.classes == ("dog", "owl")
+    assert sorted(set(dataset.manifest["label_index"])) == [0, 1]
+    audit = json.loads((zoo.parents[1] / "out" / "audit.json").read_text())
+    assert audit["missing_images"]["count"] == 2, "the audit is of the whole table"
+    assert audit["duplicate_images"]["count"] == 1
+
+
+def test_label_with_a_comma_can_be_dropped_in_quotes(zoo: Path) -> None:
+    zoo.write_text(zoo.read_text().replace(",owl,", ',"owl, white",'))
+    assert prepared(zoo, drop_labels='"owl, white",what').classes == ("cat", "dog")
+
+
+def test_strict_stops_with_every_kind_and_writes_nothing(zoo: Path) -> None:
+    with pytest.raises(UserError, match="--strict: the audit found 2 rows without an image, 1 images without a row"):
+        prepared(zoo, strict=True)
+    assert [path.name for path in zoo.parents[1].iterdir()] == ["zoo"]
+
+
+def test_strict_passes_where_nothing_is_wrong(tmp_path: Path, write_picture: WritePicture) -> None:
+    for number in range(20):
+        write_picture(tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png")
+    dataset = prepare(PrepareOptions(source=tmp_path / "pets", out=tmp_path / "out", strict=True))
+    assert dataset.manifest["split"].value_counts().to_dict() == {"train": 14, "val": 3, "test": 3}
+
+
+def test_published_folders_are_kept_and_a_copy_across_them_goes(tmp_path: Path, write_picture: WritePicture) -> None:
+    for split in ("train", "valid", "test"):
+        for label in ("cat", "dog"):
+            for number in range(4):
+                write_picture(tmp_path / "pets" / split / label / f"{number}.png")
+    leak = (tmp_path / "pets" / "train" / "cat" / "0.png").read_bytes()
+    (tmp_path / "pets" / "test" / "cat" / "leak.png").write_bytes(leak)
+    manifest = prepare(PrepareOptions(source=tmp_path / "pets", out=tmp_path / "out")).manifest
+    folders = manifest["image_id"].str.split("/").str[0].replace("valid", "val")
+    assert (manifest["split"] == folders).all()
+    assert manifest["sha256"].is_unique
+    assert len(manifest) == 24
+
+
+def test_split_column_is_kept(zoo: Path) -> None:
+    table = pd.read_csv(zoo, dtype="str", keep_default_na=False)
+    table["part"] = np.resize(["train", "train", "val", "test"], len(table))
+    table.to_csv(zoo, index=False)
+    manifest = prepared(zoo, split_column="part").manifest
+    wanted = table.drop_duplicates("image_id").set_index("image_id")["part"]
+    assert (manifest["split"] == manifest["image_id"].map(wanted)).all()
+
+
+def test_no_share_for_test_gives_no_test_split(zoo: Path) -> None:
+    dataset = prepared(zoo, split="0.8/0.2/0")
+    assert set(dataset.manifest["split"]) == {"train", "val"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"split": "0.5/0.2/0.2"}, "adds to 0.9, not to 1"),
+        ({"split": "0.98/0.01/0.01", "drop_labels": "owl,what", "group_column": "who"}, ""),
+        ({"drop_labels": "Cat"}, r"--drop-labels: there is no label 'Cat' \(did you mean 'cat'\?\)"),
+        ({"drop_labels": "cat,owl,what"}, r"only one class \('dog'\) is left"),
+        ({"drop_labels": "cat,dog,owl,what"}, "no usable image"),
+        ({"label_column": "lable"}, "did you mean 'label'"),
+        ({"group_column": "nobody"}, "nobody"),
+        ({"images": Path("nowhere")}, "nowhere does not exist"),
+        ({"seed": -1}, "--seed -1 is below 0"),
+        ({"min_class_count": -1}, "--min-class-count -1 is below 0"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_nothing(zoo: Path, options: dict[str, Any], message: str) -> None:
+    if not message:
+        prepared(zoo, **options)  # small shares still get a group each
+        return
+    with pytest.raises(UserError, match=message) as caught:
+        prepared(zoo, **options)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in zoo.parents[1].iterdir()] == ["zoo"]
+
+
+def test_classes_lost_to_the_audit_leave_one_class(tmp_path: Path, write_picture: WritePicture) -> None:
+    for number in range(5):
+        write_picture(tmp_path / "pets" / "cat" / f"{number}.png")
+    (tmp_path / "pets" / "dog").mkdir()
+    (tmp_path / "pets" / "dog" / "1.png").write_text("no picture")
+    with pytest.raises(UserError, match=r"only one class \('cat'\) is left"):
+        prepare(PrepareOptions(source=tmp_path / "pets", out=tmp_path / "out"))
+
+
+def test_existing_output_stays_unless_overwrite_is_asked_for(zoo: Path) -> None:
+    before = prepared(zoo)
+    with pytest.raises(UserError, match="already holds something"):
+        prepared(zoo, seed=1)
+    assert load_prepared(before.folder).fingerprint == before.fingerprint
+    assert prepared(zoo, seed=1, overwrite=True).fingerprint != before.fingerprint
+
+
+def test_labels_and_names_with_square_brackets_are_shown_as_they_are(
+    tmp_path: Path, write_picture: WritePicture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(20):
+        write_picture(tmp_path / "pets [v2]" / ("cat [old]", "[red]dog")[number % 2] / f"{number}.png")
+    prepare(PrepareOptions(source=tmp_path / "pets [v2]", out=tmp_path / "out"))
+    printed = capsys.readouterr().out
+    assert "cat [old]" in printed
+    assert "[red]dog" in printed
+    assert "pets [v2]: 20 rows" in printed
+
+
+def test_hundred_thousand_rows_are_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "images").mkdir()
+    for number in range(100):
+        (tmp_path / "images" / f"{number}.png").touch()
+    ids = [f"{number:06d}" for number in range(100_000)]
+    (tmp_path / "t.csv").write_text("id,label\n" + "".join(f"{name},{int(name) % 300}\n" for name in ids))
+    listed = FileIndex(tmp_path, [f"images/{name}.png" for name in ids])
+    monkeypatch.setattr("resnet50.etl.extract.list_files", lambda _: listed)
+    monkeypatch.setattr(
+        prepare_module,
+        "read_images",
+        lambda rows, _: rows.assign(width=8, height=8, sha256=rows["image_id"], reason=""),
+    )
+    dataset = prepare(PrepareOptions(source=tmp_path / "t.csv", out=tmp_path / "out"))
+    sizes = dataset.manifest["split"].value_counts()
+    assert sizes.to_dict() == pytest.approx({"train": 70_000, "val": 15_000, "test": 15_000}, abs=3)
+
+
+@pytest.mark.skipif(not CLOTHING.is_dir(), reason="the clothing photos are not here")
+@pytest.mark.slow
+def test_clothing_photos_give_the_known_counts(tmp_path: Path) -> None:
+    options = PrepareOptions(
+        source=CLOTHING, out=tmp_path / "out", group_column="sender_id", drop_labels="Not sure,Skip"
+    )
+    dataset = prepare(options)
+    audit = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert {kind: audit[kind]["count"] for kind in audit if audit[kind]["count"]} == {
+        "missing_images": 5,
+        "unlisted_images": 358,
+    }
+    assert len(dataset.manifest) == 5163
+    assert len(dataset.classes) == 18
+    assert dataset.manifest.groupby("group")["split"].nunique().max() == 1
+    shares = pd.crosstab(dataset.manifest["label"], dataset.manifest["split"], normalize="index")
+    assert (shares["val"] - 0.15).abs().max() < 0.08
+    assert (shares["test"] - 0.15).abs().max() < 0.08
