@@ -4,4 +4,4 @@ from resnet50.data.dataset import AugmentedDataset, Dataset
 from resnet50.data.loader import evaluation_loader, training_loader
 from resnet50.data.transforms import Augmentation, Preprocess
 
-__all__ = ["AugmentedDataset", "Augmentation", "Dataset", "Preprocess", "evaluation_loader", "training_loader"]
+__all__ = ["Augmentation", "AugmentedDataset", "Dataset", "Preprocess", "evaluation_loader", "training_loader"]

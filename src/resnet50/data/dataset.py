@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from PIL import Image
 from torch import Tensor
@@ -12,6 +13,10 @@ from torch.utils import data
 
 from resnet50.data.transforms import Augmentation, sample_rng
 from resnet50.etl.decode import decode
+
+Paths = Sequence[str | Path] | pd.Series
+Labels = Sequence[int] | pd.Series
+"""Columns of a table, or anything like a list."""
 
 
 class Sample(NamedTuple):
@@ -24,9 +29,7 @@ class Sample(NamedTuple):
 class Dataset(data.Dataset[tuple[Tensor, int]]):
     """Images with labels, each always the same: what evaluation, prediction and anyone's own loop reads."""
 
-    def __init__(
-        self, paths: Sequence[str | Path], labels: Sequence[int], transform: Callable[[Image.Image], Tensor]
-    ) -> None:
+    def __init__(self, paths: Paths, labels: Labels, transform: Callable[[Image.Image], Tensor]) -> None:
         """Keep paths and labels as flat arrays, which loader processes share instead of copying.
 
         Args:
@@ -49,9 +52,7 @@ class Dataset(data.Dataset[tuple[Tensor, int]]):
 class AugmentedDataset(data.Dataset[tuple[Tensor, int]]):
     """The same images as training sees them: a sample is a pure function of (seed, epoch, row)."""
 
-    def __init__(
-        self, paths: Sequence[str | Path], labels: Sequence[int], augmentation: Augmentation, seed: int
-    ) -> None:
+    def __init__(self, paths: Paths, labels: Labels, augmentation: Augmentation, seed: int) -> None:
         self.paths, self.labels = flat_columns(paths, labels)
         self.augmentation, self.seed = augmentation, seed
 
@@ -66,7 +67,7 @@ class AugmentedDataset(data.Dataset[tuple[Tensor, int]]):
         return self.augmentation(image, sample_rng(self.seed, epoch, row)), int(self.labels[row])
 
 
-def flat_columns(paths: Sequence[str | Path], labels: Sequence[int]) -> tuple[pa.StringArray, np.ndarray]:
+def flat_columns(paths: Paths, labels: Labels) -> tuple[Any, np.ndarray]:
     """Return paths as one Arrow buffer and labels as int64, both without a Python object per row."""
     if len(paths) != len(labels):
         raise ValueError(f"{len(paths)} paths but {len(labels)} labels")

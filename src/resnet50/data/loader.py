@@ -1,6 +1,7 @@
 """`DataLoader`s: shuffled for training, in order for evaluation. Both hand over uint8 batches."""
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ def training_loader(dataset: AugmentedDataset, batch_size: int, workers: int) ->
     """Return a shuffled loader of (uint8 N×3×H×W, int64 N) and the sampler that knows the epoch."""
     sampler = EpochBatches(len(dataset), batch_size, dataset.seed)
     loader = DataLoader(
-        dataset,
+        cast(Any, dataset),  # an image is a tensor and its label a number; a batch is two tensors
         batch_sampler=sampler,  # pyright: ignore[reportArgumentType]  # torch types it for int indices only
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -47,9 +48,10 @@ def training_loader(dataset: AugmentedDataset, batch_size: int, workers: int) ->
 def evaluation_loader(dataset: Dataset, batch_size: int, workers: int) -> Batches:
     """Return a loader over every row exactly once, in order; the last batch may be smaller."""
     return DataLoader(
-        dataset,
+        cast(Any, dataset),
         batch_size,
-        num_workers=min(workers, -(-len(dataset) // batch_size)),
+        num_workers=workers,
+        persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=single_thread,
     )

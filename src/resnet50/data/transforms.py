@@ -64,9 +64,9 @@ class Preprocess:
         """Map an RGB image of any size to uint8, 3×size×size."""
         mode = InterpolationMode(self.interpolation)
         if self.resize_mode == "crop":
-            image = tv.center_crop(tv.resize(image, [self.resize], mode), [self.size, self.size])
+            image = centre(scale(image, [self.resize], mode), self.size)
         elif self.resize_mode == "squash":
-            image = tv.resize(image, [self.size, self.size], mode)
+            image = scale(image, [self.size, self.size], mode)
         else:
             image = pad_to_square(image, self.size, mode)
         return tv.pil_to_tensor(image)
@@ -96,18 +96,30 @@ class Preprocess:
             raise UserError(f"this is no description of a preprocessing: {text[:200]!r}") from error
 
 
+def scale(image: Image.Image, size: list[int], mode: InterpolationMode) -> Image.Image:
+    """Resize to [height, width], or the shorter side to [side]."""
+    return cast(Image.Image, tv.resize(cast(Tensor, image), size, mode))  # typed for tensors, works on either
+
+
+def centre(image: Image.Image, size: int) -> Image.Image:
+    """Cut out the central square; sides shorter than it are padded with black."""
+    return cast(Image.Image, tv.center_crop(cast(Tensor, image), [size, size]))
+
+
 def pad_to_square(image: Image.Image, size: int, mode: InterpolationMode) -> Image.Image:
     """Scale the longer side to `size` and centre the image on a black square."""
-    scale = size / max(image.size)
-    width, height = (max(1, round(side * scale)) for side in image.size)
+    factor = size / max(image.size)
+    width, height = (max(1, round(side * factor)) for side in image.size)
     square = Image.new("RGB", (size, size))
-    square.paste(tv.resize(image, [height, width], mode), ((size - width) // 2, (size - height) // 2))
+    square.paste(scale(image, [height, width], mode), ((size - width) // 2, (size - height) // 2))
     return square
 
 
 def sample_rng(seed: int, epoch: int, row: int) -> np.random.Generator:
     """Return the random numbers of one sample: a pure function of counters, whoever draws them and when."""
-    return np.random.Generator(np.random.Philox(key=np.random.SeedSequence([seed, epoch, row]).generate_state(2, np.uint64)))
+    return np.random.Generator(
+        np.random.Philox(key=np.random.SeedSequence([seed, epoch, row]).generate_state(2, np.uint64))
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

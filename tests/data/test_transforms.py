@@ -1,0 +1,135 @@
+"""`Preprocess` against torchvision; augmentation as a pure function of its random numbers."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision import transforms as reference
+
+from resnet50.data.transforms import Augmentation, Preprocess, crop_box, sample_rng
+from resnet50.errors import UserError
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (256, 256), (300, 40), (33, 700), (100, 100), (1, 1)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_crop_gives_the_same_pixels_as_torchvision(size: tuple[int, int], interpolation: str) -> None:
+    image = noise(*size)
+    mode = reference.InterpolationMode(interpolation)
+    expected = reference.Compose([reference.Resize(256, mode), reference.CenterCrop(224), reference.PILToTensor()])(
+        image
+    )
+    assert torch.equal(Preprocess(interpolation=interpolation)(image), expected)
+
+
+def test_squash_gives_the_same_pixels_as_torchvision() -> None:
+    image = noise(300, 200)
+    expected = reference.Compose([reference.Resize((224, 224)), reference.PILToTensor()])(image)
+    assert torch.equal(Preprocess(resize_mode="squash")(image), expected)
+
+
+def test_pad_keeps_the_whole_photo_and_its_shape() -> None:
+    pixels = Preprocess(resize_mode="pad")(Image.new("RGB", (400, 200), "white"))
+    assert pixels.shape == (3, 224, 224)
+    assert (pixels[:, 56:168] == 255).all()
+    assert (pixels[:, :56] == 0).all()
+    assert (pixels[:, 168:] == 0).all()
+
+
+def test_normalize_equals_torchvisions_on_floats() -> None:
+    pixels = Preprocess()(noise(300, 300))
+    expected = reference.Compose(
+        [reference.ConvertImageDtype(torch.float32), reference.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+    )(pixels)
+    torch.testing.assert_close(Preprocess().normalize(pixels[None])[0], expected, rtol=0, atol=1e-6)
+
+
+def test_json_brings_every_field_back() -> None:
+    preprocess = Preprocess(size=96, resize=100, resize_mode="pad", interpolation="bicubic", mean=(0.1, 0.2, 0.3))
+    assert Preprocess.from_json(preprocess.to_json()) == preprocess
+    assert json.loads(preprocess.to_json())["size"] == 96
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"size": 224}', '{"mean": 1, "std": 2}', '{"sizes": 3}'])
+def test_what_is_no_preprocessing_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="no description of a preprocessing"):
+        Preprocess.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"size": 16}, {"size": 300}, {"resize_mode": "zoom"}, {"interpolation": "magic"}, {"std": (1, 1, 0)}]
+)
+def test_impossible_values_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(UserError):
+        Preprocess(**wrong)
+
+
+def test_another_size_keeps_the_share_of_the_photo() -> None:
+    assert Preprocess().resized(112) == Preprocess(size=112, resize=128)
+
+
+@pytest.mark.parametrize("level", ["none", "light", "standard"])
+def test_augmentation_depends_on_its_random_numbers_alone(level: str) -> None:
+    augmentation = Augmentation(preprocess=Preprocess(size=64, resize=73), level=level, flips="both")
+    image = noise(120, 90)
+    np.random.seed(1)  # noqa: NPY002  # the global state must not matter
+    first = augmentation(image, sample_rng(0, 3, 7))
+    torch.manual_seed(5)
+    assert torch.equal(first, augmentation(image, sample_rng(0, 3, 7)))
+    assert first.shape == (3, 64, 64)
+    assert first.dtype == torch.uint8
+    others = [augmentation(image, sample_rng(*key)) for key in ((1, 3, 7), (0, 4, 7), (0, 3, 8))]
+    assert all(torch.equal(first, other) == (level == "none") for other in others)
+
+
+def test_augmentation_none_is_the_preprocessing() -> None:
+    preprocess, image = Preprocess(), noise(300, 200)
+    augmented = Augmentation(preprocess=preprocess, level="none")(image, sample_rng(0, 0, 0))
+    assert torch.equal(augmented, preprocess(image))
+
+
+@pytest.mark.parametrize(("flips", "horizontal", "vertical"), [("none", 0, 0), ("horizontal", 1, 0), ("both", 1, 1)])
+def test_flips_are_those_allowed_and_half_of_the_time(flips: str, horizontal: int, vertical: int) -> None:
+    ramp = Image.fromarray(
+        np.stack(np.broadcast_arrays(np.arange(64)[None] * 4, np.arange(64)[:, None] * 4, 0), axis=-1).astype(np.uint8)
+    )
+    augmentation = Augmentation(preprocess=Preprocess(size=32, resize=36), crop_scale=1.0, flips=flips)
+    pixels = torch.stack([augmentation(ramp, sample_rng(0, 0, row)) for row in range(200)]).float()
+    mirrored = (pixels[:, 0, :, 0] > pixels[:, 0, :, -1]).all(dim=1).float().mean()
+    upside_down = (pixels[:, 1, 0, :] > pixels[:, 1, -1, :]).all(dim=1).float().mean()
+    assert abs(mirrored - horizontal / 2) < 0.12
+    assert abs(upside_down - vertical / 2) < 0.12
+
+
+@given(st.integers(1, 500), st.integers(1, 500), st.floats(0.05, 1.0), st.integers(0, 10**6))
+@settings(deadline=None)
+def test_a_crop_lies_in_the_photo_and_keeps_enough_of_it(height: int, width: int, smallest: float, row: int) -> None:
+    top, left, crop_height, crop_width = crop_box(sample_rng(0, 0, row), height, width, smallest)
+    assert 0 <= top <= top + crop_height <= height
+    assert 0 <= left <= left + crop_width <= width
+    whole = (crop_height, crop_width) == (height, width)
+    assert whole or (crop_height + 0.5) * (crop_width + 0.5) >= smallest * height * width - 1
+
+
+def test_crops_have_the_distribution_of_torchvisions() -> None:
+    ours = np.array([crop_box(sample_rng(0, 0, row), 300, 400, 0.2)[2:] for row in range(2000)])
+    torch.manual_seed(0)
+    image = torch.empty(3, 300, 400)
+    theirs = np.array(
+        [reference.RandomResizedCrop.get_params(image, [0.2, 1.0], [3 / 4, 4 / 3])[2:] for _ in range(2000)]
+    )
+    for quantile in (0.1, 0.5, 0.9):
+        assert np.allclose(np.quantile(ours, quantile, axis=0), np.quantile(theirs, quantile, axis=0), atol=15)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 1.5])
+def test_a_crop_scale_outside_0_to_1_is_refused(scale: float) -> None:
+    with pytest.raises(UserError, match="crop-scale"):
+        Augmentation(preprocess=Preprocess(), crop_scale=scale)
