@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from resnet50.config import Depth, ShortcutKind, Variant
@@ -37,8 +37,9 @@ def save_model(model: Model, path: Path) -> None:
         "classes": json.dumps(model.classes, ensure_ascii=False),
         "preprocess": model.preprocess.to_json(),
     }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     partial = path.with_name(path.name + ".part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, partial, metadata)
+    partial.write_bytes(save(tensors, metadata))  # save_file would make it unreadable for others than its owner
     partial.replace(path)
 
 
@@ -51,7 +52,9 @@ def load_model(path: Path) -> Model:
     if path.is_dir():
         path = path / "model.safetensors"
     if not path.is_file():
-        raise UserError(f"no model at {path}: give a run folder (the output of `resnet50 train`) or a model.safetensors")
+        raise UserError(
+            f"no model at {path}: give a run folder (the output of `resnet50 train`) or a model.safetensors"
+        )
     metadata = read_metadata(path)
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path} was not written by `resnet50 train`: it has no classes and no preprocessing")

@@ -19,7 +19,9 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, in_channels: int, channels: int, stride: int, shortcut: nn.Module | None, variant: Variant) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, shortcut: nn.Module | None, variant: Variant
+    ) -> None:
         """`variant` makes no difference here: there is only one place to stride."""
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
@@ -46,7 +48,9 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, in_channels: int, channels: int, stride: int, shortcut: nn.Module | None, variant: Variant) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, stride: int, shortcut: nn.Module | None, variant: Variant
+    ) -> None:
         super().__init__()
         stride1, stride2 = (stride, 1) if variant == "v1" else (1, stride)
         self.conv1 = nn.Conv2d(in_channels, channels, 1, stride1, bias=False)
