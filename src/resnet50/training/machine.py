@@ -1,0 +1,89 @@
+"""What the network runs on: device, number format, threads. `auto` looks at what is really there and says why."""
+
+import contextlib
+import os
+import re
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+
+from resnet50.config import Precision
+from resnet50.errors import UserError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and in which number format the forward and backward pass run."""
+
+    device: torch.device
+    precision: Precision
+    why: str
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Run matrix products and convolutions in `precision`; norms, losses and sums stay in fp32."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
+
+
+def choose_machine(device: str, precision: str) -> Machine:
+    """Resolve `auto` for both; a UserError for a device that isn't here."""
+    chosen = choose_device(device)
+    if precision == "auto":
+        return Machine(chosen, *choose_precision(chosen))
+    if precision not in DTYPES:
+        raise UserError(f"precision {precision!r} is none of auto, {', '.join(DTYPES)}")
+    if precision == "fp16" and chosen.type == "cpu":
+        raise UserError("fp16 is for GPUs: on a CPU use --precision bf16 or fp32")
+    return Machine(chosen, cast(Precision, precision), "as asked")
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the named device; for auto the first of cuda, mps, cpu."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise UserError(f"device {name!r} is none of auto, cpu, cuda, cuda:N, mps")
+    device = torch.device(name)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            here = f"this machine has {count} CUDA device{'s' if count != 1 else ''}"
+            raise UserError(f"there is no device {name}: {here}; use --device auto or cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("there is no device mps: it is Apple's GPU; use --device auto or cpu")
+    return device
+
+
+def choose_precision(device: torch.device) -> tuple[Precision, str]:
+    """Return the fastest number format that trains well on a device, and why."""
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        name = torch.cuda.get_device_name(device)
+        if major >= 8:
+            return "bf16", f"{name} (compute capability {major}.{minor}) multiplies bf16 on its matrix units"
+        if major == 7:
+            return "fp16", f"{name} (compute capability {major}.{minor}) has matrix units for fp16 but none for bf16"
+        return "fp32", f"{name} (compute capability {major}.{minor}) has no matrix units"
+    if device.type == "cpu":
+        # oneDNN emulates bf16 where the processor lacks it: correct, but more than ten times slower than fp32.
+        features = torch.cpu.get_capabilities()
+        found = [name for name in ("amx_bf16", "avx512_bf16", "bf16") if features.get(name)]
+        if found:
+            return "bf16", f"this CPU multiplies bf16 natively ({found[0]})"
+        return "fp32", "this CPU has no bf16 instructions, and emulating them is more than ten times slower"
+    return "fp32", "bf16 and fp16 are not reliably faster on mps"
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use: affinity and container limits, not what the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = open("/sys/fs/cgroup/cpu.max", encoding="ascii").read().split()  # noqa: PTH123, SIM115
+        cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores

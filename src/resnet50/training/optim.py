@@ -1,0 +1,175 @@
+"""What moves the weights: parameter groups, optimiser, the course of the learning rate, the running average."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from resnet50.config import OptimizerName, ScheduleName, TrainOptions
+from resnet50.errors import UserError
+from resnet50.model.resnet import STAGES, ResNet
+
+PEAK_RATES: dict[tuple[OptimizerName, bool], tuple[float, float]] = {
+    ("adamw", True): (2e-4, 2e-3),
+    ("adam", True): (2e-4, 2e-3),
+    ("sgd", True): (1e-2, 1e-1),
+    ("adamw", False): (2e-3, 2e-3),
+    ("adam", False): (1e-3, 1e-3),
+    ("sgd", False): (1e-1, 1e-1),
+}
+"""Good peak learning rates of (backbone, head) at batch 32, by optimiser and whether weights are pretrained."""
+
+WEIGHT_DECAYS: dict[OptimizerName, float] = {"adamw": 0.05, "adam": 0.0, "sgd": 1e-4}
+"""Decoupled for AdamW (Loshchilov & Hutter 2017, arXiv 1711.05101), in the gradient for the others."""
+
+
+def freeze_stages(network: ResNet, count: int) -> None:
+    """Stop the first `count` of the five stages from learning: weights, and the statistics of their batch norms."""
+    if not 0 <= count <= len(STAGES):
+        raise UserError(f"--freeze {count}: the network has {len(STAGES)} stages before its head ({', '.join(STAGES)})")
+    for name in STAGES[:count]:
+        for module in network.stage(name):
+            module.requires_grad_(False)
+
+
+def train_mode(network: ResNet) -> None:
+    """Switch to training mode, except for frozen batch norms: theirs would go on moving their statistics."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+            module.eval()
+
+
+def make_optimizer(network: ResNet, options: TrainOptions) -> Optimizer:
+    """Build the optimiser over backbone and head, each split into decayed weights and undecayed norms and biases.
+
+    Every group keeps its `peak_lr`; `set_learning_rate` multiplies it by the schedule's factor.
+    """
+    assert options.lr is not None and options.head_lr is not None and options.weight_decay is not None  # resolved
+    groups: list[dict[str, object]] = []
+    for part, peak_lr in (("backbone", options.lr), ("head", options.head_lr)):
+        parameters = [
+            parameter
+            for name, parameter in network.named_parameters()
+            if parameter.requires_grad and name.startswith("fc.") == (part == "head")
+        ]
+        weights = [parameter for parameter in parameters if parameter.ndim > 1]
+        norms_and_biases = [parameter for parameter in parameters if parameter.ndim <= 1]
+        for chosen, decay in ((weights, options.weight_decay), (norms_and_biases, 0.0)):
+            if chosen:
+                groups.append({"params": chosen, "name": part, "lr": 0.0, "peak_lr": peak_lr, "weight_decay": decay})
+    # Fused kernels update all tensors in one pass; mps has none.
+    fused = next(network.parameters()).device.type in ("cpu", "cuda")
+    if options.optimizer == "sgd":
+        return SGD(groups, lr=0.0, momentum=options.momentum, nesterov=options.momentum > 0, fused=fused)
+    return (AdamW if options.optimizer == "adamw" else Adam)(groups, lr=0.0, fused=fused)
+
+
+def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
+    """Set every group's rate to its peak times `factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+@dataclass
+class Schedule:
+    """The learning rate as a share of its peak: a pure function of the step, but for plateau's memory.
+
+    Attributes:
+        name: constant; step: ×decay every `step_epochs`; multistep: ×decay at `milestones`; cosine: half a cosine
+            from the peak to zero (Loshchilov & Hutter 2016, arXiv 1608.03983); onecycle: up from 1/25 and down to
+            1/250,000 by cosines (Smith & Topin 2017, arXiv 1708.07120); plateau: ×decay when the validation loss
+            has not become better for `patience` epochs.
+        steps: optimiser steps in the whole run.
+        steps_per_epoch: optimiser steps in an epoch.
+        warmup_steps: steps of the rise, linear but for onecycle.
+        milestones: shares of the run.
+        falls: how often plateau has fallen; with `best` and `waiting` all its memory.
+    """
+
+    name: ScheduleName
+    steps: int
+    steps_per_epoch: int
+    warmup_steps: int
+    milestones: tuple[float, ...]
+    step_epochs: int
+    decay: float
+    patience: int
+    falls: int = 0
+    best: float = math.inf
+    waiting: int = 0
+
+    def factor(self, step: int) -> float:
+        """Return the share of the peak rate for the step with this number, counted from 0."""
+        if step < self.warmup_steps:
+            if self.name == "onecycle":
+                return cosine(1 / 25, 1.0, step / self.warmup_steps)
+            return (step + 1) / self.warmup_steps
+        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps - 1)
+        if self.name == "onecycle":
+            return cosine(1.0, 1 / 25e4, min(1.0, progress))
+        if self.name == "cosine":
+            return cosine(1.0, 0.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
+        if self.name == "step":
+            return self.decay ** (step // (self.step_epochs * self.steps_per_epoch))
+        if self.name == "multistep":
+            return self.decay ** sum(step >= share * self.steps for share in self.milestones)
+        return self.decay**self.falls
+
+    def observe(self, val_loss: float) -> None:
+        """Tell plateau an epoch's validation loss; the other schedules don't listen."""
+        if self.name != "plateau":
+            return
+        if val_loss < self.best:
+            self.best, self.waiting = val_loss, 0
+        else:
+            self.waiting += 1
+        if self.waiting > self.patience:
+            self.falls, self.waiting = self.falls + 1, 0
+
+
+def cosine(start: float, end: float, share: float) -> float:
+    """Go from `start` to `end` along half a cosine as `share` goes from 0 to 1."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def make_schedule(options: TrainOptions, steps_per_epoch: int) -> Schedule:
+    """Build the schedule of a run of `options.epochs` epochs."""
+    steps = options.epochs * steps_per_epoch
+    return Schedule(
+        name=options.schedule,
+        steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        warmup_steps=round(options.warmup * steps),
+        milestones=parse_milestones(options.milestones),
+        step_epochs=options.step_epochs,
+        decay=options.decay_factor,
+        patience=options.plateau_patience,
+    )
+
+
+def parse_milestones(text: str) -> tuple[float, ...]:
+    """Read '0.6,0.85'; a UserError for anything but shares of the run."""
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UserError(f"--milestones {text!r}: give shares of the run, as 0.6,0.85") from error
+    if not all(0 < share < 1 for share in shares):
+        raise UserError(f"--milestones {text!r}: every share must lie between 0 and 1")
+    return shares
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move the running average of weights and batch-norm statistics towards the network.
+
+    Early on the average forgets faster than `decay`, by (1 + step) / (10 + step), so that a short run doesn't end
+    as a mixture with its starting point. Averaging: Polyak & Juditsky 1992; as used here: Tarvainen & Valpola 2017,
+    arXiv 1703.01780.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    ours = [tensor for tensor in average.state_dict().values() if tensor.is_floating_point()]
+    theirs = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+    torch._foreach_lerp_(ours, theirs, 1 - decay)  # pyright: ignore

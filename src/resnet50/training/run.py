@@ -1,0 +1,326 @@
+"""`resnet50 train`: from options to a run folder, step by step."""
+
+import dataclasses
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resnet50 import config
+from resnet50.config import TrainOptions, Variant, flag, write_yaml
+from resnet50.console import duration, say, warn
+from resnet50.data.dataset import AugmentedDataset, Dataset
+from resnet50.data.loader import evaluation_loader, training_loader
+from resnet50.data.transforms import Augmentation, Preprocess
+from resnet50.errors import UserError
+from resnet50.etl.prepared import PreparedDataset, load_prepared
+from resnet50.model.resnet import ResNet
+from resnet50.model.weights import PretrainedWeights, load_pretrained
+from resnet50.model.weights import apply as apply_weights
+from resnet50.training.loop import TrainingData, fit, measure_epoch
+from resnet50.training.machine import Machine, available_cores, choose_machine
+from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones
+from resnet50.training.record import RunRecord, versions, write_json
+from resnet50.training.state import TrainState, start_state
+
+
+def train(options: TrainOptions) -> Path:
+    """Train a network on a prepared dataset and return the run folder.
+
+    Raises:
+        UserError: an option or input that can't be used.
+        KeyboardInterrupt: Ctrl-C, after everything learnt so far is on disk.
+    """
+    check(options)
+    dataset = load_prepared(options.dataset)
+    machine = choose_machine(options.device, options.precision)
+    torch.set_num_threads(options.threads or available_cores())
+    if options.deterministic:
+        torch.use_deterministic_algorithms(True)
+    pretrained = load_pretrained(options.weights, options.depth)
+    options, decisions = resolve(options, pretrained, machine)
+    preprocess = choose_preprocess(options, pretrained)
+    data = load_data(options, dataset, preprocess, machine)
+    if options.budget is not None:
+        options, decision = fix_epochs(options, dataset, pretrained, data, machine)
+        decisions.append(decision)
+    state = start_state(build_network(options, dataset, pretrained), options, machine, len(data.order))
+    for decision in decisions:
+        say(decision)
+    claim_run_folder(options)  # nothing that can be wrong with the options comes after this
+    write_yaml(options, options.out / "config.yaml")
+    about = describe(options, dataset, pretrained, machine, decisions, state.network)
+    run(state, options, data, machine, about, dataset.classes)
+    return options.out
+
+
+def run(
+    state: TrainState,
+    options: TrainOptions,
+    data: TrainingData,
+    machine: Machine,
+    about: dict[str, Any],
+    classes: tuple[str, ...],
+) -> None:
+    """Train with everything decided, and write the run folder as it goes."""
+    write_json(about, options.out / "run.json")
+    say(f"training {data.train_images:,} images an epoch, validating on {data.val_images:,}")
+    start, stopped = time.perf_counter(), "failed"
+    with RunRecord(options.out, classes, data.preprocess) as record:
+        try:
+            stopped = fit(state, data, options, machine, record.at_epoch_end)
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+            record.save_last(state)
+            raise
+        finally:
+            seconds = round(time.perf_counter() - start, 1)
+            ending = {
+                "epochs_done": state.epoch,
+                "best_epoch": state.best_epoch,
+                "stopped": stopped,
+                "seconds": seconds,
+            }
+            write_json(about | ending, options.out / "run.json")
+            say(last_words(options, ending))
+
+
+def check(options: TrainOptions) -> None:
+    """Raise a UserError for the first option that can't be, before anything is read or written."""
+    for name, allowed in (
+        ("depth", config.Depth), ("shortcuts", config.ShortcutKind), ("augment", config.Augment),
+        ("flips", config.Flips), ("optimizer", config.OptimizerName), ("schedule", config.ScheduleName),
+    ):  # fmt: skip
+        if getattr(options, name) not in get_args(allowed):
+            raise UserError(
+                f"{flag(name)} {getattr(options, name)!r} is none of {', '.join(map(str, get_args(allowed)))}"
+            )
+    for name in ("epochs", "batch_size", "accumulate", "step_epochs", "early_stopping", "threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"{flag(name)} {value}: must be at least 1")
+    for name in ("lr", "head_lr", "clip_grad"):
+        value = getattr(options, name)
+        if value is not None and not value > 0:
+            raise UserError(f"{flag(name)} {value}: must be above 0")
+    for name in ("warmup", "label_smoothing", "momentum", "ema"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value < 1:
+            raise UserError(f"{flag(name)} {value}: must be at least 0 and below 1")
+    for name in ("workers", "weight_decay", "seed", "plateau_patience"):
+        value = getattr(options, name)
+        if value is not None and value < 0:
+            raise UserError(f"{flag(name)} {value}: must not be negative")
+    if options.accumulate > options.batch_size:
+        raise UserError(
+            f"--accumulate {options.accumulate}: a batch of {options.batch_size} can't be cut into more parts"
+        )
+    parse_milestones(options.milestones)
+    if options.budget is not None:
+        parse_duration(options.budget)
+    check_run_folder(options)
+
+
+def check_run_folder(options: TrainOptions) -> None:
+    """Raise a UserError unless the run folder is free, or an earlier run that may be overwritten."""
+    out = options.out
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: give a folder for the run")
+    if out.is_dir() and any(out.iterdir()):
+        if not options.overwrite:
+            raise UserError(f"{out} already holds something: choose another folder, or add --overwrite")
+        if not (out / "config.yaml").is_file():
+            raise UserError(f"{out} holds something that is not a training run: --overwrite won't delete it")
+
+
+def claim_run_folder(options: TrainOptions) -> None:
+    """Make the run folder anew, without what an earlier run left."""
+    check_run_folder(options)
+    if options.out.is_dir():
+        shutil.rmtree(options.out)
+    options.out.mkdir(parents=True)
+
+
+def resolve(
+    options: TrainOptions, pretrained: PretrainedWeights | None, machine: Machine
+) -> tuple[TrainOptions, list[str]]:
+    """Replace everything left to us by concrete values; return the options and a sentence on each choice."""
+    rate, head_rate = default_rates(options, fine_tuning=pretrained is not None)
+    lr = rate if options.lr is None else options.lr
+    head_lr = options.head_lr if options.head_lr is not None else head_rate * lr / rate
+    cores = available_cores()
+    # Beside a CPU that trains, one process decodes; beside a GPU, every core may.
+    workers = 1 if machine.device.type == "cpu" else min(16, cores)
+    resolved = dataclasses.replace(
+        options,
+        weights="none" if pretrained is None else pretrained.source,
+        variant=options.variant or (pretrained.variant if pretrained else "v1.5"),
+        eval_size=options.eval_size or options.image_size,
+        resize_mode=options.resize_mode or (pretrained.preprocess.resize_mode if pretrained else "crop"),
+        workers=workers if options.workers is None else options.workers,
+        lr=lr,
+        head_lr=head_lr,
+        weight_decay=WEIGHT_DECAYS[options.optimizer] if options.weight_decay is None else options.weight_decay,
+        device=str(machine.device),
+        precision=machine.precision,
+        threads=options.threads or cores,
+    )
+    start = f"fine-tuning from {pretrained.source}" if pretrained else "training from scratch"
+    decisions = [
+        f"device {machine.device}, precision {machine.precision}: {machine.why}",
+        f"{start}: ResNet-{resolved.depth} {resolved.variant}, {resolved.optimizer}, "
+        f"learning rate {lr:g} (head {head_lr:g}), weight decay {resolved.weight_decay:g}",
+    ]
+    if pretrained and resolved.variant != pretrained.variant:
+        warn(f"these weights belong to the {pretrained.variant} variant: with {resolved.variant} they start out worse")
+    return resolved, decisions
+
+
+def default_rates(options: TrainOptions, *, fine_tuning: bool) -> tuple[float, float]:
+    """Return good peak rates of backbone and head for the optimiser and the batch size.
+
+    They grow with the batch: linearly for SGD (Goyal et al. 2017, arXiv 1706.02677), by its square root for Adam and
+    AdamW (Malladi et al. 2022, arXiv 2205.10287).
+    """
+    rate, head_rate = PEAK_RATES[options.optimizer, fine_tuning]
+    growth = options.batch_size / 32
+    growth = growth if options.optimizer == "sgd" else growth**0.5
+    return rate * growth, head_rate * growth
+
+
+def choose_preprocess(options: TrainOptions, pretrained: PretrainedWeights | None) -> Preprocess:
+    """Return the preprocessing of validation and everything after it: the weights' own, at this run's size."""
+    assert options.eval_size is not None and options.resize_mode is not None  # resolved
+    own = pretrained.preprocess if pretrained else Preprocess()
+    return dataclasses.replace(own, resize_mode=options.resize_mode).resized(options.eval_size)
+
+
+def load_data(
+    options: TrainOptions, dataset: PreparedDataset, preprocess: Preprocess, machine: Machine
+) -> TrainingData:
+    """Build the loaders of both splits."""
+    assert options.workers is not None  # resolved
+    train, val = dataset.split("train"), dataset.split("val")
+    augmentation = Augmentation(
+        preprocess=preprocess.resized(options.image_size),
+        level=options.augment,
+        crop_scale=options.crop_scale,
+        flips=options.flips,
+    )
+    augmented = AugmentedDataset(train["path"], train["label_index"], augmentation, options.seed)
+    loader, order = training_loader(augmented, options.batch_size, options.workers)
+    plain = Dataset(val["path"], val["label_index"], preprocess)
+    weights = class_weights(options, train["label_index"].to_numpy(), len(dataset.classes))
+    return TrainingData(
+        train=loader,
+        order=order,
+        val=evaluation_loader(plain, options.batch_size, options.workers),
+        preprocess=preprocess,
+        class_weights=None if weights is None else weights.to(machine.device),
+    )
+
+
+def class_weights(options: TrainOptions, labels: np.ndarray, classes: int) -> Tensor | None:
+    """Return 1/frequency of each class, scaled so that the average image weighs 1; None for equal weights."""
+    if options.class_weights == "none":
+        return None
+    counts = np.bincount(labels, minlength=classes)
+    return torch.tensor(len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), dtype=torch.float32)
+
+
+def build_network(options: TrainOptions, dataset: PreparedDataset, pretrained: PretrainedWeights | None) -> ResNet:
+    """Build the network for the dataset's classes and give it the weights to start from."""
+    torch.manual_seed(options.seed)
+    network = ResNet(
+        options.depth,
+        len(dataset.classes),
+        cast(Variant, options.variant),
+        options.shortcuts,
+        zero_gamma=options.zero_gamma,
+    )
+    if pretrained is not None:
+        apply_weights(pretrained, network, dataset.classes)
+    return network
+
+
+def fix_epochs(
+    options: TrainOptions,
+    dataset: PreparedDataset,
+    pretrained: PretrainedWeights | None,
+    data: TrainingData,
+    machine: Machine,
+) -> tuple[TrainOptions, str]:
+    """Measure a few steps on a network of its own and choose the epochs that fit the budget; at least one."""
+    assert options.budget is not None
+    seconds = measure_epoch(
+        start_state(build_network(options, dataset, pretrained), options, machine, len(data.order)),
+        data,
+        options,
+        machine,
+    )
+    budget = parse_duration(options.budget)
+    epochs = max(1, int(budget / seconds))
+    if seconds > budget:
+        warn(f"one epoch takes about {duration(seconds)}, more than the budget of {options.budget}")
+    decision = f"{epochs} epochs of about {duration(seconds)} each: what fits into {options.budget}"
+    return dataclasses.replace(options, epochs=epochs, budget=None), decision
+
+
+def parse_duration(text: str) -> float:
+    """Read 90s, 5m, 1h30m, or plain seconds; return seconds."""
+    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text.strip())
+    try:
+        seconds = (
+            sum(float(n) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True) if n) if match else 0
+        )
+    except ValueError:
+        seconds = 0
+    if seconds <= 0:
+        raise UserError(f"--budget {text!r}: give a time as 90s, 5m or 1h30m")
+    return seconds
+
+
+def describe(
+    options: TrainOptions,
+    dataset: PreparedDataset,
+    pretrained: PretrainedWeights | None,
+    machine: Machine,
+    decisions: list[str],
+    network: ResNet,
+) -> dict[str, Any]:
+    """Return what `run.json` records: all that a result depends on besides the options."""
+    counts = dataset.manifest["split"].value_counts()
+    return {
+        "versions": versions(),
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "images": {split: int(counts.get(split, 0)) for split in ("train", "val", "test")},
+        },
+        "weights": {
+            "source": options.weights,
+            "sha256": None if pretrained is None else pretrained.sha256,
+            "variant": options.variant,
+        },
+        "device": str(machine.device),
+        "precision": machine.precision,
+        "decisions": decisions,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "epochs_done": 0,
+        "stopped": "not yet",
+    }
+
+
+def last_words(options: TrainOptions, ending: dict[str, Any]) -> str:
+    """Return the sentence that ends a run: why it stopped and where its best weights are."""
+    done, best = ending["epochs_done"], ending["best_epoch"]
+    how = "stopped early" if ending["stopped"] == "early stopping" else ending["stopped"]
+    text = f"{how} after {done} of {options.epochs} epochs in {duration(ending['seconds'])}"
+    if best:
+        return f"{text}; the best weights, of epoch {best}, are in {options.out / 'model.safetensors'}"
+    return f"{text}, before the first validation: the weights as they were are in {options.out / 'checkpoints'}"

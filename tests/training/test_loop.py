@@ -1,0 +1,201 @@
+"""Steps, sums and epochs of the training loop, on a small network and a few pictures."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from resnet50.config import TrainOptions
+from resnet50.console import plain_progress
+from resnet50.data import Augmentation, AugmentedDataset, Dataset, Preprocess, evaluation_loader, training_loader
+from resnet50.errors import UserError
+from resnet50.model import resnet18
+from resnet50.training.loop import EpochMetrics, TrainingData, fit, measure_epoch, train_step, validate
+from resnet50.training.machine import Machine
+from resnet50.training.state import TrainState, start_state
+from tests.conftest import MakePicture
+
+CPU = Machine(torch.device("cpu"), "fp32", "tests")
+OPTIONS = TrainOptions(
+    dataset=Path("d"), out=Path("r"), lr=1e-3, head_lr=1e-2, weight_decay=0.01, batch_size=8, epochs=2, image_size=32
+)
+PREPROCESS = Preprocess(size=32, resize=36)
+SILENT = plain_progress("", 1, "images")
+
+
+@pytest.fixture
+def data(tmp_path: Path, picture: MakePicture) -> TrainingData:
+    """Return 20 pictures to train on and 10 to validate on, of two classes that colour tells apart."""
+    paths = [tmp_path / f"{number}.png" for number in range(30)]
+    for number, path in enumerate(paths):
+        picture(seed=number, tint=(90, 0, 0) if number % 2 else (0, 0, 90)).save(path)
+    labels = [number % 2 for number in range(30)]
+    augmented = AugmentedDataset(paths[:20], labels[:20], Augmentation(preprocess=PREPROCESS), seed=0)
+    train, order = training_loader(augmented, 8, 0)
+    val = evaluation_loader(Dataset(paths[20:], labels[20:], PREPROCESS), 4, 0)
+    return TrainingData(train, order, val, PREPROCESS, class_weights=None)
+
+
+def fresh_state(options: TrainOptions = OPTIONS, seed: int = 0) -> TrainState:
+    torch.manual_seed(seed)
+    return start_state(resnet18(2), options, CPU, steps_per_epoch=2)
+
+
+def batch(size: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(rng.integers(0, 256, (size, 3, 32, 32), dtype=np.uint8)), torch.arange(size) % 3 % 2
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 3.0])])
+def test_a_step_is_that_of_plain_pytorch(data: TrainingData, weights: torch.Tensor | None) -> None:
+    options = replace(OPTIONS, label_smoothing=0.1, schedule="constant", warmup=0.0)
+    state = fresh_state(options)
+    network = copy.deepcopy(state.network).train()
+    head = {"params": list(network.fc.parameters()), "lr": 1e-2}
+    backbone = [p for name, p in network.named_parameters() if not name.startswith("fc.")]
+    no_decay = {"weight_decay": 0.0}
+    reference = torch.optim.AdamW(
+        [
+            {"params": [p for p in backbone if p.ndim > 1], "lr": 1e-3},
+            {"params": [p for p in backbone if p.ndim == 1], "lr": 1e-3} | no_decay,
+            {"params": [network.fc.weight], "lr": 1e-2},
+            {"params": [network.fc.bias], "lr": 1e-2} | no_decay,
+        ],
+        weight_decay=0.01,
+    )
+    assert len(head["params"]) == 2
+    images, labels = batch()
+    for _ in range(2):
+        train_step(state, images, labels, replace(data, class_weights=weights), options, CPU)
+        loss = F.cross_entropy(network(PREPROCESS.normalize(images)), labels, weights, label_smoothing=0.1)
+        loss.backward()
+        reference.step()
+        reference.zero_grad()
+    for ours, theirs in zip(state.network.parameters(), network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 8])
+def test_cutting_a_batch_into_parts_changes_nothing_but_batch_norm(data: TrainingData, parts: int) -> None:
+    # All norms frozen: their statistics are the one thing that sees how a batch is cut.
+    weights = torch.tensor([1.0, 3.0])
+    images, labels = batch()
+    gradients: list[list[torch.Tensor]] = []
+    for accumulate in (1, parts):
+        options = replace(OPTIONS, accumulate=accumulate, freeze=5, optimizer="sgd", momentum=0.0, lr=1.0, head_lr=1.0)
+        state = fresh_state(options)
+        before = [p.clone() for p in state.network.fc.parameters()]
+        state.network.eval()
+        train_step(state, images, labels, replace(data, class_weights=weights), options, CPU)
+        gradients.append([b - a for b, a in zip(before, state.network.fc.parameters(), strict=True)])
+        assert state.sums.images == 8
+    for whole, cut in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole, cut, rtol=1e-4, atol=1e-6)
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for(data: TrainingData) -> None:
+    options = replace(
+        OPTIONS, clip_grad=0.01, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, head_lr=1.0, warmup=0.0
+    )
+    state = fresh_state(options)
+    before = [p.detach().clone() for p in state.network.parameters()]
+    train_step(state, *batch(), data, options, CPU)
+    moved = torch.stack([(a - b).norm() for a, b in zip(before, state.network.parameters(), strict=True)]).norm()
+    assert moved.item() == pytest.approx(0.01, rel=1e-3)
+    assert state.sums.grad_norm > 0.01
+
+
+def run(state: TrainState, data: TrainingData, options: TrainOptions = OPTIONS) -> tuple[str, list[EpochMetrics]]:
+    rows: list[EpochMetrics] = []
+    why = fit(state, data, options, CPU, lambda state, metrics, *, best: rows.append(metrics))
+    return why, rows
+
+
+def test_a_network_learns_to_tell_two_colours_apart(data: TrainingData) -> None:
+    options = replace(OPTIONS, epochs=6, lr=3e-3, head_lr=3e-3)
+    why, rows = run(fresh_state(options), data, options)
+    assert why == "finished"
+    assert [row.epoch for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[-1].train_loss < rows[0].train_loss
+    assert rows[-1].val_accuracy >= 0.9
+
+
+def test_validation_figures_are_those_of_the_whole_split(data: TrainingData) -> None:
+    state = fresh_state()
+    loss, accuracy = validate(state.network, data, CPU, SILENT)
+    images = torch.cat([images for images, _ in data.val])
+    labels = torch.cat([labels for _, labels in data.val])
+    with torch.no_grad():
+        logits = state.network.eval()(PREPROCESS.normalize(images))
+    assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert accuracy == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+
+
+def test_training_loss_is_the_plain_one_and_the_objective_the_smoothed(data: TrainingData) -> None:
+    options = replace(OPTIONS, label_smoothing=0.3, epochs=1)
+    _, (row,) = run(fresh_state(options), data, options)
+    assert row.objective != pytest.approx(row.train_loss, rel=1e-3)
+    options = replace(OPTIONS, label_smoothing=0.0, epochs=1)
+    _, (row,) = run(fresh_state(options), data, options)
+    assert row.objective == pytest.approx(row.train_loss, rel=1e-6)
+
+
+def test_the_same_seed_gives_the_same_metrics_to_the_last_digit(data: TrainingData) -> None:
+    options = replace(OPTIONS, ema=0.9, accumulate=2)
+
+    def figures() -> Iterator[tuple[float, ...]]:
+        for row in run(fresh_state(options), data, options)[1]:
+            yield (row.train_loss, row.val_loss, row.train_accuracy, row.val_accuracy, row.grad_norm, row.lr)
+
+    assert list(figures()) == list(figures())
+
+
+def test_patience_ends_a_run_that_gets_no_better(data: TrainingData) -> None:
+    options = replace(OPTIONS, epochs=10, early_stopping=2, lr=1e-12, head_lr=1e-12, ema=None)
+    state = fresh_state(options)
+    state.best_loss = 0.0  # nothing can be better
+    why, rows = run(state, data, options)
+    assert (why, len(rows)) == ("early stopping", 2)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_do(data: TrainingData) -> None:
+    state = fresh_state()
+    with torch.no_grad():
+        state.network.fc.weight.fill_(float("nan"))
+    with pytest.raises(UserError, match=r"no longer a number in epoch 1.*--lr"):
+        run(state, data)
+
+
+def test_with_a_running_average_that_is_what_is_validated_and_kept(data: TrainingData) -> None:
+    options = replace(OPTIONS, ema=0.9)
+    state = fresh_state(options)
+    _, rows = run(state, data, options)
+    assert state.network_to_keep is state.average is not None
+    loss, _ = validate(state.average, data, CPU, SILENT)
+    assert loss == pytest.approx(rows[-1].val_loss)
+    assert loss != pytest.approx(validate(state.network, data, CPU, SILENT)[0])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_state_that_is_put_back_goes_on_to_the_same_bits(data: TrainingData, optimizer: str) -> None:
+    options = replace(OPTIONS, optimizer=optimizer, ema=0.9, schedule="plateau", epochs=3)
+    straight = fresh_state(options)
+    _, expected = run(straight, data, options)
+
+    first = fresh_state(options)
+    run(first, data, replace(options, epochs=1))
+    second = fresh_state(options, seed=99)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    _, rows = run(second, data, options)
+    assert [row.val_loss for row in rows] == [row.val_loss for row in expected[1:]]
+    for ours, theirs in zip(second.network.state_dict().values(), straight.network.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_an_epoch_is_estimated_from_a_few_steps(data: TrainingData) -> None:
+    assert measure_epoch(fresh_state(), data, OPTIONS, CPU) > 0

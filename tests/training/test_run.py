@@ -1,0 +1,208 @@
+"""`resnet50 train` from options to run folder."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import resnet50
+from resnet50.config import TrainOptions, from_arguments, from_values
+from resnet50.errors import UserError
+from resnet50.model.file import load_model
+from resnet50.training.run import class_weights, default_rates, parse_duration
+from tests.conftest import TINY
+
+TIMING = ("images_per_second", "seconds")
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return [{key: value for key, value in row.items() if key not in TIMING} for row in csv.DictReader(file)]
+
+
+def test_a_run_folder_holds_the_whole_record(trained: Path) -> None:
+    assert [row["epoch"] for row in rows(trained)] == ["1", "2", "3"]
+    about = json.loads((trained / "run.json").read_text())
+    assert about["stopped"] == "finished"
+    assert about["epochs_done"] == 3
+    assert about["dataset"]["images"]["train"] > 0
+    assert len(about["dataset"]["fingerprint"]) == 64
+    assert {"python", "torch", "torchvision", "resnet50"} <= set(about["versions"])
+    assert any("precision fp32" in decision for decision in about["decisions"])
+    assert list((trained / "tensorboard").iterdir())
+    best, last = load_model(trained), load_model(trained / "checkpoints" / "last.safetensors")
+    assert best.classes == last.classes == ("cat", "dog")
+    assert best.preprocess.size == 32
+
+
+def test_the_best_epoch_is_kept(trained: Path) -> None:
+    losses = [float(row["val_loss"]) for row in rows(trained)]
+    about = json.loads((trained / "run.json").read_text())
+    assert about["best_epoch"] == 1 + losses.index(min(losses))
+
+
+def test_the_resolved_config_gives_the_same_metrics_to_the_last_digit(trained: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    for name in ("lr", "head_lr", "weight_decay", "variant", "eval_size", "workers", "resize_mode"):
+        assert config[name] is not None
+    again = tmp_path / "again"
+    options = from_arguments(
+        TrainOptions, ["--config", str(trained / "config.yaml"), "--out", str(again)], "resnet50 train"
+    )
+    from resnet50.training.run import train
+
+    train(options)
+    assert rows(again) == rows(trained)
+
+
+def test_the_screen_shows_a_row_for_every_epoch_without_a_terminal(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resnet50.train(prepared, tmp_path / "run", epochs=2, **TINY)
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.split()[:1] in (["1"], ["2"]) for line in lines) == 2
+    assert any("training from scratch: ResNet-18" in line for line in lines)
+    assert "finished after 2 of 2 epochs" in lines[-1]
+
+
+def test_a_budget_becomes_a_number_of_epochs(prepared: Path, tmp_path: Path) -> None:
+    run = resnet50.train(prepared, tmp_path / "run", budget="1s", **TINY)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["budget"] is None
+    assert config["epochs"] == len(rows(run)) >= 1
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_every_optimiser_and_option_trains(name: str, prepared: Path, tmp_path: Path) -> None:
+    run = resnet50.train(
+        prepared, tmp_path / "run", epochs=1, optimizer=name, accumulate=2, ema=0.9, clip_grad=1.0, batch_size=8,
+        class_weights="balanced", augment="standard", freeze=1, schedule="plateau", eval_size=48, shortcuts="none",
+        **TINY,
+    )  # fmt: skip
+    assert load_model(run).preprocess.size == 48
+    assert load_model(run).network.shortcuts == "none"
+
+
+def test_one_of_our_runs_is_a_starting_point_for_another(trained: Path, prepared: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = TINY | {"weights": str(trained), "epochs": 1, "lr": 1e-9, "head_lr": 1e-9}
+    run = resnet50.train(prepared, tmp_path / "next", **options)
+    before, after = load_model(trained), load_model(run)
+    torch.testing.assert_close(before.network.fc.weight, after.network.fc.weight, atol=1e-5, rtol=0)
+    about = json.loads((run / "run.json").read_text())
+    assert len(about["weights"]["sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "--batch-size 0: must be at least 1"),
+        ({"epochs": 0}, "--epochs 0"),
+        ({"lr": -1.0}, "--lr -1.0: must be above 0"),
+        ({"lr": float("nan")}, "--lr nan"),
+        ({"ema": 1.0}, "--ema 1.0"),
+        ({"accumulate": 64}, "--accumulate 64: a batch of 32"),
+        ({"device": "cuda:9"}, "there is no device cuda:9"),
+        ({"freeze": 9}, "--freeze 9"),
+        ({"budget": "soon"}, "--budget 'soon'"),
+        ({"milestones": "2"}, "--milestones"),
+        ({"crop_scale": 0.0}, "crop-scale"),
+        ({"weights": "nowhere.pth"}, "nowhere.pth"),
+        ({"image_size": 8}, "at least 32"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_and_nothing_is_written(
+    options: dict[str, Any], message: str, prepared: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        resnet50.train(prepared, tmp_path / "run", **(TINY | options))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_something_is_left_alone(trained: Path, prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--overwrite"):
+        resnet50.train(prepared, trained, **TINY)
+    assert len(rows(trained)) == 3
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="not a training run"):
+        resnet50.train(prepared, precious, overwrite=True, **TINY)
+    assert (precious / "thesis.txt").exists()
+
+
+def test_overwrite_replaces_an_earlier_run(trained: Path, prepared: Path) -> None:
+    resnet50.train(prepared, trained, overwrite=True, epochs=1, **TINY)
+    assert len(rows(trained)) == 1
+
+
+def test_a_dataset_without_validation_images_is_refused(competition: Path, tmp_path: Path) -> None:
+    resnet50.prepare(competition / "train.csv", tmp_path / "d")
+    manifest = tmp_path / "d" / "manifest.parquet"
+    import pandas as pd
+
+    table = pd.read_parquet(manifest)
+    table[table["split"] != "val"].to_parquet(manifest)
+    with pytest.raises(UserError, match="val"):
+        resnet50.train(tmp_path / "d", tmp_path / "run", **TINY)
+
+
+def test_ctrl_c_keeps_what_is_there_and_says_so(prepared: Path, tmp_path: Path) -> None:
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
+    command = [sys.executable, "-m", "resnet50", "train", str(prepared), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(
+        [*command, *flags, "--epochs=1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "model.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted after" in out
+    assert "of 1000 epochs" in out
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["stopped"] == "interrupted"
+    assert rows(tmp_path / "run")
+    assert load_model(tmp_path / "run" / "checkpoints" / "last.safetensors").classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1.5h", 5400), ("1m30s", 90)]
+)
+def test_budgets_are_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "5x", "m", "-5m", "1.2.3s"])
+def test_budgets_that_are_no_time_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--budget"):
+        parse_duration(text)
+
+
+def test_rates_grow_with_the_batch() -> None:
+    def rate(optimizer: str, batch_size: int) -> float:
+        values = {"dataset": "d", "out": "r", "optimizer": optimizer, "batch_size": batch_size}
+        return default_rates(from_values(TrainOptions, values), fine_tuning=True)[0]
+
+    assert rate("sgd", 256) == pytest.approx(8 * rate("sgd", 32))
+    assert rate("adamw", 128) == pytest.approx(2 * rate("adamw", 32))
+
+
+def test_balanced_class_weights_are_scikit_learns() -> None:
+    import numpy as np
+    from sklearn.utils.class_weight import compute_class_weight
+
+    labels = np.array([0] * 7 + [1] * 2 + [2] * 1)
+    options = from_values(TrainOptions, {"dataset": "d", "out": "r", "class_weights": "balanced"})
+    weights = class_weights(options, labels, 3)
+    assert weights is not None
+    assert weights.tolist() == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=labels))
