@@ -1,0 +1,142 @@
+"""A run's curves as SVG, drawn to stand inside the report: text and axes take the page's colours, light and dark."""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, ScalarFormatter, StrMethodFormatter
+
+Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+Unit = Literal["plain", "percent"]
+
+INK, GRID = "#010203", "#040506"
+"""Stand-ins while drawing, replaced by the page's own colours in the SVG."""
+
+COLOURS = {"train": "#0072b2", "val": "#d55e00", "third": "#009e73"}
+"""Blue, vermilion and green of Okabe and Ito's palette, which colour-blind people tell apart; CSS may adjust them."""
+
+WIDTH, HEIGHT = 4.0, 2.6
+"""Inches. At 100 pixels an inch a plot fits a phone without shrinking its text."""
+
+MARKED = 20
+"""Epochs up to which each has its marker."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve by epoch.
+
+    Attributes:
+        name: its entry in the legend.
+        values: one per epoch; gaps where not finite.
+        colour: a key of `COLOURS`.
+        dashed: so that lines differ in more than colour.
+        band: half-width of a shaded band around the values, one per epoch.
+    """
+
+    name: str
+    values: Floats
+    colour: str
+    dashed: bool = False
+    band: Floats | None = None
+
+
+def plot_by_epoch(
+    title: str, epochs: Sequence[int], lines: Sequence[Line], best_epoch: int | None, unit: Unit = "plain"
+) -> str:
+    """Draw curves over epochs, the best epoch marked, as an SVG element to be put into HTML.
+
+    The same numbers give the same text. Its colours are CSS: `currentColor`, `--grid` and `--train`, `--val`,
+    `--third`.
+    """
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "font.family": "sans-serif"}):
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        axes = figure.add_subplot()
+        for line in lines:
+            draw(axes, epochs, line, scale=100 if unit == "percent" else 1)
+        style(axes, epochs, unit)
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
+        if best_epoch is not None and best_epoch in epochs and len(epochs) > 1:
+            axes.axvline(best_epoch, color=INK, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
+            left = best_epoch > (epochs[0] + epochs[-1]) / 2
+            axes.annotate(
+                "best", (best_epoch, 1), (-3 if left else 3, -2), xycoords=("data", "axes fraction"),
+                textcoords="offset points", ha="right" if left else "left", va="top", fontsize=8, color=INK,
+            )  # fmt: skip
+        if len(lines) > 1:
+            axes.legend(
+                loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines), frameon=False, labelcolor=INK,
+                borderpad=0, borderaxespad=0.3, handlelength=1.6, columnspacing=1.0, fontsize=9,
+            )  # fmt: skip
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return to_inline(file.getvalue(), title)
+
+
+def draw(axes: Axes, epochs: Sequence[int], line: Line, scale: float) -> None:
+    """Draw one curve, its values times `scale`, with markers while they can be told apart."""
+    colour, values = COLOURS[line.colour], scale * line.values
+    axes.plot(
+        epochs,
+        np.where(np.isfinite(values), values, np.nan),
+        color=colour,
+        linewidth=1.6,
+        linestyle=(0, (4, 1.5)) if line.dashed else "-",
+        marker=("s" if line.dashed else "o") if len(epochs) <= MARKED else None,
+        markersize=4,
+        label=line.name,
+    )
+    if line.band is not None:
+        low, high = values - scale * line.band, values + scale * line.band
+        if len(epochs) == 1:
+            axes.vlines(epochs, low, high, color=colour, linewidth=6, alpha=0.2)
+        else:
+            axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def style(axes: Axes, epochs: Sequence[int], unit: Unit) -> None:
+    """Give axes whole epochs, few ticks, a quiet grid, and no box."""
+    axes.set_xlabel("epoch", color=INK)
+    if len(epochs) <= 8:
+        axes.set_xticks(list(epochs))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, steps=[1, 2, 5, 10]))
+    pad = 0.5 if len(epochs) == 1 else min(0.5, 0.03 * (epochs[-1] - epochs[0]))  # so that there is no epoch 0
+    axes.set_xlim(epochs[0] - pad, epochs[-1] + pad)
+    axes.margins(y=0.1)
+    if unit == "percent":
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.0f} %"))
+    else:
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+        plain = ScalarFormatter(useOffset=False)
+        plain.set_scientific(False)
+        axes.yaxis.set_major_formatter(plain)
+    axes.tick_params(colors=INK, length=0)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(INK)
+
+
+def to_inline(svg: str, title: str) -> str:
+    """Turn a matplotlib SVG file into an element: no prologue, fixed size, fonts or ids; colours of the page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<defs>\s*<style.*?</defs>", "", svg, count=1, flags=re.DOTALL)  # it would style the whole page
+    opening = rf'<svg viewBox="\1" role="img" aria-label="{title}">'
+    svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', opening, svg, count=1)
+    svg = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", svg)  # figure_1 and the like, the same in every plot
+    svg = re.sub(r"font-family: [^;\"]*; ?", "", svg)
+    svg = svg.replace(INK, "currentColor").replace(GRID, "var(--grid)")
+    for name, colour in COLOURS.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    return re.sub(r"\s*\n\s*", "\n", svg).strip()
