@@ -1,0 +1,175 @@
+"""A trained network at work: `Classifier` in Python, `resnet50 predict` on the command line."""
+
+import glob
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from resnet50.config import PredictOptions
+from resnet50.console import say
+from resnet50.data.dataset import Dataset
+from resnet50.deploy.submission import fill_template
+from resnet50.errors import UserError
+from resnet50.etl.decode import IMAGE_EXTENSIONS, decode, to_rgb
+from resnet50.evaluation.evaluate import classify, probability_columns
+from resnet50.model.file import Model, load_model
+from resnet50.training.loop import forward_batches
+from resnet50.training.machine import Machine, available_cores, choose_machine
+
+ImageInput = str | Path | bytes | Image.Image | np.ndarray
+"""A file, the bytes of one, a Pillow image, or an array of uint8: H×W×3 (RGB) or H×W (grey)."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says of one image: the likeliest class, and the probability of every class."""
+
+    label: str
+    probabilities: dict[str, float]
+
+    @property
+    def confidence(self) -> float:
+        """Return the probability of the likeliest class."""
+        return self.probabilities[self.label]
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """Return the `k` likeliest classes with their probabilities, likeliest first."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+
+
+class Classifier:
+    """A trained network with its classes and preprocessing, ready for images of any kind."""
+
+    def __init__(self, model: Model, machine: Machine) -> None:
+        self.model, self.machine = model, machine
+        self.model.network.to(machine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto", precision: str = "auto") -> "Classifier":
+        """Read a run folder or a model.safetensors; a UserError says what is wrong with it."""
+        return cls(load_model(Path(path)), choose_machine(device, precision))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names in the order of the logits."""
+        return self.model.classes
+
+    def predict_proba(self, images: Iterable[ImageInput], batch_size: int = 32) -> np.ndarray:
+        """Return the probability of every class for every image, N×classes."""
+        pixels = [self.model.preprocess(to_image(image)) for image in images]
+        if not pixels:
+            return np.zeros((0, len(self.classes)))
+        batches = [
+            (torch.stack(pixels[start : start + batch_size]), torch.empty(0))
+            for start in range(0, len(pixels), batch_size)
+        ]
+        logits = [part for part, _ in forward_batches(self.model.network, batches, self.model.preprocess, self.machine)]
+        return torch.cat(logits).double().softmax(dim=1).cpu().numpy()
+
+    def predict(self, images: ImageInput | Sequence[ImageInput], batch_size: int = 32) -> Any:
+        """Classify one image or many: one `Prediction` for one image, a list for a list.
+
+        Raises:
+            UserError: an image that can't be read; the message names it.
+        """
+        many = isinstance(images, (list, tuple))
+        probabilities = self.predict_proba(images if many else [images], batch_size)  # pyright: ignore[reportArgumentType]
+        predictions = [
+            Prediction(self.classes[row.argmax()], dict(zip(self.classes, row.tolist(), strict=True)))
+            for row in probabilities
+        ]
+        return predictions if many else predictions[0]
+
+
+def to_image(image: ImageInput) -> Image.Image:
+    """Turn whatever stands for an image into RGB."""
+    if isinstance(image, Image.Image):
+        return to_rgb(image)
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim not in (2, 3):
+            raise UserError(f"an array image must be uint8, H×W×3 or H×W, not {image.dtype} {image.shape}")
+        return to_rgb(Image.fromarray(image))
+    return decode(image)
+
+
+def predict(options: PredictOptions) -> pd.DataFrame:
+    """Classify files; write the CSV; show the likeliest classes of the first images; return the table.
+
+    Raises:
+        UserError: no such model, no images, an unreadable image, a template that doesn't fit.
+    """
+    check(options)
+    paths = find_images(options.images)
+    classifier = Classifier.load(options.run, device=options.device, precision=options.precision)
+    workers = min(4, available_cores()) if options.workers is None else options.workers
+    data = Dataset(paths, [-1] * len(paths), classifier.model.preprocess)
+    probabilities = classify(classifier.model, data, classifier.machine, options.batch_size, workers)
+    table = as_table(paths, probabilities, classifier.classes)
+    show(table, probabilities, classifier.classes, options.top_k)
+    if options.out is not None:
+        written = table
+        if options.format == "submission":
+            assert options.template is not None  # checked
+            written = fill_template(options.template, table, classifier.classes)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        written.to_csv(options.out, index=False)
+        say(f"{len(written):,} rows in {options.out}")
+    return table
+
+
+def check(options: PredictOptions) -> None:
+    """Raise a UserError for options that don't go together."""
+    if options.batch_size < 1 or options.top_k < 1:
+        raise UserError("--batch-size and --top-k must be at least 1")
+    if options.format == "submission" and (options.template is None or options.out is None):
+        raise UserError("--format submission needs --template sample_submission.csv and --out FILE.csv")
+    if options.out is not None and options.out.is_dir():
+        raise UserError(f"{options.out} is a folder: give the name of a CSV file")
+    if options.out is not None and options.out.exists() and not options.overwrite:
+        raise UserError(f"{options.out} exists already: choose another name, or add --overwrite")
+
+
+def find_images(sources: Sequence[str]) -> list[Path]:
+    """Return the image files that files, folders (searched to the bottom) and globs stand for, each once."""
+    found: dict[Path, None] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            matches = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_EXTENSIONS)
+        elif path.is_file():
+            matches = [path]
+        else:
+            matches = [Path(match) for match in sorted(glob.glob(source, recursive=True)) if Path(match).is_file()]  # noqa: PTH207  # Path.glob takes no absolute patterns
+        if not matches:
+            raise UserError(f"no image at {source}: give files, folders or globs")
+        found.update(dict.fromkeys(matches))
+    if not found:
+        raise UserError("no images given: name files, folders or globs after the run")
+    return list(found)
+
+
+def as_table(paths: Sequence[Path], probabilities: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
+    """Return a row per image: image_id (the file's name without extension), path, prediction, `p_CLASS` columns."""
+    table = pd.DataFrame(
+        {
+            "image_id": [path.stem for path in paths],
+            "path": [str(path) for path in paths],
+            "prediction": [classes[index] for index in probabilities.argmax(axis=1)],
+        }
+    )
+    return pd.concat([table, probability_columns(probabilities, classes)], axis=1)
+
+
+def show(table: pd.DataFrame, probabilities: np.ndarray, classes: tuple[str, ...], top_k: int, most: int = 20) -> None:
+    """Print the likeliest classes of the first images."""
+    for path, row in zip(table["path"][:most], probabilities, strict=False):
+        likeliest = np.argsort(-row, kind="stable")[:top_k]
+        say(f"{path}: " + ", ".join(f"{classes[index]} {row[index]:.1%}" for index in likeliest))
+    if len(table) > most:
+        say(f"… and {len(table) - most:,} more")
