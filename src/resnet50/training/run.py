@@ -1,6 +1,7 @@
 """`resnet50 train`: from options to a run folder, step by step."""
 
 import dataclasses
+import os
 import re
 import shutil
 import time
@@ -41,6 +42,7 @@ def train(options: TrainOptions) -> Path:
     machine = choose_machine(options.device, options.precision)
     torch.set_num_threads(options.threads or available_cores())
     if options.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)
     pretrained = load_pretrained(options.weights, options.depth)
     options, decisions = resolve(options, pretrained, machine)
@@ -158,6 +160,7 @@ def resolve(
     workers = 1 if machine.device.type == "cpu" else min(16, cores)
     resolved = dataclasses.replace(
         options,
+        dataset=options.dataset.absolute(),  # so that the run is evaluated from wherever
         weights="none" if pretrained is None else pretrained.source,
         variant=options.variant or (pretrained.variant if pretrained else "v1.5"),
         eval_size=options.eval_size or options.image_size,
@@ -257,6 +260,7 @@ def fix_epochs(
 ) -> tuple[TrainOptions, str]:
     """Measure a few steps on a network of its own and choose the epochs that fit the budget; at least one."""
     assert options.budget is not None
+    say(f"measuring a few steps, to see how many epochs fit into {options.budget}")
     seconds = measure_epoch(
         start_state(build_network(options, dataset, pretrained), options, machine, len(data.order)),
         data,
