@@ -158,15 +158,20 @@ def test_a_dataset_without_validation_images_is_refused(competition: Path, tmp_p
 def test_ctrl_c_keeps_what_is_there_and_says_so(prepared: Path, tmp_path: Path) -> None:
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
     command = [sys.executable, "-m", "resnet50", "train", str(prepared), "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*command, *flags, "--epochs=1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run" / "model.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=120)
+        # Whoever runs the tests in the background ignores Ctrl-C, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run" / "model.safetensors").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        try:
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted after" in out
     assert "of 1000 epochs" in out
