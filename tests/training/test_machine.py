@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from resnet50.errors import UserError
-from resnet50.training.machine import available_cores, choose_device, choose_machine, choose_precision
+from resnet50.training.machine import choose_device, choose_machine, choose_precision
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,3 @@ def test_autocast_computes_in_the_chosen_format() -> None:
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         with choose_machine("cpu", precision).autocast():
             assert (a @ a).dtype == dtype
-
-
-def test_at_least_one_core_is_available() -> None:
-    assert available_cores() >= 1

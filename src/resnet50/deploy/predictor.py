@@ -13,6 +13,7 @@ from PIL import Image
 
 from resnet50.config import PredictOptions
 from resnet50.console import say
+from resnet50.cores import available_cores
 from resnet50.data.dataset import Dataset
 from resnet50.deploy.submission import fill_template
 from resnet50.errors import UserError
@@ -20,7 +21,7 @@ from resnet50.etl.decode import IMAGE_EXTENSIONS, decode, to_rgb
 from resnet50.evaluation.evaluate import classify, probability_columns
 from resnet50.model.file import Model, load_model
 from resnet50.training.loop import forward_batches
-from resnet50.training.machine import Machine, available_cores, choose_machine
+from resnet50.training.machine import Machine, choose_machine
 
 ImageInput = str | Path | bytes | Image.Image | np.ndarray
 """A file, the bytes of one, a Pillow image, or an array of uint8: H×W×3 (RGB) or H×W (grey)."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from resnet50.console import progress
+from resnet50.cores import available_cores
 from resnet50.errors import UserError
 from resnet50.etl.decode import UnreadableImageError, decode
 
@@ -95,9 +96,8 @@ def read_images(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 def read_parallel(paths: list[str]) -> Iterator[ReadImage]:
     """Read images on all cores, in order, showing progress."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    pool = ThreadPoolExecutor(min(cores + 2, 32))  # two more, for when some wait for the disk
+    pool = ThreadPoolExecutor(min(available_cores() + 2, 32))  # two more, for when some wait for the disk
     try:
         with progress("reading images", len(paths), "images") as advance:
             for read in pool.map(read_chunk, chunks):

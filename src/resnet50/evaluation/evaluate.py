@@ -10,6 +10,7 @@ from sklearn import metrics as sk
 
 from resnet50.config import EvaluateOptions, TrainOptions, read_yaml
 from resnet50.console import progress, say
+from resnet50.cores import available_cores
 from resnet50.data.dataset import Dataset
 from resnet50.data.loader import evaluation_loader
 from resnet50.errors import UserError
@@ -17,7 +18,7 @@ from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.evaluation.report import write_report
 from resnet50.model.file import Model, load_model
 from resnet50.training.loop import forward_batches
-from resnet50.training.machine import Machine, available_cores, choose_machine
+from resnet50.training.machine import Machine, choose_machine
 from resnet50.training.record import write_json
 
 

@@ -1,7 +1,6 @@
 """What the network runs on: device, number format, threads. `auto` looks at what is really there and says why."""
 
 import contextlib
-import os
 import re
 from dataclasses import dataclass
 from typing import cast
@@ -78,12 +77,3 @@ def choose_precision(device: torch.device) -> tuple[Precision, str]:
             return "bf16", f"this CPU multiplies bf16 natively ({found[0]})"
         return "fp32", "this CPU has no bf16 instructions, and emulating them is more than ten times slower"
     return "fp32", "bf16 and fp16 are not reliably faster on mps"
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use: affinity and container limits, not what the machine has."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = open("/sys/fs/cgroup/cpu.max", encoding="ascii").read().split()  # noqa: PTH123, SIM115
-        cores = min(cores, max(1, round(int(quota) / int(period))))
-    return cores

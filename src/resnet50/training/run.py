@@ -15,6 +15,7 @@ from torch import Tensor
 from resnet50 import config
 from resnet50.config import TrainOptions, Variant, flag, write_yaml
 from resnet50.console import duration, say, warn
+from resnet50.cores import available_cores
 from resnet50.data.dataset import AugmentedDataset, Dataset
 from resnet50.data.loader import evaluation_loader, training_loader
 from resnet50.data.transforms import Augmentation, Preprocess
@@ -24,7 +25,7 @@ from resnet50.model.resnet import ResNet
 from resnet50.model.weights import PretrainedWeights, load_pretrained
 from resnet50.model.weights import apply as apply_weights
 from resnet50.training.loop import TrainingData, fit, measure_epoch
-from resnet50.training.machine import Machine, available_cores, choose_machine
+from resnet50.training.machine import Machine, choose_machine
 from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones
 from resnet50.training.record import RunRecord, versions, write_json
 from resnet50.training.state import TrainState, start_state

@@ -1,0 +1,13 @@
+"""How many processor cores there are to work with."""
+
+import contextlib
+import os
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use: affinity and container limits, not what the machine has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = open("/sys/fs/cgroup/cpu.max", encoding="ascii").read().split()  # noqa: PTH123, SIM115
+        cores = min(cores, max(1, round(int(quota) / int(period))))
+    return cores
