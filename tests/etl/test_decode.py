@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from resnet50.errors import UserError
-from resnet50.etl.decode import UnreadableImageError, decode
+from resnet50.etl.decode import UnreadableImageError, decode, decode_photo
 
 RAMP = np.linspace(0, 255, 24 * 16).reshape(16, 24)
 
@@ -177,3 +177,54 @@ def test_threads_leave_the_filters_of_warnings_alone() -> None:
     for thread in threads:
         thread.join()
     assert list(warnings.filters) == before
+
+
+def textured(width: int, height: int) -> Image.Image:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (height // 24, width // 24, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("options", [{"quality": 95, "subsampling": 0}, {"quality": 75}, {"progressive": True}])
+def test_jpeg_pixels_are_pillows_bit_by_bit(mode: str, options: dict[str, object]) -> None:
+    content = saved(textured(203, 151).convert(mode), "JPEG", **options)
+    np.testing.assert_array_equal(pixels(decode(content)), pixels(Image.open(io.BytesIO(content)).convert("RGB")))
+
+
+@pytest.mark.parametrize(("shorter_side", "expected"), [(300, 300), (150, 150), (120, 150), (75, 75), (40, 75)])
+def test_a_jpeg_is_decoded_at_a_scale_that_leaves_enough_pixels(shorter_side: int, expected: int) -> None:
+    whole = textured(480, 300)
+    photo = decode_photo(saved(whole, "JPEG", quality=95), shorter_side)
+    height, width, _ = photo.pixels.shape
+    assert shorter_side <= height <= expected
+    assert (photo.width, photo.height) == (480, 300)
+    assert abs(width / height - 1.6) < 0.03
+    shrunk = whole.resize((width, height), Image.Resampling.BOX)
+    assert np.abs(photo.pixels.astype(int) - pixels(shrunk)).mean() < 4
+
+
+def test_other_formats_come_at_full_size_whatever_is_asked_for() -> None:
+    photo = decode_photo(saved(rgb(), "PNG"), shorter_side=4)
+    np.testing.assert_array_equal(photo.pixels, np.asarray(rgb()))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_reduced_jpeg_is_upright_too(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = saved(textured(480, 300), "JPEG", exif=exif)
+    whole, photo = decode(content), decode_photo(content, 100)
+    assert (photo.width, photo.height) == whole.size
+    height, width, _ = photo.pixels.shape
+    shrunk = whole.resize((width, height), Image.Resampling.BOX)
+    assert (width > height) == (whole.width > whole.height)
+    assert np.abs(photo.pixels.astype(int) - pixels(shrunk)).mean() < 6
+
+
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
+@pytest.mark.parametrize("shorter_side", [None, 60])
+def test_a_jpeg_that_breaks_off_is_found_at_any_scale(share: float, shorter_side: int | None) -> None:
+    content = saved(textured(480, 300), "JPEG")
+    with pytest.raises(UnreadableImageError, match="truncated"):
+        decode_photo(content[: int(len(content) * share)], shorter_side)
