@@ -1,5 +1,6 @@
 """Tiny pictures, each with bytes of its own unless asked otherwise."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from PIL import Image
 
 WritePicture = Callable[..., Path]
+CountCalls = Callable[..., int]
 
 
 @pytest.fixture
@@ -23,3 +25,24 @@ def write_picture() -> WritePicture:
         return path
 
     return write
+
+
+@pytest.fixture
+def count_calls() -> CountCalls:
+    """Return a counter of the Python calls in a function: what works on whole columns makes no more for more rows."""
+
+    def count(function: Callable[..., object], *arguments: object) -> int:
+        calls = 0
+
+        def note(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(note)
+        try:
+            function(*arguments)
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    return count

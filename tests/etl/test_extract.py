@@ -9,8 +9,10 @@ import pytest
 from resnet50.config import PrepareOptions
 from resnet50.errors import UserError
 from resnet50.etl.extract import Extracted, extract
+from resnet50.etl.files import FileIndex
 
 WritePicture = Callable[..., Path]
+CountCalls = Callable[..., int]
 
 
 def extracted(source: Path, **options: Any) -> Extracted:
@@ -247,3 +249,17 @@ def test_column_options_make_no_sense_for_class_folders(tmp_path: Path, write_pi
         write_picture(tmp_path / "pets" / path)
     with pytest.raises(UserError, match="leave out --group-column"):
         extracted(tmp_path / "pets", group_column="who")
+
+
+def test_ten_times_the_rows_take_no_more_python(
+    tmp_path: Path, count_calls: CountCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "images").mkdir()
+    calls: list[int] = []
+    for rows in (2_000, 2_000, 20_000):  # the first time, pandas imports this and that
+        names = [f"{number:06d}" for number in range(rows)]
+        table = write_table(tmp_path / "t.csv", "id,label\n" + "".join(f"{name},{name[-1]}\n" for name in names))
+        listed = FileIndex(tmp_path, [f"images/{name}.png" for name in names])
+        monkeypatch.setattr("resnet50.etl.extract.list_files", lambda _, listed=listed: listed)
+        calls.append(count_calls(extracted, table))
+    assert calls[2] < calls[1] + 9_000, "less than a call for every other row"

@@ -59,11 +59,24 @@ def test_id_that_points_out_of_the_folder_finds_nothing(tmp_path: Path, wanted: 
     assert found(list_files(tmp_path / "images"), wanted) == [None]
 
 
+def test_few_ids_among_many_files_are_told_apart_by_their_folders() -> None:
+    files = index(*[f"{folder}/{number}.jpg" for folder in "abc" for number in range(200)])
+    assert found(files, "b/7", "c/7.jpg", "photos/a/7", "d/7") == ["b/7.jpg", "c/7.jpg", "a/7.jpg", None]
+    with pytest.raises(UserError, match="'7' fits several images"):
+        found(files, "7")
+
+
+def test_ids_and_files_with_line_breaks_or_endless_folders_are_ordinary() -> None:
+    assert found(index("a\nb/c\nd.jpg", "x.jpg"), "c\nd", "a\nb/c\nd", "d", "x/" * 3000 + "x") == [
+        "a\nb/c\nd.jpg", "a\nb/c\nd.jpg", None, None,
+    ]  # fmt: skip
+
+
 def test_listing_is_sorted_and_without_hidden_files(tmp_path: Path) -> None:
     for path in ("b.jpg", "a/c.jpg", ".DS_Store", "__MACOSX/b.jpg", "a/._c.jpg", ".git/d.jpg"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
-    assert list_files(tmp_path).paths == ["a/c.jpg", "b.jpg"]
+    assert list_files(tmp_path).paths.tolist() == ["a/c.jpg", "b.jpg"]
 
 
 def test_links_are_followed_and_circles_of_them_end(tmp_path: Path) -> None:
@@ -72,7 +85,7 @@ def test_links_are_followed_and_circles_of_them_end(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "images").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "round").symlink_to(tmp_path / "data")
-    assert list_files(tmp_path / "data").paths == ["images/a.jpg"]
+    assert list_files(tmp_path / "data").paths.tolist() == ["images/a.jpg"]
 
 
 def test_folder_that_does_not_exist_or_is_a_file_is_named(tmp_path: Path) -> None:

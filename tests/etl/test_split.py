@@ -1,3 +1,6 @@
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +9,8 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedShuffleSplit
 
 from resnet50.errors import UserError
-from resnet50.etl.split import SPLITS, Shares, assign, keep_published, parse_shares, split_rows
+from resnet50.etl import split as split_module
+from resnet50.etl.split import SPLITS, Members, Shares, assign, fill_up, keep_published, parse_shares, split_rows
 
 USUAL: Shares = (0.7, 0.15, 0.15)
 
@@ -133,6 +137,48 @@ def test_a_few_large_groups_do_not_spoil_the_split() -> None:
             assert abs((split == side).mean() - share) < 0.01
             for label in range(12):
                 assert abs((split[labels == label] == side).mean() - share) < 0.05
+
+
+def test_search_is_for_the_largest_groups_and_all_others_are_placed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[list[int]] = []
+    filled: list[int] = []
+    search, fill_up = split_module.search, split_module.fill_up
+
+    def counting_search(groups: list[Members], *rest: Any) -> Any:
+        searched.append([int(counts[-1]) for _, counts in groups])
+        return search(groups, *rest)
+
+    def counting_fill_up(groups: Iterable[Members], *rest: Any) -> list[int]:
+        members = list(groups)
+        filled.append(len(members))
+        return fill_up(members, *rest)
+
+    monkeypatch.setattr(split_module, "search", counting_search)
+    monkeypatch.setattr(split_module, "fill_up", counting_fill_up)
+    monkeypatch.setattr(split_module, "REFINED_GROUPS", 20)
+    monkeypatch.setattr(split_module, "KICKS", 2)
+    groups = np.repeat(np.arange(6000), np.where(np.arange(6000) < 20, 50, 3))
+    labels = np.random.default_rng(0).integers(0, 7, len(groups))
+    split = assign(labels, groups, USUAL, seed=0)
+    assert (searched, filled) == ([[50] * 20], [5980])
+    for label in range(7):
+        assert np.bincount(split[labels == label]) / (labels == label).sum() == pytest.approx(USUAL, abs=0.01)
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(deadline=None, max_examples=20)
+def test_small_group_goes_where_the_sum_of_squares_is_least(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    target = rng.uniform(5, 50, (3, 6))
+    placed = rng.integers(0, 30, (3, 6)).astype(float)
+    price = rng.choice([0.0, 100.0], (3, 6))
+    columns, counts = np.array([1, 4, 5]), np.array([2, 3, 5])
+    costs: list[float] = []
+    for side in range(3):
+        after = placed.copy()
+        after[side, columns] += counts
+        costs.append((((after - target) ** 2 / target) + price * (after == 0)).sum())
+    assert fill_up([(columns, counts)], placed, target, price) == [int(np.argmin(costs))]
 
 
 def test_class_that_one_group_has_alone_is_in_train() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from resnet50.config import PrepareOptions
 from resnet50.errors import UserError
-from resnet50.etl.files import FileIndex, list_files, narrow_to_images, no_images
+from resnet50.etl.files import FileIndex, first_part, list_files, narrow_to_images, no_images
 from resnet50.etl.split import SPLIT_NAMES
 from resnet50.etl.table import (
     CSV_SUFFIXES,
@@ -100,7 +100,8 @@ def extract_table(options: PrepareOptions, path: Path, files: FileIndex) -> Extr
     position = files.find(names)
     if (position < 0).all():
         raise no_images(names, files)
-    listed = set(position.tolist())
+    unlisted = files.is_image.copy()
+    unlisted[position[position >= 0]] = False
 
     # A template with further columns means that an id alone names no image: what the template gives does.
     template_columns = (
@@ -108,7 +109,7 @@ def extract_table(options: PrepareOptions, path: Path, files: FileIndex) -> Extr
     )
     several = bool(template_columns - {None, "image_id"})
     ids = names if several else table[id_column]
-    file = pd.Series([*files.paths, ""], dtype="str").take(position).set_axis(table.index)
+    file = files.paths.reindex(position, fill_value="").set_axis(table.index)
     group = ids if options.group_column is None else table[options.group_column].where(lambda value: value != "", ids)
     rows = pd.DataFrame(
         {
@@ -123,7 +124,7 @@ def extract_table(options: PrepareOptions, path: Path, files: FileIndex) -> Extr
         name=path.parent.name if path.stem.lower() in GENERIC_NAMES else path.stem,
         rows=rows,
         images=files.folder,
-        unlisted=[files.paths[i] for i in files.is_image.nonzero()[0].tolist() if i not in listed],
+        unlisted=files.paths[unlisted].tolist(),
         options=dataclasses.replace(
             options, source=path, images=files.folder, id_column=id_column, label_column=label_column
         ),
@@ -198,52 +199,43 @@ def extract_folders(options: PrepareOptions, files: FileIndex) -> Extracted:
         files, splits = files.below(splits[0] + "/"), []
     if flat:
         notes.append(f"not used: {', '.join(flat)} (no class folders in it)")
-    rows: list[tuple[str, str, str]] = []
-    unlisted: list[str] = []
-    for path in files.images():
-        parts = path.split("/")
-        if parts[0] in flat:
-            continue
-        published = parts.pop(0) if splits else ""
-        if len(parts) > 1:
-            rows.append((path, parts[0], published))
-        else:
-            unlisted.append(path)
-    if not rows:
+    images = files.images()
+    images = images[~first_part(images).isin(flat)]
+    published = first_part(images) if splits else pd.Series("", index=images.index, dtype="str")
+    inside = images.str.replace("(?s)^[^/]*/", "", regex=True) if splits else images
+    labelled = inside.str.contains("/", regex=False)
+    if not labelled.any():
         raise UserError(f"{options.source} has neither a table whose rows name images nor class folders with images")
     notes.append(f"labels: class folders in {files.folder}")
     if splits:
         notes.append(f"splits: folders {', '.join(splits)}")
-    others = Counter(
-        PurePosixPath(path).suffix.lower() or "no extension"
-        for path, image in zip(files.paths, files.is_image, strict=True)
-        if not image
-    )
+    others = Counter(PurePosixPath(path).suffix.lower() or "no extension" for path in files.paths[~files.is_image])
     if others:
         kinds = ", ".join(f"{count:,} × {kind}" for kind, count in sorted(others.items()))
         notes.append(f"no images by their extension: {kinds}")
-    table = pd.DataFrame(rows, columns=["image_id", "label", "published"], dtype="str")
+    rows = pd.DataFrame({"image_id": images, "label": first_part(inside), "published": published})[labelled]
+    rows = rows.reset_index(drop=True)
     return Extracted(
         name=name,
-        rows=table.assign(group=table["image_id"], file=table["image_id"]),
+        rows=rows.assign(group=rows["image_id"], file=rows["image_id"]),
         images=files.folder,
-        unlisted=unlisted,
+        unlisted=images[~labelled].tolist(),
         options=dataclasses.replace(options, source=options.source.absolute(), images=files.folder),
         notes=notes,
     )
 
 
-def first_folders(paths: list[str]) -> list[str]:
+def first_folders(paths: pd.Series) -> list[str]:
     """Return the first folder of every path that has one, sorted."""
-    return sorted({path.split("/", 1)[0] for path in paths if "/" in path})
+    return sorted(first_part(paths[paths.str.contains("/", regex=False)]).unique())
 
 
 def only_folder(files: FileIndex) -> str | None:
     """Return the folder that everything lies in if that is one wrapped around class folders, as archives unpack to."""
     images = files.images()
-    wrapped = images and all(path.count("/") >= 2 for path in images)
     folders = first_folders(images)
-    return folders[0] if wrapped and len(folders) == 1 and folders[0].lower() not in SPLIT_NAMES else None
+    wrapped = len(folders) == 1 and (images.str.count("/") >= 2).all()
+    return folders[0] if wrapped and folders[0].lower() not in SPLIT_NAMES else None
 
 
 def class_folder_splits(files: FileIndex) -> list[str]:
@@ -252,4 +244,4 @@ def class_folder_splits(files: FileIndex) -> list[str]:
     folders = first_folders(images)
     if not folders or any(folder.lower() not in SPLIT_NAMES for folder in folders):
         return []
-    return first_folders([path for path in images if path.count("/") >= 2])
+    return first_folders(images[images.str.count("/") >= 2])

@@ -22,57 +22,63 @@ class FileIndex:
         paths: path of every file relative to `folder`, with forward slashes, sorted.
     """
 
-    def __init__(self, folder: Path, paths: list[str]) -> None:
-        self.folder, self.paths = folder, paths
-        self.known_keys: dict[int, pd.DataFrame] = {}
+    def __init__(self, folder: Path, paths: list[str] | pd.Series) -> None:
+        self.folder, self.paths = folder, pd.Series(paths, dtype="str")
 
     @functools.cached_property
     def is_image(self) -> NDArray[np.bool_]:
         """Return for each file whether its extension is an image's."""
-        return np.array([path.lower().endswith(IMAGE_EXTENSIONS) for path in self.paths], dtype=bool)
+        return self.paths.str.lower().str.endswith(IMAGE_EXTENSIONS).to_numpy(dtype=bool)
 
-    def images(self) -> list[str]:
+    @functools.cached_property
+    def depth(self) -> NDArray[np.integer]:
+        """Return for each file how many folders it lies in."""
+        return self.paths.str.count("/").to_numpy(dtype=np.int64)
+
+    def images(self) -> pd.Series:
         """Return the paths of the files that are images by their extension."""
-        return [path for path, image in zip(self.paths, self.is_image, strict=True) if image]
+        return self.paths[self.is_image]
 
     def below(self, prefix: str) -> "FileIndex":
         """Return the files of a subfolder; `prefix` ends in a slash, or is empty for the folder itself."""
         if not prefix:
             return self
-        return FileIndex(
-            self.folder / prefix, [path.removeprefix(prefix) for path in self.paths if path.startswith(prefix)]
-        )
+        inside = self.paths[self.paths.str.startswith(prefix)]
+        return FileIndex(self.folder / prefix, inside.str.slice(len(prefix)).reset_index(drop=True))
 
-    def keys(self, parts: int) -> pd.DataFrame:
-        """Return the names that files go by in `parts` parts: their last parts, and for images those without extension.
+    @functools.cached_property
+    def names(self) -> pd.DataFrame:
+        """Return what files are called whatever folder they lie in, and images once more without the extension.
 
-        Columns: key; file (position in `paths`); stem (whether the key lacks the extension).
+        Columns: name; file (position in `paths`); stem (whether the name lacks the extension).
         """
-        if parts in self.known_keys:
-            return self.known_keys[parts]
-        above = self.folder.as_posix().strip("/") + "/"  # so that an id may start with the folder's own name
-        tails = ["/".join((above + path).split("/")[-parts:]) for path in self.paths]
-        stems = [os.path.splitext(tail)[0] for tail, image in zip(tails, self.is_image, strict=True) if image]  # noqa: PTH122
-        self.known_keys[parts] = pd.DataFrame(
-            {
-                "key": tails + stems,
-                "file": np.concatenate([np.arange(len(tails)), np.flatnonzero(self.is_image)]),
-                "stem": np.repeat([False, True], [len(tails), len(stems)]),
-            }
-        )
-        return self.known_keys[parts]
+        names = last_part(self.paths)
+        stems = names[self.is_image].str.replace(r"\.[^.]*$", "", regex=True)
+        both = pd.concat([names, stems]).rename_axis("file").rename("name").reset_index()
+        return both.assign(stem=both.index >= len(names))
 
     def candidates(self, ids: pd.Series) -> pd.DataFrame:
-        """Return every pair of an id (column id) and a file that it could name (columns file, stem)."""
-        ids = as_paths(ids).drop_duplicates()
-        parts = ids.str.count("/") + 1
-        found: list[pd.DataFrame] = []
-        for count in sorted(set(parts)):
-            wanted, keys = pd.DataFrame({"key": ids[parts == count]}), self.keys(int(count))
-            if len(wanted) < len(keys) / 10:  # a sample: don't sort all keys for it
-                keys = keys[keys["key"].isin(wanted["key"])]
-            found.append(keys.merge(wanted, on="key"))
-        return pd.concat(found).rename(columns={"key": "id"}) if found else pd.DataFrame(columns=["id", "file", "stem"])
+        """Return every pair of an id (column id: its position in `ids`) and a file that it could name (file, stem).
+
+        Args:
+            ids: as `as_paths` writes them, each once.
+        """
+        wanted = pd.DataFrame({"key": ids.array, "id": np.arange(len(ids))})
+        folders = ids.str.count("/").to_numpy()
+        above = self.folder.as_posix().strip("/") + "/"  # so that an id may start with the folder's own name
+        deepest = above.count("/") + self.depth.max(initial=0)
+        found = [pd.DataFrame(columns=["id", "file", "stem"], dtype="int64")]
+        for count in np.unique(folders[folders <= deepest]).tolist():
+            here = wanted[folders == count]
+            named = self.names
+            if len(here) < len(named) / 10:  # a sample: few files go by these names, so look at their folders only
+                named = named[named["name"].isin(last_part(here["key"]))]
+            key = named["name"]
+            if count:
+                whole = above + self.paths.take(named["file"].to_numpy())
+                key = last_folders(whole, count).set_axis(named.index) + key
+            found.append(named.assign(key=key).merge(here, on="key")[["id", "file", "stem"]])
+        return pd.concat(found, ignore_index=True)
 
     def find(self, ids: pd.Series) -> NDArray[np.int64]:
         """Return for each id the position of its file in `paths`, −1 where there is none.
@@ -82,21 +88,39 @@ class FileIndex:
         Raises:
             UserError: an id fits several files equally well.
         """
-        pairs = self.candidates(ids)
-        paths = pd.Series(self.paths, dtype="str").take(pairs["file"].to_numpy(dtype=np.int64)).set_axis(pairs.index)
-        nested = paths.str.count("/").to_numpy() > pairs["id"].str.count("/").to_numpy()
-        pairs = pairs.assign(rank=2 * nested + pairs["stem"].to_numpy(dtype=bool))
+        row_id, distinct = pd.factorize(as_paths(ids))
+        distinct = pd.Series(distinct)
+        pairs = self.candidates(distinct)
+        wanted_depth = distinct.str.count("/").to_numpy()
+        nested = self.depth[pairs["file"]] > wanted_depth[pairs["id"]]
+        pairs = pairs.assign(rank=2 * nested + pairs["stem"])
         best = pairs[pairs["rank"] == pairs.groupby("id")["rank"].transform("min")]
         several = best["id"].duplicated(keep=False)
         if several.any():
             name = best.loc[several, "id"].iloc[0]
-            fits = [self.paths[file] for file in best.loc[best["id"] == name, "file"][:3]]
+            fits = self.paths[best.loc[best["id"] == name, "file"].iloc[:3]]
             raise UserError(
-                f"id {name!r} fits several images in {self.folder}: {', '.join(fits)}; "
+                f"id {distinct[name]!r} fits several images in {self.folder}: {', '.join(fits)}; "
                 "say which with --path-template, e.g. '{image_id}.jpg', or with --images"
             )
-        position = pd.Series(best["file"].to_numpy(dtype=np.int64), index=best["id"].to_numpy())
-        return as_paths(ids).map(position).fillna(-1).to_numpy(dtype=np.int64)
+        position = np.full(len(distinct), -1)
+        position[best["id"]] = best["file"]
+        return position[row_id]
+
+
+def last_part(paths: pd.Series) -> pd.Series:
+    """Return paths without the folders in them."""
+    return paths.str.replace("(?s)^.*/", "", regex=True)
+
+
+def first_part(paths: pd.Series) -> pd.Series:
+    """Return the first folder of paths, or the name of a file that lies in none."""
+    return paths.str.replace("(?s)/.*", "", regex=True)
+
+
+def last_folders(paths: pd.Series, count: int) -> pd.Series:
+    """Return the last `count` folders of paths, each with its slash; a path with fewer stays as it is."""
+    return paths.str.replace(f"(?s)^(?:.*/)?((?:[^/]*/){{{count}}})[^/]*$", r"\1", regex=True)
 
 
 def as_paths(ids: pd.Series) -> pd.Series:
@@ -155,15 +179,15 @@ def narrow_to_images(ids: pd.Series, files: FileIndex) -> FileIndex:
     Raises:
         UserError: no id names an image, or several folders hold them all.
     """
-    pairs = files.candidates(ids)
+    pairs = files.candidates(as_paths(ids).drop_duplicates())
     if pairs.empty:
         raise no_images(ids, files)
-    pairs["path"] = pd.Series(files.paths, dtype="str").take(pairs["file"].to_numpy(dtype=np.int64)).to_numpy()
+    pairs = pairs.assign(path=files.paths.take(pairs["file"].to_numpy()).array)
     total, prefix = pairs["id"].nunique(), ""
     while True:
         rest = pairs["path"].str.slice(len(prefix))
-        child = rest.where(rest.str.contains("/", regex=False), "").str.split("/", n=1).str[0]
-        coverage = pairs[child != ""].groupby(child[child != ""])["id"].nunique()
+        inside = rest.str.contains("/", regex=False)
+        coverage = pairs[inside].groupby(first_part(rest[inside]))["id"].nunique()
         complete = [str(name) for name in coverage.index[coverage == total]]
         if len(complete) > 1:
             complete = [name for name in complete if not name.lower().startswith("test")] or complete
@@ -181,7 +205,7 @@ def narrow_to_images(ids: pd.Series, files: FileIndex) -> FileIndex:
 def no_images(ids: pd.Series, files: FileIndex) -> UserError:
     """Return the error for a table none of whose rows has an image."""
     images = files.images()
-    held = f"the folder holds {images[0]!r} and the like" if images else "the folder holds no images"
+    held = f"the folder holds {images.iloc[0]!r} and the like" if len(images) else "the folder holds no images"
     return UserError(
         f"none of the {len(ids):,} rows has an image in {files.folder}: the first wants {str(ids.iloc[0])!r}, {held}; "
         "name the folder with --images, the column with --id-column, or the form with --path-template"

@@ -1,5 +1,6 @@
 """Train, val and test: stratified by label, and whatever belongs together on one side."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ SPLIT_NAMES = {
 
 Shares = tuple[float, float, float]
 """Shares of train, val and test, which add to 1."""
+
+Members = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""What is in a group: classes from 0, and the whole as the class after the last; how many images of each."""
 
 REFINED_GROUPS = 500
 """So many of the largest groups are looked at again and again; smaller ones then fill up what is missing."""
@@ -185,18 +189,21 @@ def place_groups(
         rng: for what is left to chance.
     """
     classes = targets.shape[1]
-    pairs, counts = np.unique(groups * classes + labels, return_counts=True)
-    starts = np.searchsorted(pairs // classes, np.arange(1, groups.max() + 1))
     sizes = np.bincount(groups)
     # The split as a whole is one more column, which every image counts in.
-    members = [
-        (np.append(label, classes), np.append(count, count.sum()))
-        for label, count in zip(np.split(pairs % classes, starts), np.split(counts, starts), strict=True)
-    ]
+    target = np.column_stack([targets, targets.sum(axis=1)])
+    images = np.concatenate([groups * (classes + 1) + labels, groups * (classes + 1) + classes])
+    pairs, counts = np.unique(images, return_counts=True)
+    owners, columns = np.divmod(pairs, classes + 1)
+    starts = np.searchsorted(owners, np.arange(len(sizes) + 1))
+
+    def members(group: int) -> Members:
+        here = slice(starts[group], starts[group + 1])
+        return columns[here], counts[here]
+
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
     largest, others = order[:REFINED_GROUPS], order[REFINED_GROUPS:]
-    target = np.column_stack([targets, targets.sum(axis=1)])
 
     # What comes later can still bring a class to a split that has none of it.
     later = single_counts + np.bincount(labels[np.isin(groups, others)], minlength=classes)
@@ -205,49 +212,93 @@ def place_groups(
     price[:, -1] *= 1e3
     price[0] *= 1e6
 
+    split = np.empty(len(sizes), dtype=np.int64)
+    split[largest], placed = search([members(group) for group in largest], target, price, rng)
+    split[others] = fill_up(map(members, others), placed, target, price)
+    return split
+
+
+def search(
+    groups: list[Members], target: NDArray[np.float64], price: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the split of each of a few large groups, and how many images of each column every split then has.
+
+    Args:
+        groups: columns of each group and how many images of them; the last column is the whole.
+        target: images that there should be, splits×columns.
+        price: what it costs to have none, splits×columns.
+        rng: for what is left to chance.
+    """
     placed = np.zeros_like(target)
-    split = np.full(len(sizes), -1, dtype=np.int64)
+    split = np.full(len(groups), -1, dtype=np.int64)
+    weights = [count / target[:, column] for column, count in groups]
+    prices = [price[:, column] for column, _ in groups]
 
     def place(group: int) -> None:
-        label, count = members[group]
-        there, due = placed[:, label], target[:, label]
-        cost = (count * (count + 2 * (there - due)) / due - price[:, label] * (there == 0)).sum(axis=1)
-        split[group] = best = int(cost.argmin())
-        placed[best, label] += count
+        # By how much the sum of (images − target)² / target grows, less what is the same in every split.
+        column, count = groups[group]
+        there = placed[:, column]
+        cost = (weights[group] * (count + 2 * there) - prices[group] * (there == 0)).sum(axis=1)
+        put(group, int(cost.argmin()))
 
-    def throw(group: int, chances: NDArray[np.float64]) -> None:
-        split[group] = rng.choice(len(target), p=chances)
-        label, count = members[group]
-        placed[split[group], label] += count
+    def put(group: int, where: int) -> None:
+        column, count = groups[group]
+        split[group] = where
+        placed[where, column] += count
 
     def take_out(group: int) -> None:
-        label, count = members[group]
-        placed[split[group], label] -= count
+        column, count = groups[group]
+        placed[split[group], column] -= count
 
     def settle() -> float:
-        """Place each of the largest groups anew until nothing moves; return what is minimised."""
+        """Place each group anew until nothing moves; return what is minimised."""
         for _ in range(SETTLING_PASSES):
-            before = split[largest]
-            for group in largest:
+            before = split.copy()
+            for group in range(len(groups)):
                 take_out(group)
                 place(group)
-            if (split[largest] == before).all():
+            if (split == before).all():
                 break
         return float(((placed - target) ** 2 / target + price * (placed == 0)).sum())
 
-    for group in largest:
-        throw(group, target[:, -1] / target[:, -1].sum())
+    for group in range(len(groups)):
+        put(group, rng.choice(len(target), p=target[:, -1] / target[:, -1].sum()))
     lowest, kept = settle(), (split.copy(), placed.copy())
-    chance = sizes[largest] / sizes[largest].sum()
+    sizes = np.array([count[-1] for _, count in groups])
     for _ in range(KICKS):
-        kicked = rng.choice(largest, size=-(-len(largest) // 30), p=chance, replace=False)
-        for group in kicked:
+        for group in rng.choice(len(groups), size=-(-len(groups) // 30), p=sizes / sizes.sum(), replace=False):
             take_out(group)
-            throw(group, np.full(len(target), 1 / len(target)))
+            put(group, rng.choice(len(target)))
         found = settle()
         if found < lowest:
             lowest, kept = found, (split.copy(), placed.copy())
         split[:], placed[:] = kept
-    for group in others:
-        place(group)
-    return split
+    return split, placed
+
+
+def fill_up(
+    groups: Iterable[Members], placed: NDArray[np.float64], target: NDArray[np.float64], price: NDArray[np.float64]
+) -> list[int]:
+    """Return the split of each of many small groups, placed one after the other where it costs least.
+
+    There may be hundreds of thousands of them, of a few classes each: plain lists then add up faster than arrays do.
+
+    Args:
+        groups: columns of each group and how many images of them.
+        placed: images that each split has of each column already, splits×columns.
+        target: images that there should be, splits×columns.
+        price: what it costs to have none, splits×columns.
+    """
+    splits = list(zip(placed.tolist(), target.tolist(), price.tolist(), strict=True))
+    chosen: list[int] = []
+    for columns, counts in groups:
+        members = list(zip(columns.tolist(), counts.tolist(), strict=True))
+        costs = [
+            sum(n * (n + 2 * there[c]) / due[c] - (0.0 if there[c] else absent[c]) for c, n in members)
+            for there, due, absent in splits
+        ]
+        best = costs.index(min(costs))
+        for c, n in members:
+            splits[best][0][c] += n
+        chosen.append(best)
+    return chosen

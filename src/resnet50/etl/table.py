@@ -4,13 +4,12 @@ import string
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from resnet50.errors import UserError, nearest
 from resnet50.etl.decode import IMAGE_EXTENSIONS
-from resnet50.etl.files import FileIndex
+from resnet50.etl.files import FileIndex, as_paths
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -154,10 +153,9 @@ def guess_id_column(table: pd.DataFrame, files: FileIndex, template: str | None,
 def names_images(values: pd.Series, files: FileIndex, template: str | None, table: pd.DataFrame) -> bool:
     """Return whether at least half of (up to a thousand of) the values name images."""
     some = values[values != ""].iloc[:: max(1, len(values) // 1000)]
-    wanted = file_names(some, template, table.loc[some.index]).drop_duplicates()
-    wanted = wanted[wanted.str.count("/") < 20]
+    wanted = as_paths(file_names(some, template, table.loc[some.index])).drop_duplicates()
     pairs = files.candidates(wanted)
-    found = pairs.loc[files.is_image[pairs["file"].to_numpy(dtype=np.int64)], "id"].nunique()
+    found = pairs.loc[files.is_image[pairs["file"]], "id"].nunique()
     return found > 0 and 2 * found >= len(wanted)
 
 
