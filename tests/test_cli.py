@@ -21,7 +21,7 @@ def test_help_of_every_command_shows_its_options_with_defaults(verb: str) -> Non
     done = run(verb, "--help")
     assert done.returncode == 0
     assert f"usage: resnet50 {verb}" in done.stdout
-    assert "Default:" in done.stdout
+    assert verb == "check" or "Default:" in done.stdout  # its only option is a switch
     assert not done.stderr
 
 

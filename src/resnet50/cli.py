@@ -12,10 +12,12 @@ from resnet50.errors import UserError, nearest
 
 VERBS: dict[str, tuple[type, str]] = {
     "prepare": (config.PrepareOptions, "resnet50.etl.prepare:prepare"),
+    "check": (config.CheckOptions, "resnet50.etl.check:check"),
     "train": (config.TrainOptions, "resnet50.training.run:train"),
     "evaluate": (config.EvaluateOptions, "resnet50.evaluation.evaluate:evaluate"),
     "predict": (config.PredictOptions, "resnet50.deploy.predictor:predict"),
     "model": (config.ModelOptions, "resnet50.model.summary:show"),
+    "bench": (config.BenchOptions, "resnet50.bench.run:bench"),
 }
 """Each verb's options and the function that carries it out, imported only when it is called."""
 

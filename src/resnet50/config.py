@@ -26,6 +26,7 @@ Flips = Literal["none", "horizontal", "both"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
 ScheduleName = Literal["onecycle", "cosine", "step", "multistep", "plateau", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
+EngineName = Literal["auto", "torch", "openvino"]
 
 Options = TypeVar("Options")
 
@@ -59,8 +60,18 @@ class PrepareOptions:
     drop_labels: str | None = option("Labels to leave out, separated by commas.", None)
     min_class_count: int = option("Warn of classes with fewer images than this.", 1)
     seed: int = option("Seed of the split.", 0)
+    store: bool = option("Keep every photo decoded and small in the dataset: what training then reads.", True)
+    store_size: int = option("Shorter side of the photos in the pixel store, in pixels; none is enlarged.", 256)
     strict: bool = option("Stop at anything the audit finds instead of leaving it out.", False)
     overwrite: bool = option("Replace what the output folder holds.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """Check a prepared dataset by its hashes: manifest, pixel store and, if asked, every image file."""
+
+    dataset: Path = option("Prepared dataset (the output folder of `resnet50 prepare`).", positional=True)
+    images: bool = option("Read every image file too, and compare it with the hash it had.", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +103,7 @@ class TrainOptions:
     augment: Augment = option("Augmentation: none, light (crop, flip), standard (and colour, erasing).", "light")
     crop_scale: float = option("Smallest share of a photo's area that a random crop keeps.", 0.35)
     flips: Flips = option("Which mirror images are as good as the photo.", "horizontal")
+    store: bool = option("Read training photos from the dataset's pixel store, where it has one.", True)
     workers: int | None = option("Loader processes; chosen from the CPU count when left out.", None)
 
     optimizer: OptimizerName = option("Optimiser.", "adamw")
@@ -122,6 +134,9 @@ class TrainOptions:
     device: str = option("auto, cpu, cuda, cuda:N or mps.", "auto")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "Number format of the forward and backward pass.", "auto"
+    )
+    compile: Literal["auto", "on", "off"] = option(
+        "Compile the training step with torch.compile; auto: on a GPU, if the run is long enough for it to pay.", "auto"
     )
     threads: int | None = option("CPU threads for the network; every available core when left out.", None)
     deterministic: bool = option("On CUDA: the same bits on every run, somewhat slower.", False)
@@ -158,6 +173,9 @@ class PredictOptions:
     workers: int | None = option("Loader processes; chosen from the CPU count when left out.", None)
     device: str = option("auto, cpu, cuda, cuda:N or mps.", "auto")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option("Number format of the forward pass.", "auto")
+    engine: EngineName = option(
+        "What runs the network; auto: on a CPU OpenVINO where it is installed, else torch.", "auto"
+    )
     overwrite: bool = option("Replace an existing CSV.", False)
 
 
@@ -170,6 +188,23 @@ class ModelOptions:
     shortcuts: ShortcutKind = option("Shortcuts as in the paper: A, B (projection where shapes differ), C, none.", "B")
     classes: int = option("Number of classes.", 1000)
     image_size: int = option("Side of the input in pixels.", 224)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """Measure how fast this machine is: ours against what people do otherwise, and against what the machine allows."""
+
+    rows: tuple[str, ...] = option(
+        "What to measure: step, epoch, loader, inference, prepare, startup, or single rows; all when left out.",
+        (),
+        positional=True,
+    )
+    json: Path | None = option("File to write the rows to; what they were measured on goes beside it.", None)
+    dataset: Path | None = option(
+        "Prepared dataset whose photos the loaders and the epoch read; made ones when left out.", None
+    )
+    rounds: int = option("Alternating rounds of each row.", 5)
+    full: bool = option("Measure more: each setting of the step by itself, 20,000 photos to prepare.", False)
 
 
 class WideHelp(argparse.HelpFormatter):

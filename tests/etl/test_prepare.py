@@ -239,9 +239,9 @@ def test_hundred_thousand_rows_are_no_problem(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(
         prepare_module,
         "read_images",
-        lambda rows, _: rows.assign(width=8, height=8, sha256=rows["image_id"], reason=""),
+        lambda rows, *_: rows.assign(width=8, height=8, sha256=rows["image_id"], reason=""),
     )
-    dataset = prepare(PrepareOptions(source=tmp_path / "t.csv", out=tmp_path / "out"))
+    dataset = prepare(PrepareOptions(source=tmp_path / "t.csv", out=tmp_path / "out", store=False))
     sizes = dataset.manifest["split"].value_counts()
     assert sizes.to_dict() == pytest.approx({"train": 70_000, "val": 15_000, "test": 15_000}, abs=3)
 

@@ -6,7 +6,15 @@ import yaml
 
 from resnet50.config import PrepareOptions
 from resnet50.errors import UserError
-from resnet50.etl.prepared import COLUMNS, PreparedDataset, check_output, load_prepared, write_prepared
+from resnet50.etl.prepared import (
+    COLUMNS,
+    PreparedDataset,
+    check_output,
+    fingerprint_of,
+    load_prepared,
+    replacing,
+    write_prepared,
+)
 
 
 def manifest() -> pd.DataFrame:
@@ -20,9 +28,9 @@ def manifest() -> pd.DataFrame:
 
 def written(out: Path, table: pd.DataFrame | None = None) -> PreparedDataset:
     options = PrepareOptions(source=Path("/x/t.csv"), out=out)
-    return write_prepared(
-        options, "pets", manifest() if table is None else table, {"kind": {"count": 0, "items": []}}, 5
-    )
+    with replacing(out) as folder:
+        audit = {"kind": {"count": 0, "items": []}}
+        return write_prepared(folder, options, "pets", manifest() if table is None else table, audit, 5)
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
@@ -70,6 +78,19 @@ def test_fingerprint_follows_the_data_and_not_its_place(tmp_path: Path) -> None:
         changed = manifest()
         changed.loc[0, column] = "val" if column == "split" else "other"
         assert written(tmp_path / f"c-{column}", changed).fingerprint != first
+
+
+def test_fingerprint_tells_where_values_end_and_not_how_they_are_stored(tmp_path: Path) -> None:
+    table = manifest()
+    first = fingerprint_of(table, ("cat", "dog"))
+    pieces = pd.concat([table.iloc[:1], table.iloc[1:]], ignore_index=True)
+    assert fingerprint_of(pieces, ("cat", "dog")) == first
+    assert fingerprint_of(table.astype("object"), ("cat", "dog")) == first
+    table.to_parquet(tmp_path / "t.parquet", row_group_size=1)
+    assert fingerprint_of(pd.read_parquet(tmp_path / "t.parquet"), ("cat", "dog")) == first
+    moved = [fingerprint_of(table.assign(image_id=ids), ("cat", "dog")) for ids in (["xy", "", ""], ["x", "y", ""])]
+    others = {*moved, fingerprint_of(table, ("ca", "tdog")), fingerprint_of(table, ("cat", "dog", ""))}
+    assert len(others | {first}) == 5
 
 
 def test_nothing_but_the_three_files_is_left(tmp_path: Path) -> None:

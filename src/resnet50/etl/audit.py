@@ -2,18 +2,21 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from resnet50.console import progress
 from resnet50.cores import available_cores
 from resnet50.errors import UserError
-from resnet50.etl.decode import UnreadableImageError, decode
+from resnet50.etl.decode import UnreadableImageError, decode_photo
+from resnet50.etl.store import StoreWriter, shrink
 
 CHUNK = 32
 """Images that a thread reads before it reports."""
@@ -64,28 +67,47 @@ class Audit:
 
 
 class ReadImage(NamedTuple):
-    """What reading an image gave: its size once upright and its SHA-256, or the reason why it can't be read."""
+    """What reading an image gave: its size once upright and its SHA-256, or the reason why it can't be read.
+
+    `pixels` are those for the pixel store; None without one.
+    """
 
     width: int
     height: int
     sha256: str
     reason: str
+    pixels: np.ndarray | None
 
 
-def read_images(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+FACTS = ("width", "height", "sha256", "reason")
+"""What of it becomes columns of the table."""
+
+
+def read_images(
+    rows: pd.DataFrame, folder: Path, store: StoreWriter | None = None, dropped: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read and decode every image that the rows name, and add the columns width, height, sha256 and reason.
 
-    An image passes if `decode` reads all of it, which is what training will do. Threads are enough: Pillow lets go of
-    the interpreter while it decodes.
+    An image passes if `decode_photo` reads all of it, which is what training will do. It is decoded this once: what has
+    a label that isn't dropped goes into the store at the same time.
 
     Args:
-        rows: column file, "" where a row has no image.
+        rows: columns file, "" where a row has no image, and label.
         folder: where the files are.
+        store: takes the pixels.
+        dropped: labels whose images are not stored.
     """
-    files = rows.loc[rows["file"] != "", "file"].drop_duplicates().tolist()
-    read = list(read_parallel([os.path.join(folder, file) for file in files]))  # noqa: PTH118  # a tenth of Path's time
-    facts = pd.DataFrame(read, columns=list(ReadImage._fields), index=files)
-    found = facts.reindex(rows["file"]).set_axis(rows.index)
+    with_file = rows.loc[rows["file"] != "", ["file", "label"]]
+    labelled = ~with_file["label"].isin(["", *dropped])
+    to_store = labelled.groupby(with_file["file"], sort=False).any()  # a file may be named by several rows
+    side = None if store is None else store.shorter_side
+    facts: list[tuple[int, int, str, str]] = []
+    for image, wanted in zip(read_parallel(folder, to_store.index, side), to_store, strict=True):
+        facts.append((image.width, image.height, image.sha256, image.reason))
+        if store is not None and wanted and image.pixels is not None:
+            store.add(image.sha256, image.pixels)
+    found = pd.DataFrame(facts, columns=list(FACTS), index=to_store.index)
+    found = found.reindex(rows["file"]).set_axis(rows.index)
     return rows.assign(
         width=found["width"].fillna(0).astype("int64"),
         height=found["height"].fillna(0).astype("int64"),
@@ -94,34 +116,46 @@ def read_images(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
     )
 
 
-def read_parallel(paths: list[str]) -> Iterator[ReadImage]:
-    """Read images on all cores, in order, showing progress."""
-    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    pool = ThreadPoolExecutor(min(available_cores() + 2, 32))  # two more, for when some wait for the disk
+def read_parallel(folder: Path, files: pd.Index, shorter_side: int | None) -> Iterator[ReadImage]:
+    """Read images on all cores, in order, showing progress.
+
+    Threads are enough: decoding, shrinking and hashing let go of the interpreter. A few chunks are read ahead, no more:
+    pixels that wait to be written take memory.
+    """
+    threads = min(available_cores() + 2, 32)  # two more, for when some wait for the disk
+    pool = ThreadPoolExecutor(threads)
+    ahead: deque[Future[list[ReadImage]]] = deque()
     try:
-        with progress("reading images", len(paths), "images") as advance:
-            for read in pool.map(read_chunk, chunks):
-                advance(len(read))
-                yield from read
+        with progress("reading images", len(files), "images") as advance:
+            for start in range(0, len(files) + threads * CHUNK, CHUNK):
+                if start < len(files):
+                    # a tenth of Path's time
+                    paths = [os.path.join(folder, file) for file in files[start : start + CHUNK]]  # noqa: PTH118
+                    ahead.append(pool.submit(read_chunk, paths, shorter_side))
+                if ahead and (len(ahead) > threads or start >= len(files)):
+                    read = ahead.popleft().result()
+                    advance(len(read))
+                    yield from read
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def read_chunk(paths: list[str]) -> list[ReadImage]:
+def read_chunk(paths: list[str], shorter_side: int | None) -> list[ReadImage]:
     """Read some image files."""
-    return [read_image(path) for path in paths]
+    return [read_image(path, shorter_side) for path in paths]
 
 
-def read_image(path: str) -> ReadImage:
-    """Read one image file."""
+def read_image(path: str, shorter_side: int | None) -> ReadImage:
+    """Read one image file; shrink it for the store, if it is to have a shorter side."""
     try:
         content = Path(path).read_bytes()
-        image = decode(content)
+        photo = decode_photo(content, shorter_side)
     except UnreadableImageError as error:
-        return ReadImage(0, 0, "", str(error).partition(": ")[2])
+        return ReadImage(0, 0, "", str(error).partition(": ")[2], None)
     except OSError as error:
-        return ReadImage(0, 0, "", f"cannot be opened ({error.strerror})")
-    return ReadImage(image.width, image.height, hashlib.sha256(content).hexdigest(), "")
+        return ReadImage(0, 0, "", f"cannot be opened ({error.strerror})", None)
+    pixels = None if shorter_side is None else shrink(photo, shorter_side)
+    return ReadImage(photo.width, photo.height, hashlib.sha256(content).hexdigest(), "", pixels)
 
 
 def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
@@ -137,37 +171,33 @@ def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
     missing = rows["file"] == ""
     unreadable = rows["reason"] != ""
     empty = rows["label"] == ""
-    usable = rows[~(missing | unreadable | empty)]
-    repeated = rows["image_id"].duplicated(keep=False) & (rows["image_id"] != "")
-    contradictory = usable.groupby("sha256")["label"].transform("nunique") > 1
-    consistent = usable[~contradictory]
+    usable = rows.loc[~(missing | unreadable | empty), ["image_id", "label", "file", "sha256"]]
+    alike = usable[usable["sha256"].duplicated(keep=False)]  # few, usually; grouping all rows would take long
+    contradictory = alike[alike.groupby("sha256")["label"].transform("nunique") > 1]
+    consistent = usable.drop(index=contradictory.index)
     later = consistent["image_id"].duplicated()
     once = consistent[~later]
-    copies = once[once["sha256"].duplicated()]
-    originals = once.drop_duplicates("sha256").set_index("sha256")["image_id"]
+    alike = once[once["sha256"].duplicated(keep=False)]
+    alike = alike.assign(same_as=alike.groupby("sha256")["image_id"].transform("first"))
+    copies = alike[alike["sha256"].duplicated()]
 
     cause = pd.Series("", index=rows.index, dtype="str")
     cause[copies.index] = "duplicate_images"
     cause[later.index[later]] = "repeated_ids"
-    cause[contradictory.index[contradictory]] = "contradictory_labels"
+    cause[contradictory.index] = "contradictory_labels"
     cause[empty] = "empty_labels"
     cause[unreadable] = "unreadable_images"
     cause[missing] = "missing_images"
 
     names = ["image_id", "label"]
-    same_id = rows[repeated].groupby("image_id", sort=False)["label"]
     items: dict[str, Items] = {
         "missing_images": records(rows.loc[missing, names]),
         "unlisted_images": [{"file": file} for file in unlisted],
         "unreadable_images": records(rows.loc[unreadable, [*names, "file", "reason"]]),
-        "duplicate_images": records(copies[[*names, "file"]].assign(same_as=copies["sha256"].map(originals))),
-        "contradictory_labels": records(
-            usable.loc[contradictory, [*names, "file", "sha256"]].sort_values("sha256", kind="stable")
-        ),
+        "duplicate_images": records(copies[[*names, "file", "same_as"]]),
+        "contradictory_labels": records(contradictory[[*names, "file", "sha256"]].sort_values("sha256", kind="stable")),
         "empty_labels": records(rows.loc[empty, ["image_id", "file"]]),
-        "repeated_ids": [
-            {"image_id": name, "rows": len(labels), "labels": sorted(set(labels))} for name, labels in same_id
-        ],
+        "repeated_ids": repeated_ids(rows),
         "small_classes": [],
     }
     return Audit(items, cause)
@@ -176,6 +206,15 @@ def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
 def records(rows: pd.DataFrame) -> Items:
     """Return the rows as dictionaries."""
     return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
+
+
+def repeated_ids(rows: pd.DataFrame) -> Items:
+    """Return the ids that several rows have, in how many rows, and with which labels."""
+    again = rows[rows["image_id"].duplicated(keep=False) & (rows["image_id"] != "")]
+    labels: defaultdict[str, list[str]] = defaultdict(list)
+    for name, label in zip(again["image_id"], again["label"], strict=True):
+        labels[name].append(label)
+    return [{"image_id": name, "rows": len(given), "labels": sorted(set(given))} for name, given in labels.items()]
 
 
 def small_classes(labels: list[str], kept: pd.Series, minimum: int) -> Items:

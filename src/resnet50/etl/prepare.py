@@ -1,8 +1,8 @@
-"""`resnet50 prepare`: extract, read, audit, leave out, split, write."""
+"""`resnet50 prepare`: extract, read and store, audit, leave out, split, write."""
 
 import csv
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
@@ -12,8 +12,10 @@ from resnet50.console import console, say, warn
 from resnet50.errors import UserError, nearest
 from resnet50.etl.audit import CAUSES, KINDS, Audit, audit, read_images, small_classes, stop_at_findings
 from resnet50.etl.extract import Extracted, extract
-from resnet50.etl.prepared import COLUMNS, PreparedDataset, check_output, write_prepared
+from resnet50.etl.prepared import COLUMNS, PreparedDataset, check_output, replacing, write_prepared
 from resnet50.etl.split import SPLITS, Shares, keep_published, parse_shares, split_rows
+from resnet50.etl.store import FOLDER as STORE
+from resnet50.etl.store import SMALLEST_SIZE, StoreWriter, check_space, estimate_bytes, megabytes
 
 LONGEST_TABLE = 30
 """Up to so many classes are shown one by one."""
@@ -30,6 +32,8 @@ def prepare(options: PrepareOptions) -> PreparedDataset:
         raise UserError(f"--min-class-count {options.min_class_count} is below 0")
     if options.seed < 0:
         raise UserError(f"--seed {options.seed} is below 0")
+    if options.store_size < SMALLEST_SIZE:
+        raise UserError(f"--store-size {options.store_size}: the network needs at least {SMALLEST_SIZE} pixels")
     check_output(options.out, options.overwrite, options.source, options.images)
 
     source = extract(options)
@@ -38,10 +42,20 @@ def prepare(options: PrepareOptions) -> PreparedDataset:
     dropped = labels_to_drop(options.drop_labels, source.rows["label"])
     check_classes(source.rows["label"], dropped)
 
-    rows = read_images(source.rows, source.images)
+    with replacing(options.out) as folder:
+        dataset = build(folder, source, dropped, shares)
+    say(f"written to {options.out}")
+    return dataset
+
+
+def build(folder: Path, source: Extracted, dropped: list[str], shares: Shares) -> PreparedDataset:
+    """Read, audit and split the images, show what was found, and write it all into an empty folder."""
+    options = source.options
+    store = start_store(folder, source)
+    rows = read_images(source.rows, source.images, store, dropped)
     found = audit(rows, source.unlisted)
     kept = rows[(found.cause == "") & ~rows["label"].isin(dropped)]
-    candidates = sorted(set(rows["label"]) - {"", *dropped})
+    candidates = sorted(set(rows["label"].unique()) - {"", *dropped})
     found.items["small_classes"] = small_classes(candidates, kept["label"], options.min_class_count)
     if options.strict:
         stop_at_findings(found)
@@ -49,11 +63,24 @@ def prepare(options: PrepareOptions) -> PreparedDataset:
     check_classes(kept["label"], dropped)
 
     manifest = manifest_of(kept, source, split_of(kept, shares, options))
-    dataset = write_prepared(source.options, source.name, manifest, found.to_json(), len(rows))
+    if store is not None:
+        store.finish()
+    dataset = write_prepared(folder, options, source.name, manifest, found.to_json(), len(rows))
     show_splits(dataset)
     warn_of_classes(dataset, found)
-    say(f"written to {options.out}")
     return dataset
+
+
+def start_store(folder: Path, source: Extracted) -> StoreWriter | None:
+    """Say how large the pixel store will be and make room for it; None with --no-store."""
+    options = source.options
+    if not options.store:
+        return None
+    files = source.rows["file"]
+    needed = estimate_bytes([f"{source.images}/{file}" for file in files[files != ""].unique()], options.store_size)
+    say(f"pixel store: about {megabytes(needed)}, every photo at {options.store_size} pixels on its shorter side")
+    check_space(folder, needed)
+    return StoreWriter(folder / STORE, options.store_size)
 
 
 def labels_to_drop(text: str | None, labels: pd.Series) -> list[str]:
@@ -65,7 +92,7 @@ def labels_to_drop(text: str | None, labels: pd.Series) -> list[str]:
     if text is None:
         return []
     dropped = [label.strip() for label in next(csv.reader([text], skipinitialspace=True), [])]
-    known = sorted(set(labels) - {""})
+    known = sorted(set(labels.unique()) - {""})
     for label in dropped:
         if label not in known:
             raise UserError(f"--drop-labels: there is no label {label!r}{nearest(label, known)}")
@@ -74,7 +101,7 @@ def labels_to_drop(text: str | None, labels: pd.Series) -> list[str]:
 
 def check_classes(labels: pd.Series, dropped: list[str]) -> None:
     """Raise a UserError unless at least two classes are left."""
-    classes = sorted(set(labels) - {"", *dropped})
+    classes = sorted(set(labels.unique()) - {"", *dropped})
     if len(classes) < 2:
         left = f"only one class ({classes[0]!r}) is left" if classes else "no usable image with a label is left"
         raise UserError(f"{left}: a classifier needs at least two classes")
@@ -91,7 +118,7 @@ def manifest_of(rows: pd.DataFrame, source: Extracted, splits: pd.Series) -> pd.
     """Return the rows that stay with the columns, types and order of a manifest."""
     manifest = rows.assign(
         path=f"{source.images}/" + rows["file"],
-        label_index=np.unique(rows["label"].to_numpy(dtype="object"), return_inverse=True)[1],
+        label_index=pd.factorize(rows["label"], sort=True)[0],
         split=splits,
     )
     return manifest[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
@@ -145,7 +172,7 @@ def warn_of_classes(dataset: PreparedDataset, found: Audit) -> None:
         names = [f"{item['label']} ({item['images'] or 'none: the class is lost'})" for item in small]
         warn(f"classes with fewer images than --min-class-count asks for: {shortened(names)}")
     for name in SPLITS:
-        there = set(dataset.manifest.loc[dataset.manifest["split"] == name, "label"])
+        there = set(dataset.manifest.loc[dataset.manifest["split"] == name, "label"].unique())
         absent = [label for label in dataset.classes if label not in there]
         if absent and there:
             warn(f"classes without an image in the {name} split: {shortened(absent)}")

@@ -1,4 +1,4 @@
-"""A prepared dataset as a folder: dataset.yaml, manifest.parquet, audit.json. Written here, read here."""
+"""A prepared dataset as a folder: dataset.yaml, manifest.parquet, audit.json, pixels/. Written here, read here."""
 
 import dataclasses
 import hashlib
@@ -64,9 +64,18 @@ class PreparedDataset:
 
 
 def fingerprint_of(manifest: pd.DataFrame, classes: tuple[str, ...]) -> str:
-    """Return the SHA-256 over what makes the dataset: not over where it lies."""
-    columns = [manifest[name].tolist() for name in ("image_id", "label", "split", "sha256")]
-    return hashlib.sha256(json.dumps([list(classes), *columns]).encode()).hexdigest()
+    """Return the SHA-256 over what makes the dataset: not over where it lies.
+
+    The classes, then each column: the number of values, the length of each, and all of them with nothing in between.
+    """
+    digest = hashlib.sha256()
+    columns = [manifest[name] for name in ("image_id", "label", "split", "sha256")]
+    for values in (pd.Series(classes, dtype="str"), *columns):
+        text = values.astype("str")
+        digest.update(len(text).to_bytes(8, "little"))
+        digest.update(text.str.len().to_numpy().tobytes())
+        digest.update(text.str.cat().encode())
+    return digest.hexdigest()
 
 
 def load_prepared(folder: Path) -> PreparedDataset:
@@ -117,20 +126,26 @@ def check_output(out: Path, overwrite: bool, source: Path, images: Path | None) 
 
 
 def write_prepared(
-    options: PrepareOptions, name: str, manifest: pd.DataFrame, audit: dict[str, dict[str, Any]], rows: int
+    folder: Path,
+    options: PrepareOptions,
+    name: str,
+    manifest: pd.DataFrame,
+    audit: dict[str, dict[str, Any]],
+    rows: int,
 ) -> PreparedDataset:
-    """Write a prepared dataset to `options.out`: all of it or, if anything goes wrong, nothing.
+    """Write a prepared dataset into a folder that is to become `options.out`.
 
     Equal input gives equal bytes; of the options, `out` and `overwrite` are not written, as they say nothing of it.
 
     Args:
+        folder: an empty one, or with a pixel store in it; see `replacing`.
         options: with every guess filled in.
         name: of the dataset.
         manifest: with the columns of `COLUMNS`.
         audit: as `Audit.to_json` returns it.
         rows: of the table that it was made from.
     """
-    classes = tuple(sorted(set(manifest["label"])))
+    classes = tuple(sorted(manifest["label"].unique()))
     fingerprint = fingerprint_of(manifest, classes)
     description = {
         "name": name,
@@ -148,12 +163,12 @@ def write_prepared(
             if key not in ("out", "overwrite")
         },
     }
-    with replacing(options.out) as folder:
-        text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
-        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
-        manifest.to_parquet(folder / MANIFEST, index=False)
-        text = json.dumps(audit, indent=1, ensure_ascii=False) + "\n"
-        (folder / AUDIT).write_text(text, encoding="utf-8")
+    text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+    manifest.to_parquet(folder / MANIFEST, index=False)
+    with (folder / AUDIT).open("w", encoding="utf-8") as file:  # piece by piece: there may be a million findings
+        json.dump(audit, file, indent=1, ensure_ascii=False)
+        file.write("\n")
     return PreparedDataset(options.out, name, classes, manifest, fingerprint)
 
 
