@@ -31,7 +31,7 @@ def main(photo, out):
         draw.text((GAP, top), f"--augment {name}", fill="black", font=font)
         augmentation = Augmentation(preprocess=preprocess, **options)
         for epoch in range(EPOCHS):
-            pixels = augmentation(image, sample_rng(0, epoch, 7)).permute(1, 2, 0).numpy()
+            pixels = augmentation(image, sample_rng(0, epoch, 7))
             sheet.paste(Image.fromarray(pixels), (GAP + epoch * (SIDE + GAP), top + LABEL))
     sheet.save(out, quality=85)
 

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms as reference
 
-from resnet50.data.transforms import Augmentation, Preprocess, crop_box, sample_rng
+from resnet50.data.transforms import Augmentation, Preprocess, crop_box, cut, sample_rng
 from resnet50.errors import UserError
+from resnet50.etl.decode import Photo
+from resnet50.etl.store import shrink
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -82,17 +84,17 @@ def test_augmentation_depends_on_its_random_numbers_alone(level: str) -> None:
     np.random.seed(1)  # noqa: NPY002  # the global state must not matter
     first = augmentation(image, sample_rng(0, 3, 7))
     torch.manual_seed(5)
-    assert torch.equal(first, augmentation(image, sample_rng(0, 3, 7)))
-    assert first.shape == (3, 64, 64)
-    assert first.dtype == torch.uint8
+    assert np.array_equal(first, augmentation(image, sample_rng(0, 3, 7)))
+    assert first.shape == (64, 64, 3)
+    assert first.dtype == np.uint8
     others = [augmentation(image, sample_rng(*key)) for key in ((1, 3, 7), (0, 4, 7), (0, 3, 8))]
-    assert all(torch.equal(first, other) == (level == "none") for other in others)
+    assert all(np.array_equal(first, other) == (level == "none") for other in others)
 
 
 def test_augmentation_none_is_the_preprocessing() -> None:
     preprocess, image = Preprocess(), noise(300, 200)
     augmented = Augmentation(preprocess=preprocess, level="none")(image, sample_rng(0, 0, 0))
-    assert torch.equal(augmented, preprocess(image))
+    assert np.array_equal(augmented, preprocess(image).permute(1, 2, 0))
 
 
 @pytest.mark.parametrize(("flips", "horizontal", "vertical"), [("none", 0, 0), ("horizontal", 1, 0), ("both", 1, 1)])
@@ -101,9 +103,9 @@ def test_flips_are_those_allowed_and_half_of_the_time(flips: str, horizontal: in
         np.stack(np.broadcast_arrays(np.arange(64)[None] * 4, np.arange(64)[:, None] * 4, 0), axis=-1).astype(np.uint8)
     )
     augmentation = Augmentation(preprocess=Preprocess(size=32, resize=36), crop_scale=1.0, flips=flips)
-    pixels = torch.stack([augmentation(ramp, sample_rng(0, 0, row)) for row in range(200)]).float()
-    mirrored = (pixels[:, 0, :, 0] > pixels[:, 0, :, -1]).all(dim=1).float().mean()
-    upside_down = (pixels[:, 1, 0, :] > pixels[:, 1, -1, :]).all(dim=1).float().mean()
+    pixels = np.stack([augmentation(ramp, sample_rng(0, 0, row)) for row in range(200)])
+    mirrored = (pixels[:, :, 0, 0] > pixels[:, :, -1, 0]).all(axis=1).mean()
+    upside_down = (pixels[:, 0, :, 1] > pixels[:, -1, :, 1]).all(axis=1).mean()
     assert abs(mirrored - horizontal / 2) < 0.12
     assert abs(upside_down - vertical / 2) < 0.12
 
@@ -127,6 +129,50 @@ def test_crops_have_the_distribution_of_torchvisions() -> None:
     )
     for quantile in (0.1, 0.5, 0.9):
         assert np.allclose(np.quantile(ours, quantile, axis=0), np.quantile(theirs, quantile, axis=0), atol=15)
+
+
+@pytest.mark.parametrize("level", ["none", "light", "standard"])
+def test_augmentation_writes_where_it_is_told(level: str) -> None:
+    augmentation = Augmentation(preprocess=Preprocess(size=32, resize=36), level=level, flips="both")
+    for row in range(8):  # with and without a flip
+        out = np.zeros((32, 32, 3), np.uint8)
+        expected = augmentation(noise(90, 60), sample_rng(0, 0, row))
+        assert np.shares_memory(augmentation(noise(90, 60), sample_rng(0, 0, row), out), out)
+        assert np.array_equal(out, expected)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("size", "most"), [((100, 80), 1), ((300, 200), 4), ((900, 700), 3)])
+def test_random_crops_look_like_pillows(size: tuple[int, int], most: float, interpolation: str) -> None:
+    coarse = noise(size[0] // 20, size[1] // 20)
+    image = coarse.resize(size, Image.Resampling.BICUBIC)
+    preprocess = Preprocess(size=128, resize=146, interpolation=interpolation)
+    for row in range(10):
+        ours = Augmentation(preprocess=preprocess, flips="none")(image, sample_rng(0, 0, row))
+        top, left, height, width = crop_box(sample_rng(0, 0, row), image.height, image.width, 0.35)
+        box = (left, top, left + width, top + height)
+        theirs = image.resize((128, 128), Image.Resampling[interpolation.upper()], box)
+        assert np.abs(ours.astype(int) - np.asarray(theirs)).mean() < most
+
+
+def test_a_stored_photo_is_cut_where_its_file_would_be() -> None:
+    image = noise(20, 15).resize((800, 600), Image.Resampling.BICUBIC)
+    photo = Photo.of(image)
+    stored = photo._replace(pixels=shrink(photo, 256))
+    augmentation = Augmentation(preprocess=Preprocess(size=96, resize=110), flips="both")
+    for row in range(20):
+        small, whole = (augmentation(source, sample_rng(0, 0, row)) for source in (stored, photo))
+        assert np.abs(small.astype(int) - whole).mean() < 3
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 256), st.integers(0, 10**6))
+@settings(deadline=None)
+def test_a_cut_is_never_empty_however_small_the_stored_photo(height: int, width: int, side: int, row: int) -> None:
+    photo = Photo(np.zeros((height, width, 3), np.uint8), width, height)
+    stored = photo._replace(pixels=shrink(photo, side))
+    rows, columns, _ = cut(stored, *crop_box(sample_rng(0, 0, row), height, width, 0.05)).shape
+    assert 0 < rows <= stored.pixels.shape[0]
+    assert 0 < columns <= stored.pixels.shape[1]
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, 1.5])

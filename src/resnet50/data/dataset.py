@@ -1,4 +1,4 @@
-"""The PyTorch datasets: image files and labels in, (uint8 tensor, label) out."""
+"""The PyTorch datasets: photos and labels in, (uint8 tensor, label) out."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils import data
 
 from resnet50.data.transforms import Augmentation, sample_rng
-from resnet50.etl.decode import decode
+from resnet50.etl.decode import Photo, decode, decode_photo
+from resnet50.etl.store import StoredPhotos
 
 Paths = Sequence[str | Path] | pd.Series
 Labels = Sequence[int] | pd.Series
@@ -37,7 +39,8 @@ class Dataset(data.Dataset[tuple[Tensor, int]]):
             labels: class index of each.
             transform: maps an RGB image to a tensor; a `Preprocess`, or any of torchvision's transforms.
         """
-        self.paths, self.labels = flat_columns(paths, labels)
+        self.paths = flat_paths(paths)
+        self.labels = flat_labels(labels, len(self.paths))
         self.transform = transform
 
     def __len__(self) -> int:
@@ -49,26 +52,56 @@ class Dataset(data.Dataset[tuple[Tensor, int]]):
         return self.transform(decode(self.paths[row].as_py())), int(self.labels[row])
 
 
-class AugmentedDataset(data.Dataset[tuple[Tensor, int]]):
+class ImageFiles:
+    """Photos in files, decoded whenever they are asked for."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = flat_paths(paths)
+
+    def __len__(self) -> int:
+        """Return the number of photos."""
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Photo:
+        """Return a photo; UnreadableImageError names a bad file."""
+        return decode_photo(self.paths[row].as_py())
+
+
+class AugmentedDataset(data.Dataset[tuple[Tensor, Any]]):
     """The same images as training sees them: a sample is a pure function of (seed, epoch, row)."""
 
-    def __init__(self, paths: Paths, labels: Labels, augmentation: Augmentation, seed: int) -> None:
-        self.paths, self.labels = flat_columns(paths, labels)
+    def __init__(self, photos: Paths | StoredPhotos, labels: Labels, augmentation: Augmentation, seed: int) -> None:
+        """Take image files, or the photos of a pixel store."""
+        self.photos = photos if isinstance(photos, StoredPhotos) else ImageFiles(photos)
+        self.labels = flat_labels(labels, len(self.photos))
         self.augmentation, self.seed = augmentation, seed
 
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.labels)
 
-    def __getitem__(self, sample: Sample) -> tuple[Tensor, int]:
-        """Return the augmented image (uint8, 3×size×size) and its label."""
-        epoch, row = sample
-        image = decode(self.paths[row].as_py())
-        return self.augmentation(image, sample_rng(self.seed, epoch, row)), int(self.labels[row])
+    def __getitem__(self, samples: Sample | list[Sample]) -> tuple[Tensor, Any]:
+        """Return the augmented image (uint8, 3×size×size) and label of a sample, or those of a batch as two tensors."""
+        if isinstance(samples, Sample):
+            images, labels = self[[samples]]
+            return images[0], int(labels[0])
+        size = self.augmentation.preprocess.size
+        images = torch.empty((len(samples), size, size, 3), dtype=torch.uint8)
+        for pixels, sample in zip(images.numpy(), samples, strict=True):
+            self.augmentation(self.photos[sample.row], sample_rng(self.seed, *sample), pixels)
+        labels = torch.from_numpy(self.labels[[sample.row for sample in samples]])
+        return images.permute(0, 3, 1, 2), labels  # channels last in memory
 
 
-def flat_columns(paths: Paths, labels: Labels) -> tuple[Any, np.ndarray]:
-    """Return paths as one Arrow buffer and labels as int64, both without a Python object per row."""
-    if len(paths) != len(labels):
-        raise ValueError(f"{len(paths)} paths but {len(labels)} labels")
-    return pa.array([str(path) for path in paths], pa.string()), np.asarray(labels, dtype=np.int64)
+def flat_paths(paths: Paths) -> Any:
+    """Return paths as one Arrow buffer, without a Python object for each."""
+    if isinstance(paths, pd.Series) and paths.dtype == "str":
+        return pa.array(paths, pa.large_string())
+    return pa.array(map(str, paths), pa.large_string())
+
+
+def flat_labels(labels: Labels, images: int) -> np.ndarray:
+    """Return labels as int64; a ValueError unless there is one for each image."""
+    if images != len(labels):
+        raise ValueError(f"{images} paths but {len(labels)} labels")
+    return np.asarray(labels, dtype=np.int64)

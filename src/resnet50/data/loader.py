@@ -1,7 +1,8 @@
-"""`DataLoader`s: shuffled for training, in order for evaluation. Both hand over uint8 batches."""
+"""`DataLoader`s: shuffled for training, in order for evaluation. All hand over uint8 batches."""
 
-from collections.abc import Iterator
-from typing import Any, cast
+import math
+from collections.abc import Iterator, Sized
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -11,6 +12,12 @@ from torch.utils.data import DataLoader, Sampler
 from resnet50.data.dataset import AugmentedDataset, Dataset, Sample
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
+
+
+class Loader(Sized, Protocol):
+    """Whatever hands over batches (N×3×H×W, N) and knows how many: a `DataLoader`, or batches that were kept."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
 class EpochBatches(Sampler[list[Sample]]):
@@ -31,18 +38,44 @@ class EpochBatches(Sampler[list[Sample]]):
             yield [Sample(self.epoch, int(row)) for row in order[start : start + self.batch_size]]
 
 
+class OrderedBatches(Sampler[list[Sample]]):
+    """The batches of a table from its first row to its last, each row once."""
+
+    def __init__(self, rows: int, batch_size: int) -> None:
+        self.rows, self.batch_size = rows, batch_size
+
+    def __len__(self) -> int:
+        """Return the number of batches; the last may be smaller."""
+        return math.ceil(self.rows / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        """Yield lists of (epoch 0, row)."""
+        for start in range(0, self.rows, self.batch_size):
+            yield [Sample(0, row) for row in range(start, min(start + self.batch_size, self.rows))]
+
+
 def training_loader(dataset: AugmentedDataset, batch_size: int, workers: int) -> tuple[Batches, EpochBatches]:
     """Return a shuffled loader of (uint8 N×3×H×W, int64 N) and the sampler that knows the epoch."""
     sampler = EpochBatches(len(dataset), batch_size, dataset.seed)
-    loader = DataLoader(
-        cast(Any, dataset),  # an image is a tensor and its label a number; a batch is two tensors
-        batch_sampler=sampler,  # pyright: ignore[reportArgumentType]  # torch types it for int indices only
+    return batch_loader(dataset, sampler, workers), sampler
+
+
+def ordered_loader(dataset: AugmentedDataset, batch_size: int, workers: int) -> Batches:
+    """Return a loader over every row exactly once, in order, as in epoch 0."""
+    return batch_loader(dataset, OrderedBatches(len(dataset), batch_size), workers)
+
+
+def batch_loader(dataset: AugmentedDataset, batches: Sampler[list[Sample]], workers: int) -> Batches:
+    """Return a loader of the batches that lists of samples describe."""
+    return DataLoader(
+        cast(Any, dataset),
+        batch_size=None,  # the dataset makes a whole batch at once, in the memory it is handed over in
+        sampler=batches,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=single_thread,
     )
-    return loader, sampler
 
 
 def evaluation_loader(dataset: Dataset, batch_size: int, workers: int) -> Batches:
@@ -55,6 +88,27 @@ def evaluation_loader(dataset: Dataset, batch_size: int, workers: int) -> Batche
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=single_thread,
     )
+
+
+class KeptBatches:
+    """Batches of a loader, kept in memory from the end of the first pass on: every later pass costs nothing."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches: Batches | list[tuple[Tensor, Tensor]] = batches
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if isinstance(self.batches, list):
+            yield from self.batches
+            return
+        kept: list[tuple[Tensor, Tensor]] = []
+        for batch in self.batches:
+            kept.append(batch)
+            yield batch
+        self.batches = kept  # and the loader's processes end
 
 
 def single_thread(worker: int) -> None:

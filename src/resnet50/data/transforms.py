@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -18,6 +19,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from resnet50.config import Augment, Flips, ResizeMode
 from resnet50.errors import UserError
+from resnet50.etl.decode import Photo
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -72,10 +74,16 @@ class Preprocess:
         return tv.pil_to_tensor(image)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Map uint8 images, N×3×H×W, to float32 with the training data's mean 0 and deviation 1, on their device."""
-        mean = torch.tensor(self.mean, device=images.device).view(3, 1, 1) * 255.0
-        std = torch.tensor(self.std, device=images.device).view(3, 1, 1) * 255.0
-        return (images.float() - mean) / std
+        """Map uint8 images, N×3×H×W, to float32 with the training data's mean 0 and deviation 1, on their device.
+
+        The result lies in memory channels last, and so do rows of pixels here: one long vector operation a row.
+        """
+        count, _, height, width = images.shape
+        rows = images.permute(0, 2, 3, 1).reshape(count, height, width * 3).float()
+        scale = torch.tensor(self.std, device=images.device).mul_(255.0).reciprocal_()
+        shift = torch.tensor(self.mean, device=images.device).mul_(-255.0).mul_(scale)
+        torch.addcmul(shift.repeat(width), rows, scale.repeat(width), out=rows)
+        return rows.view(count, height, width, 3).permute(0, 3, 1, 2)
 
     def resized(self, size: int) -> "Preprocess":
         """Return the same preprocessing for another input size, with the same share of the photo in its crop."""
@@ -116,10 +124,12 @@ def pad_to_square(image: Image.Image, size: int, mode: InterpolationMode) -> Ima
 
 
 def sample_rng(seed: int, epoch: int, row: int) -> np.random.Generator:
-    """Return the random numbers of one sample: a pure function of counters, whoever draws them and when."""
-    return np.random.Generator(
-        np.random.Philox(key=np.random.SeedSequence([seed, epoch, row]).generate_state(2, np.uint64))
-    )
+    """Return the random numbers of one sample: a pure function of counters, whoever draws them and when.
+
+    Philox (Salmon et al. 2011, doi 10.1145/2063384.2063405) turns a key and a counter into random bits. Drawing moves
+    the counter's first word, so that samples never share numbers.
+    """
+    return np.random.Generator(np.random.Philox(key=seed, counter=[0, epoch, row, 0]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,38 +155,77 @@ class Augmentation:
         if not 0 < self.crop_scale <= 1:
             raise UserError(f"--crop-scale {self.crop_scale} must lie above 0 and at most at 1")
 
-    def __call__(self, image: Image.Image, rng: np.random.Generator) -> Tensor:
-        """Map an RGB image to uint8, 3×size×size, by the random numbers of `rng` alone."""
+    def __call__(
+        self, photo: Photo | Image.Image, rng: np.random.Generator, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Map an RGB photo to uint8, size×size×3, by the random numbers of `rng` alone, in `out` where it is given.
+
+        The crop is drawn in the file's pixels, so that a photo from the pixel store is cut where its file would be.
+        """
+        if isinstance(photo, Image.Image):
+            photo = Photo.of(photo)
         if self.level == "none":
-            return self.preprocess(image)
-        top, left, height, width = crop_box(rng, image.height, image.width, self.crop_scale)
-        size = self.preprocess.size
-        image = image.resize(
-            (size, size),
-            Image.Resampling[self.preprocess.interpolation.upper()],
-            box=(left, top, left + width, top + height),
-        )
-        mirror, upside_down = rng.random(2) < 0.5
-        if mirror and self.flips != "none":
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if upside_down and self.flips == "both":
-            image = image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+            return copied(self.preprocess(Image.fromarray(photo.pixels)), out)
+        crop = cut(photo, *crop_box(rng, photo.height, photo.width, self.crop_scale))
+        flip = flip_code(rng, self.flips)
+        pixels = resize(crop, self.preprocess.size, self.preprocess.interpolation, out if flip is None else None)
+        if flip is not None:
+            pixels = cv2.flip(pixels, flip, dst=out)
         if self.level == "light":
-            return tv.pil_to_tensor(image)
-        return erase(jitter(tv.pil_to_tensor(image), rng), rng, self.preprocess.mean)
+            return pixels
+        image = torch.from_numpy(pixels).permute(2, 0, 1)
+        return copied(erase(jitter(image, rng), rng, self.preprocess.mean), pixels)
+
+
+def copied(image: Tensor, out: np.ndarray | None) -> np.ndarray:
+    """Return an image (3×H×W) as an array H×W×3: `out`, where there is one."""
+    pixels = image.permute(1, 2, 0).numpy()
+    if out is None:
+        return pixels
+    out[...] = pixels
+    return out
+
+
+def flip_code(rng: np.random.Generator, flips: Flips) -> int | None:
+    """Draw OpenCV's code of a flip: 1 mirrored, 0 upside down, -1 both, None neither."""
+    mirror, upside_down = (rng.random(2) < 0.5).tolist()
+    mirror, upside_down = mirror and flips != "none", upside_down and flips == "both"
+    return {(True, False): 1, (False, True): 0, (True, True): -1}.get((mirror, upside_down))
 
 
 def crop_box(rng: np.random.Generator, height: int, width: int, smallest: float) -> tuple[int, int, int, int]:
     """Draw (top, left, height, width) as torchvision's `RandomResizedCrop` does; the whole image if nothing fits."""
     for _ in range(10):
-        area = height * width * rng.uniform(smallest, 1.0)
-        ratio = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+        share, shape, down, right = rng.random(4).tolist()
+        area = height * width * (smallest + share * (1 - smallest))
+        ratio = (3 / 4) * (16 / 9) ** shape  # from 3/4 to 4/3, evenly in its logarithm
         crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < crop_width <= width and 0 < crop_height <= height:
-            top = int(rng.integers(0, height - crop_height + 1))
-            left = int(rng.integers(0, width - crop_width + 1))
+            top = int(down * (height - crop_height + 1))
+            left = int(right * (width - crop_width + 1))
             return top, left, crop_height, crop_width
     return 0, 0, height, width
+
+
+def cut(photo: Photo, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """Return the part of the pixels that a box in the file's pixels covers, as a view; at least one pixel."""
+    rows, columns, _ = photo.pixels.shape
+    y, x = rows / photo.height, columns / photo.width
+    first_row, first_column = min(round(top * y), rows - 1), min(round(left * x), columns - 1)
+    last_row, last_column = round((top + height) * y), round((left + width) * x)
+    return photo.pixels[first_row : max(last_row, first_row + 1), first_column : max(last_column, first_column + 1)]
+
+
+def resize(pixels: np.ndarray, size: int, interpolation: Interpolation, out: np.ndarray | None) -> np.ndarray:
+    """Scale to size×size, into `out` if given.
+
+    Up to a factor of two, interpolating between neighbours leaves out no pixel; beyond, each is the mean of its area.
+    """
+    if max(pixels.shape[:2]) > 2 * size:
+        mode = cv2.INTER_AREA
+    else:
+        mode = cv2.INTER_LINEAR if interpolation == "bilinear" else cv2.INTER_CUBIC
+    return cv2.resize(pixels, (size, size), dst=out, interpolation=mode)
 
 
 def jitter(image: Tensor, rng: np.random.Generator) -> Tensor:
