@@ -35,6 +35,7 @@ def curves(n: int = 20, seed: int = 0, noise: float = 0.01, **columns: Any) -> p
         "head_lr": 2e-3 * (1 + np.cos(np.pi * e / n)) / 2,
         "grad_norm": noisy(2 + 2 * np.exp(-e / 3)),
         "images_per_second": np.full(n, 11.0),
+        "wait_seconds": np.full(n, 0.4),
         "seconds": np.full(n, 60.0),
     }
     table |= {name: noisy(np.asarray(values, float)) for name, values in columns.items()}
@@ -399,3 +400,21 @@ def test_imbalance_needs_a_factor_of_ten() -> None:
 
 def test_evaluation_without_images_gives_nothing() -> None:
     assert read_classes(evaluation([[0, 0], [0, 0]])) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({}, "without --no-store"), ({"store": True, "workers": 2}, "--workers 2")]
+)
+def test_a_loader_that_keeps_training_waiting_is_named_with_what_helps(options: dict[str, Any], words: str) -> None:
+    slow = curves(wait_seconds=np.full(20, 21.0), noise=0.0)
+    finding = find(read_training(slow, CONFIG | options), "loader_bound")
+    assert "35.0 % of the time" in finding.text
+    assert words in finding.advice
+    assert ("--no-store" in finding.advice) == (not options)
+
+
+def test_a_slow_first_epoch_alone_is_no_bottleneck() -> None:
+    waits = np.array([30.0, *[0.5] * 19])
+    assert "loader_bound" not in rules(read_training(curves(wait_seconds=waits), CONFIG))
+    without = curves().drop(columns="wait_seconds")
+    assert "loader_bound" not in rules(read_training(without, CONFIG))

@@ -75,7 +75,7 @@ def make_run(tmp_path: Path) -> MakeRun:
 def write_metrics(run: Path, epochs: np.ndarray, losses: np.ndarray) -> None:
     columns = ("train_loss", "val_loss", "objective", "lr", "head_lr", "grad_norm")
     table = pd.DataFrame({"epoch": epochs} | dict.fromkeys(columns, losses))
-    table.assign(train_accuracy=0.8, val_accuracy=0.75, images_per_second=11.0, seconds=60.0).to_csv(
+    table.assign(train_accuracy=0.8, val_accuracy=0.75, images_per_second=11.0, wait_seconds=0.4, seconds=60.0).to_csv(
         run / "metrics.csv", index=False
     )
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -17,11 +18,12 @@ import yaml
 import resnet50
 from resnet50.config import TrainOptions, from_arguments, from_values
 from resnet50.errors import UserError
+from resnet50.etl.decode import UnreadableImageError
 from resnet50.model.file import load_model
 from resnet50.training.run import class_weights, default_rates, parse_duration
 from tests.conftest import TINY
 
-TIMING = ("images_per_second", "seconds")
+TIMING = ("images_per_second", "wait_seconds", "seconds")
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -211,3 +213,63 @@ def test_balanced_class_weights_are_scikit_learns() -> None:
     weights = class_weights(options, labels, 3)
     assert weights is not None
     assert weights.tolist() == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=labels))
+
+
+def test_a_frozen_network_trains_its_head_on_features_computed_once(
+    trained: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = TINY | {"weights": str(trained), "freeze": 5, "epochs": 30, "batch_size": 8, "augment": "standard"}
+    run = resnet50.train(prepared, tmp_path / "head", **options)
+    assert "features are computed once, without augmentation" in " ".join(capsys.readouterr().out.split())
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["augment"] == "none"
+    metrics = pd.read_csv(run / "metrics.csv")
+    assert len(metrics) == 30
+    assert metrics["val_accuracy"].iloc[-1] > 0.8
+    assert resnet50.evaluate(run, workers=0, device="cpu", precision="fp32")["accuracy"] > 0.7
+
+
+def test_training_reads_the_store_or_the_files_as_asked(prepared: Path, tmp_path: Path) -> None:
+    for row in pd.read_parquet(prepared / "manifest.parquet").itertuples():
+        if row.split == "train":
+            Path(str(row.path)).unlink()  # the store has their pixels
+    run = resnet50.train(prepared, tmp_path / "stored", epochs=1, batch_size=8, **TINY)
+    assert yaml.safe_load((run / "config.yaml").read_text())["store"] is True
+    with pytest.raises(UnreadableImageError, match="no such file"):
+        resnet50.train(prepared, tmp_path / "files", epochs=1, batch_size=8, store=False, **TINY)
+
+
+def test_a_dataset_without_a_store_is_trained_from_its_files(competition: Path, tmp_path: Path) -> None:
+    resnet50.prepare(competition / "train.csv", tmp_path / "bare", store=False)
+    run = resnet50.train(tmp_path / "bare", tmp_path / "run", epochs=1, batch_size=8, **TINY)
+    assert yaml.safe_load((run / "config.yaml").read_text())["store"] is False
+
+
+def test_a_store_too_small_for_the_image_size_is_warned_of(
+    competition: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resnet50.prepare(competition / "train.csv", tmp_path / "small", store_size=32)
+    options = TINY | {"image_size": 64, "epochs": 1, "batch_size": 8}
+    resnet50.train(tmp_path / "small", tmp_path / "run", **options)
+    assert "have 32 pixels on the shorter side, less than --image-size 64" in " ".join(capsys.readouterr().err.split())
+
+
+def test_memory_does_not_grow_from_epoch_to_epoch(prepared: Path, tmp_path: Path) -> None:
+    # Without keep_memory: it makes the C library keep what it gets, in steps of megabytes that hide what we hold on to.
+    script = (
+        "import resnet50, resource, sys\n"
+        "from resnet50.training.record import RunRecord\n"
+        "import resnet50.training.run\n"
+        "resnet50.training.run.keep_memory = lambda: None\n"
+        "kept = RunRecord.at_epoch_end\n"
+        "def told(self, state, metrics, *, best):\n"
+        "    kept(self, state, metrics, best=best)\n"
+        "    pages = int(open('/proc/self/statm').read().split()[1])\n"
+        "    print('MB', pages * resource.getpagesize() / 1e6)\n"
+        "RunRecord.at_epoch_end = told\n"
+        f"resnet50.train({str(prepared)!r}, {str(tmp_path / 'r')!r}, epochs=12, batch_size=8, **{TINY!r})\n"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    used = [float(line.split()[1]) for line in out.splitlines() if line.startswith("MB")]
+    assert len(used) == 12
+    assert used[-1] - used[3] < 3, used  # the activations of one step alone would be 20

@@ -15,6 +15,7 @@ import pandas as pd
 
 from resnet50.config import TrainOptions
 from resnet50.evaluation.findings import Finding, listed, loss, number, percent, points, round_size, standard_error
+from resnet50.training.waiting import WAITING_SHARE, faster_loading
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
@@ -87,6 +88,8 @@ class Curves:
     objective: Floats
     lr: Floats
     grad_norm: Floats
+    waiting: Floats
+    """Share of the epoch's time that training waited for the loader."""
     options: Mapping[str, Any]
     val_images: int | None
     classes: int | None
@@ -137,6 +140,7 @@ def read_training(
         gradient_vanishing(curves),
         gradient_exploding(curves),
         validation_noise(curves),
+        loader_bound(curves),
     ]
     return [finding for finding in findings if finding is not None]
 
@@ -163,6 +167,7 @@ def make_curves(
         # With the whole backbone frozen its rate is 0, and the head's is what counts.
         lr=lr if np.any(lr > 0) else column("head_lr"),
         grad_norm=column("grad_norm"),
+        waiting=column("wait_seconds") / column("seconds"),
         options=options,
         val_images=val_images,
         classes=classes,
@@ -448,6 +453,19 @@ def validation_noise(c: Curves) -> Finding | None:
         f"and has a standard error of {points(error)}: between epochs or runs, differences below "
         f"{points(2 * error)} may be chance.",
         "Compare runs by validation loss and over several --seed; or prepare the data with a larger validation share.",
+    )
+
+
+def loader_bound(c: Curves) -> Finding | None:
+    """Loader too slow: in the median epoch, training waited for it for WAITING_SHARE of the time."""
+    waiting = float(np.median(c.waiting))
+    if not waiting > WAITING_SHARE:
+        return None
+    return Finding(
+        "loader_bound",
+        "note",
+        f"The loader is the bottleneck: {percent(waiting)} of the time went by waiting for images.",
+        f"To train faster: {faster_loading(c.options)}.",
     )
 
 

@@ -11,14 +11,23 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from resnet50.config import TrainOptions
-from resnet50.console import Advance, duration, progress
-from resnet50.data.loader import Batches, EpochBatches
+from resnet50.console import Advance, duration, progress, warn
+from resnet50.data.loader import EpochBatches, Loader
 from resnet50.data.transforms import Preprocess
 from resnet50.errors import UserError
 from resnet50.model.resnet import ResNet
 from resnet50.training.machine import Machine
 from resnet50.training.optim import set_learning_rate, train_mode, update_average
 from resnet50.training.state import MetricSums, TrainState
+from resnet50.training.waiting import WAITING_SHARE, Waiting, faster_loading
+
+Forward = Callable[[ResNet, Tensor, Preprocess], Tensor]
+"""Maps a network and a batch on its device to logits."""
+
+
+def forward_images(network: ResNet, images: Tensor, preprocess: Preprocess) -> Tensor:
+    """Map uint8 images, N×3×H×W, to logits."""
+    return network(preprocess.normalize(images))
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,8 @@ class EpochMetrics:
 
     `train_loss` and `val_loss` are the plain cross-entropy in nats, without label smoothing or class weights, so that
     they can be compared; `objective` is what is minimised, with both. Training figures are means over the epoch, under
-    augmentation, while the weights change; validation figures are those of the weights that are saved.
+    augmentation, while the weights change; validation figures are those of the weights that are saved. `wait_seconds`
+    of the epoch's `seconds` went by while training waited for the loader.
     """
 
     epoch: int
@@ -40,28 +50,30 @@ class EpochMetrics:
     head_lr: float
     grad_norm: float
     images_per_second: float
+    wait_seconds: float
     seconds: float
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The two sides of the table that training reads, as batches of uint8 images and labels."""
+    """The two sides of the table that training reads, as batches of uint8 images and labels.
 
-    train: Batches
+    `forward` is how the network takes them; `compiled`, the same compiled, is for training steps only.
+    """
+
+    train: Loader
     order: EpochBatches
-    val: Batches
+    val: Loader
+    val_images: int
     preprocess: Preprocess
     class_weights: Tensor | None
+    forward: Forward = forward_images
+    compiled: Forward | None = None
 
     @property
     def train_images(self) -> int:
         """Return how many images an epoch trains on."""
         return min(self.order.rows, len(self.order) * self.order.batch_size)
-
-    @property
-    def val_images(self) -> int:
-        """Return how many images are validated on."""
-        return len(self.val.dataset)  # pyright: ignore[reportArgumentType]  # torch's Dataset has no __len__ of its own
 
 
 class AtEpochEnd(Protocol):
@@ -86,15 +98,17 @@ def fit(state: TrainState, data: TrainingData, options: TrainOptions, machine: M
             name += f", {duration((options.epochs - state.epoch) * seconds)} left in all"
         with progress(name, data.train_images + data.val_images, "images") as advance:
             start = time.perf_counter()
-            train_epoch(state, data, options, machine, advance)
+            waited = train_epoch(state, data, options, machine, advance)
             train_images = state.sums.images.item()  # the epoch's first wait for the device
             train_seconds = time.perf_counter() - start
             val_loss, val_accuracy = validate(state.network_to_keep, data, machine, advance)
         seconds = time.perf_counter() - start
         state.epoch += 1
-        metrics = epoch_metrics(state, val_loss, val_accuracy, train_images / train_seconds, seconds)
+        metrics = epoch_metrics(state, val_loss, val_accuracy, train_images / train_seconds, waited, seconds)
         best = state.observe(val_loss)
         report(state, metrics, best=best)
+        if waited > WAITING_SHARE * seconds and state.epoch == min(2, options.epochs):  # the first starts the loader up
+            warn(f"{waited / seconds:.0%} of the epoch went by waiting for photos: {faster_loading(vars(options))}")
         if not all(map(torch.isfinite, map(torch.tensor, (metrics.objective, val_loss)))):
             raise UserError(f"the loss is no longer a number in epoch {state.epoch}: start again with a lower --lr")
         if options.early_stopping is not None and state.epochs_since_best >= options.early_stopping:
@@ -104,20 +118,22 @@ def fit(state: TrainState, data: TrainingData, options: TrainOptions, machine: M
 
 def train_epoch(
     state: TrainState, data: TrainingData, options: TrainOptions, machine: Machine, advance: Advance
-) -> None:
-    """Take every step of one epoch."""
+) -> float:
+    """Take every step of one epoch; return the seconds spent waiting for batches."""
     train_mode(state.network)
     state.sums = MetricSums.zeros(machine.device)
     data.order.epoch = state.epoch
-    for images, labels in data.train:
+    waiting = Waiting()
+    for images, labels in waiting.on(data.train):
         train_step(state, images, labels, data, options, machine)
         advance(len(labels))
+    return waiting.seconds
 
 
 def train_step(
     state: TrainState, images: Tensor, labels: Tensor, data: TrainingData, options: TrainOptions, machine: Machine
 ) -> None:
-    """Take one optimiser step on a batch of uint8 images (N×3×H×W) and labels (N).
+    """Take one optimiser step on a batch of images (N×3×H×W, as `data.forward` takes them) and labels (N).
 
     The loss is the weighted sum over the batch divided by its total weight, into however many parts the batch is cut.
     """
@@ -126,7 +142,7 @@ def train_step(
     for part, part_labels in zip(images.chunk(options.accumulate), labels.chunk(options.accumulate), strict=True):
         part_labels = part_labels.to(machine.device, non_blocking=True)  # noqa: PLW2901
         with machine.autocast():
-            logits = state.network(to_input(part, data.preprocess, machine)).float()
+            logits = (data.compiled or data.forward)(state.network, to_device(part, machine), data.preprocess).float()
         loss = F.cross_entropy(
             logits, part_labels, data.class_weights, label_smoothing=options.label_smoothing, reduction="sum"
         )
@@ -147,10 +163,9 @@ def train_step(
         update_average(state.average, state.network, options.ema, state.step)
 
 
-def to_input(images: Tensor, preprocess: Preprocess, machine: Machine) -> Tensor:
-    """Move uint8 images to the device and normalise them there, channels last: the layout that convolutions like."""
-    images = images.to(machine.device, non_blocking=True, memory_format=torch.channels_last)
-    return preprocess.normalize(images)
+def to_device(images: Tensor, machine: Machine) -> Tensor:
+    """Move images to the device, channels last: the layout that convolutions like."""
+    return images.to(machine.device, non_blocking=True, memory_format=torch.channels_last)
 
 
 def batch_weight(labels: Tensor, class_weights: Tensor | None) -> Tensor | int:
@@ -176,7 +191,7 @@ def add_norm(sums: MetricSums, norm: Tensor, *, skip_infinite: bool) -> None:
 def validate(network: ResNet, data: TrainingData, machine: Machine, advance: Advance) -> tuple[float, float]:
     """Return mean cross-entropy (nats) and accuracy over the validation split, every image counted once."""
     sums = MetricSums.zeros(machine.device)
-    for logits, labels in forward_batches(network, data.val, data.preprocess, machine):
+    for logits, labels in forward_batches(network, data.val, data.preprocess, machine, data.forward):
         add_to_sums(sums, torch.zeros_like(sums.objective), logits, labels.to(machine.device))
         advance(len(labels))
     images = sums.images.item()
@@ -185,18 +200,27 @@ def validate(network: ResNet, data: TrainingData, machine: Machine, advance: Adv
 
 @torch.no_grad()
 def forward_batches(
-    network: ResNet, batches: Iterable[tuple[Tensor, Tensor]], preprocess: Preprocess, machine: Machine
+    network: ResNet,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    preprocess: Preprocess,
+    machine: Machine,
+    forward: Forward = forward_images,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield (float32 logits N×classes on the device, labels N as they came) for every batch, in order."""
     network.eval()
     for images, labels in batches:
         with machine.autocast():
-            logits = network(to_input(images, preprocess, machine))
+            logits = forward(network, to_device(images, machine), preprocess)
         yield logits.float(), labels
 
 
 def epoch_metrics(
-    state: TrainState, val_loss: float, val_accuracy: float, images_per_second: float, seconds: float
+    state: TrainState,
+    val_loss: float,
+    val_accuracy: float,
+    images_per_second: float,
+    wait_seconds: float,
+    seconds: float,
 ) -> EpochMetrics:
     """Turn an epoch's sums into its row of `metrics.csv`."""
     sums = state.sums
@@ -213,6 +237,7 @@ def epoch_metrics(
         head_lr=rates["head"],
         grad_norm=sums.grad_norm.item() / max(sums.norms.item(), 1.0),
         images_per_second=images_per_second,
+        wait_seconds=wait_seconds,
         seconds=seconds,
     )
 
@@ -223,7 +248,7 @@ def measure_epoch(state: TrainState, data: TrainingData, options: TrainOptions, 
     step = median_seconds(iter(data.train), lambda batch: train_step(state, *batch, data, options, machine), machine)
     forward = median_seconds(
         iter(data.val),
-        lambda batch: sum(1 for _ in forward_batches(state.network, [batch], data.preprocess, machine)),
+        lambda batch: sum(1 for _ in forward_batches(state.network, [batch], data.preprocess, machine, data.forward)),
         machine,
     )
     return step * len(data.order) + forward * len(data.val)

@@ -1,7 +1,10 @@
 """What the network runs on: device, number format, threads. `auto` looks at what is really there and says why."""
 
 import contextlib
+import ctypes
+import os
 import re
+import sys
 from dataclasses import dataclass
 from typing import cast
 
@@ -28,9 +31,31 @@ class Machine:
         return torch.autocast(self.device.type, dtype=DTYPES[self.precision])
 
 
+MMAP_MAX, TRIM_THRESHOLD, TOP_PAD = -4, -1, -2
+"""Parameters of glibc's mallopt(3)."""
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory it frees, in huge pages where the system has them.
+
+    Every feature map is some ten megabytes, and the C library hands each back to the system when it is freed, to get it
+    anew, page by page and zeroed, a moment later: up to a sixth of a training step on a CPU. Costs up to a third more
+    memory.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks for huge pages (Linux, from 2 MB on)
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):  # glibc, not musl
+        libc.mallopt(MMAP_MAX, 0)
+        libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(TOP_PAD, 64 * 2**20)
+
+
 def choose_machine(device: str, precision: str) -> Machine:
     """Resolve `auto` for both; a UserError for a device that isn't here."""
     chosen = choose_device(device)
+    if chosen.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes are fixed: the fastest kernels are looked for once
+        torch.set_float32_matmul_precision("high")  # TF32 where the numbers are fp32
     if precision == "auto":
         return Machine(chosen, *choose_precision(chosen))
     if precision not in DTYPES:

@@ -17,15 +17,18 @@ from resnet50.config import TrainOptions, Variant, flag, write_yaml
 from resnet50.console import duration, say, warn
 from resnet50.cores import available_cores
 from resnet50.data.dataset import AugmentedDataset, Dataset
-from resnet50.data.loader import evaluation_loader, training_loader
+from resnet50.data.loader import KeptBatches, evaluation_loader, ordered_loader, training_loader
 from resnet50.data.transforms import Augmentation, Preprocess
 from resnet50.errors import UserError
 from resnet50.etl.prepared import PreparedDataset, load_prepared
-from resnet50.model.resnet import ResNet
+from resnet50.etl.store import open_store
+from resnet50.model.resnet import STAGES, ResNet
 from resnet50.model.weights import PretrainedWeights, load_pretrained
 from resnet50.model.weights import apply as apply_weights
+from resnet50.training.compiling import compile_step, decide_compile, needs_timing
+from resnet50.training.frozen import on_features
 from resnet50.training.loop import TrainingData, fit, measure_epoch
-from resnet50.training.machine import Machine, choose_machine
+from resnet50.training.machine import Machine, choose_machine, keep_memory
 from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones
 from resnet50.training.record import RunRecord, versions, write_json
 from resnet50.training.state import TrainState, start_state
@@ -41,6 +44,7 @@ def train(options: TrainOptions) -> Path:
     check(options)
     dataset = load_prepared(options.dataset)
     machine = choose_machine(options.device, options.precision)
+    keep_memory()
     torch.set_num_threads(options.threads or available_cores())
     if options.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
@@ -49,10 +53,13 @@ def train(options: TrainOptions) -> Path:
     options, decisions = resolve(options, pretrained, machine)
     preprocess = choose_preprocess(options, pretrained)
     data = load_data(options, dataset, preprocess, machine)
-    if options.budget is not None:
-        options, decision = fix_epochs(options, dataset, pretrained, data, machine)
-        decisions.append(decision)
+    if options.freeze == len(STAGES):
+        data = freeze_features(options, dataset, pretrained, data, machine)
+    options, more = plan(options, dataset, pretrained, data, machine)
+    decisions += more
     state = start_state(build_network(options, dataset, pretrained), options, machine, len(data.order))
+    if options.compile == "on":
+        data = compile_step(data)
     for decision in decisions:
         say(decision)
     claim_run_folder(options)  # nothing that can be wrong with the options comes after this
@@ -157,14 +164,19 @@ def resolve(
     lr = rate if options.lr is None else options.lr
     head_lr = options.head_lr if options.head_lr is not None else head_rate * lr / rate
     cores = available_cores()
-    # Beside a CPU that trains, one process decodes; beside a GPU, every core may.
-    workers = 1 if machine.device.type == "cpu" else min(16, cores)
+    store = options.store and open_store(options.dataset) is not None
+    frozen = options.freeze == len(STAGES)
+    # Beside a GPU every core may load. A CPU that trains is slower than one process that decodes, and cutting a batch
+    # from the store takes it a hundredth of a step.
+    workers = min(16, cores) if machine.device.type != "cpu" else 0 if store else 1
     resolved = dataclasses.replace(
         options,
         dataset=options.dataset.absolute(),  # so that the run is evaluated from wherever
         weights="none" if pretrained is None else pretrained.source,
         variant=options.variant or (pretrained.variant if pretrained else "v1.5"),
         eval_size=options.eval_size or options.image_size,
+        store=store,
+        augment="none" if frozen else options.augment,
         resize_mode=options.resize_mode or (pretrained.preprocess.resize_mode if pretrained else "crop"),
         workers=workers if options.workers is None else options.workers,
         lr=lr,
@@ -180,6 +192,10 @@ def resolve(
         f"{start}: ResNet-{resolved.depth} {resolved.variant}, {resolved.optimizer}, "
         f"learning rate {lr:g} (head {head_lr:g}), weight decay {resolved.weight_decay:g}",
     ]
+    if frozen:
+        decisions.append(
+            "every stage is frozen: features are computed once, without augmentation, for the head to train on"
+        )
     if pretrained and resolved.variant != pretrained.variant:
         warn(f"these weights belong to the {pretrained.variant} variant: with {resolved.variant} they start out worse")
     return resolved, decisions
@@ -210,23 +226,58 @@ def load_data(
     """Build the loaders of both splits."""
     assert options.workers is not None  # resolved
     train, val = dataset.split("train"), dataset.split("val")
+    photos = training_photos(options, dataset, preprocess)
+    loader, order = training_loader(photos, options.batch_size, options.workers)
+    plain = evaluation_loader(Dataset(val["path"], val["label_index"], preprocess), options.batch_size, options.workers)
+    keep = 3 * preprocess.size**2 * len(val) <= KEPT_BYTES
+    weights = class_weights(options, train["label_index"].to_numpy(), len(dataset.classes))
+    return TrainingData(
+        train=loader,
+        order=order,
+        val=KeptBatches(plain) if keep else plain,
+        val_images=len(val),
+        preprocess=preprocess,
+        class_weights=None if weights is None else weights.to(machine.device),
+    )
+
+
+KEPT_BYTES = 1 << 30
+"""Up to so many bytes of validation images stay in memory, as the network takes them, instead of being read again."""
+
+
+def training_photos(options: TrainOptions, dataset: PreparedDataset, preprocess: Preprocess) -> AugmentedDataset:
+    """Return the training split under augmentation: from the pixel store if it is to be used, else from the files."""
+    train = dataset.split("train")
+    photos = train["path"]
+    store = open_store(dataset.folder) if options.store else None
+    if store is not None:
+        photos = store.photos(train)
+        if store.shorter_side < options.image_size:
+            warn(
+                f"the pixel store's photos have {store.shorter_side} pixels on the shorter side, less than "
+                f"--image-size {options.image_size}: prepare with a larger --store-size, or train with --no-store"
+            )
     augmentation = Augmentation(
         preprocess=preprocess.resized(options.image_size),
         level=options.augment,
         crop_scale=options.crop_scale,
         flips=options.flips,
     )
-    augmented = AugmentedDataset(train["path"], train["label_index"], augmentation, options.seed)
-    loader, order = training_loader(augmented, options.batch_size, options.workers)
-    plain = Dataset(val["path"], val["label_index"], preprocess)
-    weights = class_weights(options, train["label_index"].to_numpy(), len(dataset.classes))
-    return TrainingData(
-        train=loader,
-        order=order,
-        val=evaluation_loader(plain, options.batch_size, options.workers),
-        preprocess=preprocess,
-        class_weights=None if weights is None else weights.to(machine.device),
-    )
+    return AugmentedDataset(photos, train["label_index"], augmentation, options.seed)
+
+
+def freeze_features(
+    options: TrainOptions,
+    dataset: PreparedDataset,
+    pretrained: PretrainedWeights | None,
+    data: TrainingData,
+    machine: Machine,
+) -> TrainingData:
+    """Replace the images by what the frozen stages make of them."""
+    assert options.workers is not None  # resolved
+    photos = training_photos(options, dataset, data.preprocess)
+    network = build_network(options, dataset, pretrained).to(machine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return on_features(data, ordered_loader(photos, options.batch_size, options.workers), network, machine)
 
 
 def class_weights(options: TrainOptions, labels: np.ndarray, classes: int) -> Tensor | None:
@@ -252,28 +303,34 @@ def build_network(options: TrainOptions, dataset: PreparedDataset, pretrained: P
     return network
 
 
-def fix_epochs(
+def plan(
     options: TrainOptions,
     dataset: PreparedDataset,
     pretrained: PretrainedWeights | None,
     data: TrainingData,
     machine: Machine,
-) -> tuple[TrainOptions, str]:
-    """Measure a few steps on a network of its own and choose the epochs that fit the budget; at least one."""
-    assert options.budget is not None
-    say(f"measuring a few steps, to see how many epochs fit into {options.budget}")
-    seconds = measure_epoch(
-        start_state(build_network(options, dataset, pretrained), options, machine, len(data.order)),
-        data,
-        options,
-        machine,
-    )
-    budget = parse_duration(options.budget)
-    epochs = max(1, int(budget / seconds))
-    if seconds > budget:
-        warn(f"one epoch takes about {duration(seconds)}, more than the budget of {options.budget}")
-    decision = f"{epochs} epochs of about {duration(seconds)} each: what fits into {options.budget}"
-    return dataclasses.replace(options, epochs=epochs, budget=None), decision
+) -> tuple[TrainOptions, list[str]]:
+    """Decide what depends on how long an epoch takes: how many fit the budget, and whether compiling pays."""
+    epoch_seconds, decisions = 0.0, list[str]()
+    if options.budget is not None or needs_timing(options, machine):
+        say("measuring a few steps, to see how long an epoch takes")
+        spare = start_state(build_network(options, dataset, pretrained), options, machine, len(data.order))
+        epoch_seconds = measure_epoch(spare, data, options, machine)
+    if options.budget is not None:
+        epochs = epochs_within(options.budget, epoch_seconds)
+        decisions.append(f"{epochs} epochs of about {duration(epoch_seconds)} each: what fits into {options.budget}")
+        options = dataclasses.replace(options, epochs=epochs, budget=None)
+    compiled, why = decide_compile(options, machine, epoch_seconds * options.epochs)
+    decisions.append(f"the step is {'compiled' if compiled else 'not compiled'}: {why}")
+    return dataclasses.replace(options, compile="on" if compiled else "off"), decisions
+
+
+def epochs_within(budget: str, epoch_seconds: float) -> int:
+    """Return how many epochs fit into the budget; at least one, with a warning if even that is too much."""
+    seconds = parse_duration(budget)
+    if epoch_seconds > seconds:
+        warn(f"one epoch takes about {duration(epoch_seconds)}, more than the budget of {budget}")
+    return max(1, int(seconds / epoch_seconds))
 
 
 def parse_duration(text: str) -> float:
