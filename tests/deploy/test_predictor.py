@@ -1,17 +1,22 @@
 """The classifier in Python and the predict command: the same answers whatever form an image comes in."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import resnet50
-from resnet50.config import PredictOptions
+from resnet50.config import EngineName, PredictOptions
+from resnet50.deploy import predictor
+from resnet50.deploy.engine import make_engine
 from resnet50.deploy.predictor import Prediction, find_images, predict
 from resnet50.errors import UserError
 from resnet50.etl.decode import decode
+from tests.deploy.test_engine import both_engines
 
 
 def test_every_form_of_an_image_gets_the_same_answer(trained: Path, competition: Path) -> None:
@@ -57,6 +62,53 @@ def test_predictions_equal_those_of_the_evaluation(trained: Path) -> None:
     rows = pd.read_csv(trained / "evaluation" / "test.csv")
     predictions = resnet50.Classifier.load(trained, device="cpu").predict([Path(path) for path in rows["path"]])
     assert [prediction.label for prediction in predictions] == rows["prediction"].tolist()
+
+
+@both_engines
+def test_every_engine_gives_the_probabilities_of_the_network(
+    name: EngineName, trained: Path, competition: Path
+) -> None:
+    classifier = resnet50.Classifier.load(trained, device="cpu", precision="fp32", engine=name)
+    paths = sorted((competition / "images").iterdir())[:9]
+    pixels = torch.stack([classifier.model.preprocess(decode(path)) for path in paths])
+    with torch.no_grad():
+        expected = classifier.model.network(classifier.model.preprocess.normalize(pixels)).softmax(dim=1)
+    for batch_size in (1, 4, 32):
+        assert np.abs(classifier.predict_proba(paths, batch_size) - expected.numpy()).max() <= 1e-4
+    assert classifier.engine().name == name
+
+
+def test_an_engine_is_made_once_and_when_it_is_needed(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, bool]] = []
+
+    def counting(*arguments: Any, batch_size: int, compiled: bool) -> Any:
+        asked.append((batch_size, compiled))
+        return make_engine(*arguments, batch_size=batch_size, compiled=False)
+
+    monkeypatch.setattr(predictor, "make_engine", counting)
+    classifier = resnet50.Classifier.load(trained, device="cpu", engine="torch")
+    assert asked == []
+    for _ in range(3):
+        classifier.predict(Image.new("RGB", (50, 50), "red"))
+    assert asked == [(32, False)]
+    classifier.engine(images=predictor.WORTH_COMPILING - 1)
+    assert asked == [(32, False)]
+    classifier.engine(images=predictor.WORTH_COMPILING)
+    classifier.engine(images=1)
+    assert asked == [(32, False), (32, True)]
+
+
+def test_the_command_says_which_engine_and_why(
+    trained: Path, competition: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = (str(competition / "images" / "003.jpg"),)
+    predict(PredictOptions(run=trained, images=images, device="cpu", precision="fp32", engine="torch", workers=0))
+    assert "torch (as asked), fp32 on cpu (as asked)" in capsys.readouterr().out
+
+
+def test_an_engine_that_does_not_exist_is_refused(trained: Path) -> None:
+    with pytest.raises(UserError, match="'onnx' is none of auto, torch, openvino"):
+        resnet50.Classifier.load(trained, engine=cast(Any, "onnx"))
 
 
 def test_a_submission_has_the_ids_and_order_of_its_sample(trained: Path, competition: Path, tmp_path: Path) -> None:
