@@ -26,7 +26,12 @@ Ctrl-C."""
 EXAMPLES = {
     "prepare": (
         "resnet50 prepare photos/train.csv --out dataset",
-        "Writes `dataset.yaml`, `manifest.parquet` and `audit.json`. The whole story: [own-data.md](own-data.md).",
+        "Writes `dataset.yaml`, `manifest.parquet`, `audit.json` and the pixel store `pixels/`. The whole story: "
+        "[own-data.md](own-data.md).",
+    ),
+    "check": (
+        "resnet50 check dataset --images",
+        "Says what is sound; exits with 2 and names what is not.",
     ),
     "train": (
         "resnet50 train dataset --out run",
@@ -44,6 +49,10 @@ EXAMPLES = {
     "model": (
         "resnet50 model --depth 101 --image-size 256",
         "Prints a table of the network's stages; needs no data.",
+    ),
+    "bench": (
+        "resnet50 bench --json bench.json",
+        "Writes `bench.json` and `bench.machine.json`. What each row means: [performance.md](performance.md).",
     ),
 }
 

@@ -1,0 +1,87 @@
+"""Write the tables of the performance page from the benchmark's own output, so that no figure is typed in.
+
+.venv/bin/resnet50 bench --full --json docs/bench/NAME.json    (on each machine)
+.venv/bin/python docs/make_performance.py
+
+Between `<!-- bench:NAME -->` and `<!-- end -->` comes the table of docs/bench/NAME.json; with `bench:NAME:ablation`
+that of its step's settings, each changed alone.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from resnet50.bench.results import number
+
+DOCS = Path(__file__).parent
+MARKED = re.compile(r"(<!-- bench:([\w.-]+?)(:ablation)? -->\n).*?(<!-- end -->)", re.DOTALL)
+ABLATION = re.compile(r"step_with(out)?_")
+
+
+def page(text, folder):
+    """Return the page with every marked table as the files in the folder have it."""
+
+    def table(match):
+        opening, name, ablation, closing = match.groups()
+        return f"{opening}{(ablation_table if ablation else machine_table)(folder, name)}{closing}"
+
+    return MARKED.sub(table, text)
+
+
+def read(folder, name):
+    """Return the rows of a benchmark and what it ran on; None where it hasn't been run."""
+    path = folder / f"{name}.json"
+    if not path.exists():
+        return None, None
+    machine = path.with_suffix(".machine.json")
+    return json.loads(path.read_text(encoding="utf-8")), json.loads(machine.read_text(encoding="utf-8"))
+
+
+def machine_table(folder, name):
+    """Return what a machine is and the table of its rows, but for the ablation's."""
+    rows, machine = read(folder, name)
+    if rows is None:
+        return "\nNot measured yet.\n\n"
+    versions = ", ".join(f"{package} {number or '–'}" for package, number in machine["versions"].items())
+    lines = [
+        "",
+        f"{machine['cpu']} ({', '.join(machine['features'])}), {machine['gpu'] or 'no GPU'}, {machine['cores']} cores; "
+        f"{versions}.",
+        "",
+        "| row | ours | baseline | ratio [90 %] | limit | share of it |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        if not ABLATION.match(row["name"]):
+            unit = row["unit"]
+            limit = "" if row["limit"] is None else f"{number(row['limit'])} {unit}"
+            share = "" if row["limit"] is None else f"{row['share_of_limit']:.0%}"
+            lines.append(
+                f"| `{row['name']}` | {number(row['ours'])} {unit} "
+                f"| {number(row['baseline'])} {unit} ({row['baseline_name']}) "
+                f"| {interval(row)} | {limit} | {share} |"
+            )
+    return "\n".join([*lines, "", ""])
+
+
+def ablation_table(folder, name):
+    """Return the table of the step's settings, each changed alone."""
+    rows, _ = read(folder, name)
+    rows = [row for row in rows or [] if ABLATION.match(row["name"])]
+    if not rows:
+        return "\nNot measured yet.\n\n"
+    lines = ["", "| changed | images/s | on automatic settings | ratio [90 %] |", "| --- | --- | --- | --- |"]
+    for row in rows:
+        changed = row["name"].removeprefix("step_").replace("_", " ")
+        lines.append(f"| {changed} | {number(row['ours'])} | {number(row['baseline'])} | {interval(row)} |")
+    return "\n".join([*lines, "", ""])
+
+
+def interval(row):
+    """Return a ratio with its interval."""
+    return f"{row['ratio']:.2f} [{row['ratio_low']:.2f}–{row['ratio_high']:.2f}]"
+
+
+if __name__ == "__main__":
+    path = DOCS / "performance.md"
+    path.write_text(page(path.read_text(encoding="utf-8"), DOCS / "bench"), encoding="utf-8")

@@ -1,0 +1,43 @@
+"""Timing on a CPU or a GPU, and rounds that are long enough to mean something."""
+
+import math
+import time
+from collections.abc import Callable
+
+import torch
+
+from resnet50.bench.rounds import Workload
+
+ROUND_SECONDS = 2.0
+"""Shortest round: what is quicker is repeated within one."""
+
+
+def seconds_of(work: Callable[[], object], device: torch.device) -> float:
+    """Return how long something takes, from an idle device to an idle device."""
+    if device.type == "cuda":
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        torch.cuda.synchronize(device)
+        start.record()
+        work()
+        end.record()
+        torch.cuda.synchronize(device)
+        return start.elapsed_time(end) / 1000
+    start_time = time.perf_counter()
+    work()
+    if device.type == "mps":
+        torch.mps.synchronize()
+    return time.perf_counter() - start_time
+
+
+def repeated(
+    work: Callable[[], object], images: int, device: torch.device, shortest: float = ROUND_SECONDS
+) -> Workload:
+    """Warm up, and return rounds of images a second, each of as many repetitions as fill `shortest` seconds."""
+    work()
+    repetitions = max(1, math.ceil(shortest / seconds_of(work, device)))
+
+    def repeat() -> None:
+        for _ in range(repetitions):
+            work()
+
+    return lambda: repetitions * images / seconds_of(repeat, device)

@@ -1,0 +1,99 @@
+"""A training epoch with everything in it, against the training step alone."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from resnet50.bench.clock import repeated
+from resnet50.bench.rounds import Workload
+from resnet50.bench.rows import Row, Scratch, Side, Sides
+
+BATCHES, BATCHES_IN_FULL = 10, 40
+
+ALONE_SECONDS = 8.0
+"""Length of a round of steps alone: about that of an epoch's, so that noise hits both alike."""
+
+
+def rows() -> list[Row]:
+    """Return the row of the epoch."""
+    return [
+        Row(
+            "epoch",
+            "epoch",
+            "a training epoch of batches of 32 at 128 pixels: loading from the pixel store, augmentation, steps, "
+            "metrics, CSV and TensorBoard",
+            "our step alone, on one fixed batch",
+            sides,
+            limited_by_baseline=True,
+        )
+    ]
+
+
+def sides(scratch: Scratch) -> Sides:
+    """Return both sides, in one process, as they need the same settings."""
+    settings: dict[str, Any] = {
+        "dataset": scratch.prepared(),
+        "out": str(scratch.folder / "epoch"),
+        "batches": BATCHES_IN_FULL if scratch.full else BATCHES,
+        "size": 128,
+        "batch": 32,
+    }
+    whole, alone = (Side("resnet50.bench.epoch:ours", settings, workload) for workload in ("epoch", "step"))
+    return Sides(whole, alone)
+
+
+def ours(dataset: str, out: str, batches: int, size: int, batch: int, **choices: Any) -> dict[str, Workload]:
+    """Train on the first images of a dataset again and again, or on one fixed batch.
+
+    Args:
+        dataset: a prepared dataset.
+        out: folder for what a run writes down.
+        batches: of an epoch; fewer where the dataset has fewer.
+        size: side of the images in pixels.
+        batch: images in a batch.
+        choices: further settings of `set_up`.
+    """
+    from resnet50.bench.ours import set_up
+    from resnet50.bench.step import fixed_batch
+    from resnet50.training.loop import EpochMetrics, fit, train_step
+    from resnet50.training.optim import train_mode
+    from resnet50.training.record import RunRecord
+    from resnet50.training.run import build_network
+    from resnet50.training.state import TrainState, start_state
+
+    training = set_up(dataset, image_size=size, batch_size=batch, **choices)
+    data, options, machine = training.data, training.options, training.machine
+    data.order.rows = min(data.order.rows, batches * batch)
+    state = start_state(build_network(options, training.dataset, None), options, machine, steps_per_epoch=1000)
+    record, seconds = RunRecord(Path(out), training.dataset.classes, data.preprocess), [0.0]
+
+    def write_down(state: TrainState, metrics: EpochMetrics, *, best: bool) -> None:
+        """Write all that a run does but the weights, whose size has nothing to do with how long an epoch is."""
+        del state, best
+        start = time.perf_counter()
+        record.rows.writerow(dataclasses.asdict(metrics))
+        record.csv.flush()
+        record.write_events(metrics)
+        seconds[0] = data.train_images / metrics.images_per_second + time.perf_counter() - start
+
+    def epoch() -> float:
+        # Validation is no part of what is measured: the training loop times the steps itself.
+        fit(state, data, dataclasses.replace(options, epochs=state.epoch + 1), machine, write_down)
+        return data.train_images / seconds[0]
+
+    images, labels = fixed_batch(batch, size)
+    labels %= len(training.dataset.classes)
+
+    def step() -> None:
+        train_step(state, images, labels, data, options, machine)
+
+    epoch()
+    train_mode(state.network)
+    alone = repeated(step, batch, machine.device, ALONE_SECONDS)
+
+    def steps() -> float:
+        train_mode(state.network)  # the epoch before ended with a validation
+        return alone()
+
+    return {"epoch": epoch, "step": steps}

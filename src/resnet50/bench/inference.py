@@ -1,0 +1,74 @@
+"""Inference: our engines against torchvision's network in eager mode."""
+
+import torch
+
+from resnet50.bench.clock import repeated
+from resnet50.bench.limits import matrix_limit
+from resnet50.bench.rounds import Workload
+from resnet50.bench.rows import Row, Side, Sides
+from resnet50.config import Depth, EngineName
+
+TORCHVISION = "torchvision resnet50, eager fp32 NCHW"
+
+
+def rows() -> list[Row]:
+    """Return a row for each engine and batch size."""
+    return [
+        engine_row(engine, words, batch)
+        for engine, words in (("torch", "torch, compiled"), ("openvino", "OpenVINO"))
+        for batch in (32, 1)
+    ]
+
+
+def engine_row(engine: str, words: str, batch: int) -> Row:
+    """Return the row of an engine at a batch size."""
+    images = "32 images" if batch == 32 else "one image"
+    device = "cpu" if engine == "openvino" else "auto"  # OpenVINO runs on the processor, whatever else there is
+    return Row(
+        f"inference_{engine}_b{batch}",
+        "inference",
+        f"logits of {images} of 224 pixels at a time: {words}, automatic precision, normalisation included",
+        TORCHVISION,
+        lambda scratch: Sides(
+            Side("resnet50.bench.inference:ours", {"engine": engine, "batch": batch, "device": device}),
+            Side("resnet50.bench.inference:torchvision", {"batch": batch, "device": device}),
+            matrix_limit(224, training=False, device=device),
+        ),
+        needs="openvino" if engine == "openvino" else None,
+    )
+
+
+def ours(engine: EngineName, batch: int, device: str, size: int = 224, depth: Depth = 50) -> dict[str, Workload]:
+    """Run the engine that `Classifier` uses."""
+    from resnet50.cores import available_cores
+    from resnet50.data.transforms import Preprocess
+    from resnet50.deploy.engine import make_engine
+    from resnet50.model.file import Model
+    from resnet50.model.resnet import ResNet
+    from resnet50.training.machine import choose_machine, keep_memory
+
+    keep_memory()
+    machine = choose_machine(device, "auto")
+    torch.set_num_threads(available_cores())
+    network = ResNet(depth, 1000).eval().to(machine.device)
+    model = Model(network, tuple(map(str, range(1000))), Preprocess().resized(size))
+    run = make_engine(model, machine, engine, batch_size=batch, compiled=engine == "torch")
+    images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
+    return {"round": repeated(lambda: run(images), batch, machine.device)}
+
+
+def torchvision(batch: int, device: str, size: int = 224) -> dict[str, Workload]:
+    """Run torchvision's network as it comes, on float images that are ready."""
+    from torchvision.models import resnet50
+
+    from resnet50.training.machine import choose_device
+
+    place = choose_device(device)
+    network = resnet50().to(place).eval()
+    images = torch.rand(batch, 3, size, size) * 2 - 1
+
+    @torch.inference_mode()
+    def forward() -> None:
+        network(images.to(place))
+
+    return {"round": repeated(forward, batch, place)}

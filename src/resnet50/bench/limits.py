@@ -1,0 +1,81 @@
+"""What the machine allows: the rates that no program could pass, measured beside the programs."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from resnet50.bench.clock import repeated
+from resnet50.bench.rounds import Workload
+from resnet50.bench.rows import Side
+from resnet50.config import Depth
+from resnet50.cores import available_cores
+
+COPY_BYTES = 256 * 2**20
+"""Size of the copy that bandwidth is measured by: many times what a processor's caches hold."""
+
+
+def matrix_limit(image_size: int, *, training: bool, device: str = "auto", precision: str = "auto") -> Side:
+    """Return images a second of ResNet-50 if all its arithmetic ran as fast as one large matrix product."""
+    settings = {"image_size": image_size, "training": training, "device": device, "precision": precision}
+    return Side("resnet50.bench.limits:matrix_product", settings)
+
+
+def matrix_product(image_size: int, training: bool, device: str, precision: str) -> dict[str, Workload]:
+    """Multiply two square matrices in the number format that ours uses, on every core, or on the GPU."""
+    from resnet50.training.machine import DTYPES, choose_machine
+
+    machine = choose_machine(device, precision)
+    torch.set_num_threads(available_cores())
+    side = 4096 if machine.device.type == "cuda" else 2048
+    a, b = torch.randn(2, side, side, device=machine.device, dtype=DTYPES[machine.precision])
+    product = torch.empty_like(a)
+    products_per_second = repeated(lambda: torch.mm(a, b, out=product), 1, machine.device, shortest=1.0)
+    images_per_product = 2 * side**3 / flops_per_image(50, image_size, training=training)
+    return {"round": lambda: products_per_second() * images_per_product}
+
+
+def flops_per_image(depth: Depth, image_size: int, *, training: bool) -> float:
+    """Return floating-point operations an image: two a multiply-accumulate, and three times the forward pass to train.
+
+    (Backwards, each product comes twice: for the gradient of its input and for that of its weights.)
+    """
+    from resnet50.model.resnet import ResNet
+    from resnet50.model.summary import summarise
+
+    with torch.device("meta"):
+        network = ResNet(depth, 1000)
+    return 2 * sum(stage.macs for stage in summarise(network, image_size)) * (3 if training else 1)
+
+
+def copy_limit(bytes_per_image: float) -> Side:
+    """Return images a second if reading and writing so many bytes each were all."""
+    return Side("resnet50.bench.limits:copy", {"bytes_per_image": bytes_per_image})
+
+
+def copy(bytes_per_image: float) -> dict[str, Workload]:
+    """Copy a large array on one core; every byte of it is read and written."""
+    torch.set_num_threads(1)
+    source = torch.ones(COPY_BYTES, dtype=torch.uint8)
+    target = torch.zeros_like(source)
+    images = 2 * COPY_BYTES / bytes_per_image
+    copies_per_second = repeated(lambda: target.copy_(source), 1, torch.device("cpu"), shortest=1.0)
+    return {"round": lambda: copies_per_second() * images}
+
+
+def decoding(paths: Sequence[str | Path], threads: int, shorter_side: int | None = None) -> Workload:
+    """Return rounds that decode JPEGs from memory: in full, or to no fewer pixels than `shorter_side` where quicker."""
+    import simplejpeg
+
+    data, smallest = [Path(path).read_bytes() for path in paths], shorter_side or 0
+    pool = ThreadPoolExecutor(threads)
+
+    def decode(jpeg: bytes) -> None:
+        simplejpeg.decode_jpeg(jpeg, min_height=smallest, min_width=smallest)
+
+    def decode_all() -> None:
+        for _ in pool.map(decode, data):
+            pass
+
+    return repeated(decode_all, len(data), torch.device("cpu"), shortest=1.0)

@@ -1,0 +1,185 @@
+"""The training step: ours against torchvision's network as everybody starts, and what each of our settings adds."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resnet50.bench.clock import repeated, seconds_of
+from resnet50.bench.limits import matrix_limit
+from resnet50.bench.rounds import Workload
+from resnet50.bench.rows import Row, Scratch, Side, Sides
+from resnet50.config import Depth
+
+TORCHVISION = "torchvision resnet50, eager fp32 NCHW, AdamW"
+
+ABLATION: dict[str, tuple[str, dict[str, Any]]] = {
+    "step_without_bf16": ("the number format is fp32", {"precision": "fp32"}),
+    "step_without_channels_last": ("tensors are NCHW", {"channels_last": False}),
+    "step_without_kept_memory": ("freed memory goes back to the system", {"keeps_memory": False}),
+    "step_without_fused_optimizer": ("the optimiser goes from tensor to tensor", {"fused": False}),
+    "step_with_compile": ("the step is compiled in any case", {"compile": "on"}),
+}
+"""What is different from our automatic settings: in words, and as settings of `ours`."""
+
+
+def rows() -> list[Row]:
+    """Return the rows of the step, at two sizes, and one for each setting changed alone."""
+    return [
+        step_row("step", 224),
+        step_row("step_128", 128),
+        *[ablation_row(name, words, changed) for name, (words, changed) in ABLATION.items()],
+        Row(
+            "auto_precision",
+            "step",
+            "a training step of 8 images of 128 pixels with --precision auto",
+            "the fastest precision by measurement",
+            lambda scratch: Sides(*[precision_side(scratch, workload) for workload in ("auto", "fastest")]),
+        ),
+    ]
+
+
+def step_row(name: str, size: int) -> Row:
+    """Return a row that compares whole training steps of 32 images."""
+    return Row(
+        name,
+        "step",
+        f"a training step of 32 images of {size} pixels on automatic settings: forward, backward, optimiser, metrics",
+        TORCHVISION,
+        lambda scratch: Sides(
+            our_side(scratch, size),
+            Side("resnet50.bench.step:torchvision", {"size": size, "batch": 32}),
+            matrix_limit(size, training=True),
+        ),
+    )
+
+
+def ablation_row(name: str, words: str, changed: dict[str, Any]) -> Row:
+    """Return a row that compares our step with itself, one setting changed."""
+    return Row(
+        name,
+        "step",
+        f"the step at 224 pixels as above, but {words}",
+        "ours on automatic settings",
+        lambda scratch: Sides(
+            our_side(scratch, 224, **changed),
+            our_side(scratch, 224),
+            matrix_limit(224, training=True, precision=str(changed.get("precision", "auto"))),
+        ),
+        in_full_only=True,
+    )
+
+
+def our_side(scratch: Scratch, size: int, **changed: Any) -> Side:
+    """Return our step of 32 images."""
+    settings = {"dataset": scratch.prepared(), "size": size, "batch": 32, **changed}
+    return Side("resnet50.bench.step:ours", settings)
+
+
+def precision_side(scratch: Scratch, workload: str) -> Side:
+    """Return a side of `auto_precision`; both live in one process."""
+    settings = {"dataset": scratch.prepared(), "size": 128, "batch": 8}
+    return Side("resnet50.bench.step:precisions", settings, workload)
+
+
+def ours(**settings: Any) -> dict[str, Workload]:
+    """Take our training steps on one batch; settings as in `our_step`."""
+    step, device = our_step(**settings)
+    return {"round": repeated(step, settings["batch"], device)}
+
+
+def our_step(
+    dataset: str,
+    size: int,
+    batch: int,
+    depth: Depth = 50,
+    *,
+    channels_last: bool = True,
+    fused: bool = True,
+    **choices: Any,
+) -> tuple[Callable[[], None], torch.device]:
+    """Return our training step on a batch of noise, and its device; the dataset only tells how data is normalised.
+
+    Args:
+        dataset: a prepared dataset.
+        size: side of the images in pixels.
+        batch: number of images.
+        depth: of the network.
+        channels_last: as `resnet50 train` has it, or NCHW.
+        fused: whether the optimiser updates all tensors in one pass.
+        choices: further settings of `ours.set_up`.
+    """
+    from resnet50.bench import ours
+    from resnet50.model.resnet import ResNet
+    from resnet50.training import loop
+    from resnet50.training.optim import train_mode
+    from resnet50.training.state import start_state
+
+    training = ours.set_up(dataset, image_size=size, batch_size=batch, depth=depth, workers=0, **choices)
+    state = start_state(ResNet(depth, 1000), training.options, training.machine, steps_per_epoch=1000)
+    for group in state.optimizer.param_groups:
+        group["fused"] = fused
+    if not channels_last:
+        state.network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+        loop.to_device = lambda images, machine: images.to(machine.device)
+    train_mode(state.network)
+    images, labels = fixed_batch(batch, size)
+
+    def step() -> None:
+        loop.train_step(state, images, labels, training.data, training.options, training.machine)
+
+    return step, training.machine.device
+
+
+def fixed_batch(batch: int, size: int) -> tuple[Tensor, Tensor]:
+    """Return the same uint8 images (N×3×size×size) and labels (N, of 1000 classes) for everyone."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, generator=generator)
+    return images, torch.randint(0, 1000, (batch,), generator=generator)
+
+
+def torchvision(size: int, batch: int) -> dict[str, Workload]:
+    """Take the training steps of the ordinary tutorial: eager, fp32, NCHW, AdamW as it comes."""
+    from torchvision.models import resnet50
+
+    from resnet50.training.machine import choose_device
+
+    device = choose_device("auto")
+    network = resnet50().to(device).train()
+    optimizer = torch.optim.AdamW(network.parameters())
+    pixels, labels = fixed_batch(batch, size)
+    images = pixels.float() / 127.5 - 1
+
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(network(images.to(device)), labels.to(device)).backward()
+        optimizer.step()
+
+    return {"round": repeated(step, batch, device)}
+
+
+def precisions(**settings: Any) -> dict[str, Workload]:
+    """Take our step with --precision auto, and with whichever precision three steps found fastest.
+
+    A precision that needs three times as long as another at its first timed step is not timed again: emulated bf16
+    takes more than ten times as long, and nobody should wait for it.
+    """
+    auto, device = our_step(**settings)
+    steps = {
+        precision: our_step(**settings, precision=precision)[0]
+        for precision in ("fp32", "bf16", *(["fp16"] if device.type == "cuda" else []))
+    }
+    seconds: dict[str, float] = {}
+    for precision, step in steps.items():
+        step()
+        seconds[precision] = seconds_of(step, device)
+    hopeful = [precision for precision in steps if seconds[precision] <= 3 * min(seconds.values())]
+    for precision in hopeful:
+        seconds[precision] = sorted(seconds_of(steps[precision], device) for _ in range(3))[1]
+    fastest = steps[min(hopeful, key=lambda precision: seconds[precision])]
+    return {
+        "auto": repeated(auto, settings["batch"], device),
+        "fastest": repeated(fastest, settings["batch"], device),
+    }

@@ -1,0 +1,159 @@
+"""The verb: which rows are meant, which way a ratio points, what is written, and that one failure isn't the end."""
+
+import inspect
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resnet50.bench import prepare, run
+from resnet50.bench.contender import Contender
+from resnet50.bench.limits import flops_per_image
+from resnet50.bench.results import summarise
+from resnet50.bench.rounds import Rounds
+from resnet50.bench.rows import Row, Scratch, Side, Sides
+from resnet50.config import BenchOptions
+from resnet50.errors import UserError
+
+KEYS = [
+    "name", "ours", "baseline", "baseline_name", "ratio", "ratio_low", "ratio_high", "limit", "share_of_limit",
+    "unit", "rounds",
+]  # fmt: skip
+
+
+def row(name: str = "speed", **changes: Any) -> Row:
+    sides = Sides(constant(6.0), constant(2.0), constant(8.0))
+    return Row(name, "subject", "what is done", "the others", lambda scratch: sides, **changes)
+
+
+def constant(value: float) -> Side:
+    return Side("tests.bench.contenders:constant", {"value": value})
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+def names(*asked: str, full: bool = False) -> list[str]:
+    return [row.name for row in run.choose(asked, full=full)]
+
+
+def test_subjects_rows_and_nothing_choose_what_is_measured() -> None:
+    assert names("loader") == ["loader_store", "loader_jpeg"]
+    assert names("startup_import", "step_128") == ["step_128", "startup_import"]
+    assert names("step") == ["step", "step_128", "auto_precision"]
+    assert {"step", "epoch", "loader_store", "inference_openvino_b1", "prepare", "startup_help"} < set(names())
+    assert "step_without_bf16" in names("step", full=True)
+    assert "step_without_bf16" not in names()
+    assert names("step_without_bf16") == ["step_without_bf16"]
+
+
+def test_every_row_has_a_name_of_its_own() -> None:
+    every = [row.name for row in run.all_rows()]
+    assert len(set(every)) == len(every)
+
+
+def test_every_side_of_every_row_can_be_called_with_its_settings(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "COUNT", 2)
+    scratch = Scratch(tmp_path, prepared, full=False)
+    for row in run.all_rows():
+        for side in row.sides(scratch):
+            if side is not None:
+                module, function = side.function.split(":")
+                inspect.signature(getattr(import_module(module), function)).bind(
+                    **json.loads(json.dumps(side.settings))
+                )
+
+
+@pytest.mark.slow
+def test_our_step_and_epoch_and_both_loaders_yield_rates(prepared: Path, tmp_path: Path) -> None:
+    step = {"dataset": str(prepared), "size": 32, "batch": 4, "depth": 18, "precision": "fp32", "threads": 1}
+    for function, settings, workloads in [
+        ("step:ours", step | {"channels_last": False, "fused": False}, ["round"]),
+        ("epoch:ours", step | {"out": str(tmp_path / "epoch"), "batches": 2}, ["epoch", "step", "epoch"]),
+        ("loader:ours", {"dataset": str(prepared), "store": True}, ["round"]),
+        ("loader:pil", {"dataset": str(prepared)}, ["round"]),
+    ]:
+        with Contender(f"resnet50.bench.{function}", settings) as child:
+            assert all(child.workload(name)() > 0 for name in workloads), function
+
+
+def test_an_unknown_row_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"'loader_stor' to measure \(did you mean 'loader_store'\?\): step, epoch"):
+        run.bench(BenchOptions(rows=("loader_stor",)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rounds": 1}, "--rounds 1"),
+        ({"json": Path("nowhere/bench.json")}, "nowhere"),
+        ({"dataset": Path("nowhere")}, "nowhere"),
+    ],
+)
+def test_what_would_fail_after_minutes_fails_at_once(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        run.bench(BenchOptions(**changes))
+
+
+def test_more_images_a_second_and_fewer_seconds_both_give_ratios_above_one() -> None:
+    fast, slow = [4.0, 4.4], [2.0, 2.1]
+    rate = summarise(row(), Rounds(fast, slow, [5.0, 4.9]))
+    seconds = summarise(row(unit="s"), Rounds(slow, fast, [1.0, 1.1]))
+    assert rate.ratio == seconds.ratio == pytest.approx(2.05, abs=0.01)
+    assert rate.ratio_low < rate.ratio < rate.ratio_high
+    assert (rate.limit, rate.share_of_limit) == pytest.approx((5.0, 4.2 / 5.0))
+    assert (seconds.limit, seconds.share_of_limit) == pytest.approx((1.0, 1.0 / 2.05), rel=1e-4)
+
+
+def test_the_limit_may_be_missing_or_the_baseline() -> None:
+    rounds = Rounds([1.9, 1.9], [2.0, 2.0], [])
+    assert summarise(row(), rounds).share_of_limit is None
+    assert summarise(row(limited_by_baseline=True), rounds).share_of_limit == pytest.approx(0.95)
+
+
+def test_a_row_that_fails_leaves_the_others_measured_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(scratch: Scratch) -> Sides:
+        assert not scratch.full
+        return Sides(Side("tests.bench.contenders:dying", {}), constant(1.0))
+
+    broken = Row("broken", "subject", "fails", "the others", failing)
+    absent = row("absent", needs="no_such_package_anywhere")
+    monkeypatch.setattr(run, "all_rows", lambda: [row("first"), broken, absent, row("last")])
+    path = tmp_path / "bench.json"
+    with pytest.raises(UserError, match=r"could not be measured.*: broken$"):
+        run.bench(BenchOptions(json=path, rounds=2))
+    written = json.loads(path.read_text())
+    assert [result["name"] for result in written] == ["first", "last"]
+    assert list(written[0]) == KEYS
+    assert (written[0]["ratio"], written[0]["share_of_limit"], written[0]["rounds"]) == (3.0, 0.75, 2)
+    assert json.loads((tmp_path / "bench.machine.json").read_text())["versions"]["torch"]
+    shown = capsys.readouterr()
+    assert "absent: skipped" in shown.out
+    assert "the last words" in shown.err
+
+
+@pytest.mark.slow
+def test_starting_is_measured_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "bench.json"
+    run.bench(BenchOptions(rows=("startup_import",), json=path, rounds=2))
+    (result,) = json.loads(path.read_text())
+    assert list(result) == KEYS
+    assert result["unit"] == "s"
+    assert result["ratio"] > 1  # without torch it starts sooner than with it
+    shown = capsys.readouterr().out
+    assert "import resnet50 in a fresh Python" in shown
+    assert "torch starts" in shown.splitlines()[0]
+
+
+def test_the_arithmetic_of_an_image_is_the_published_one() -> None:
+    # 4.09 GMAC at 224 pixels, as torchvision publishes of its ResNet-50 weights; two operations each
+    assert flops_per_image(50, 224, training=False) == pytest.approx(2 * 4.09e9, rel=0.01)
+    assert flops_per_image(50, 224, training=True) == 3 * flops_per_image(50, 224, training=False)

@@ -1,0 +1,54 @@
+"""The figures of the performance page are what the benchmark wrote."""
+
+import dataclasses
+import json
+import re
+import runpy
+from pathlib import Path
+
+from resnet50.bench.results import Measurement, write
+from resnet50.bench.run import all_rows
+
+DOCS = Path(__file__).parents[2] / "docs"
+SCRIPT = runpy.run_path(str(DOCS / "make_performance.py"))
+
+STEP = Measurement("step", 12.5, 3.75, "torchvision", 3.333, 3.25, 3.421, 17.2, 0.7267, "images/s", 5)
+MACHINE = {"cpu": "Fast 9000", "features": ["avx2"], "gpu": None, "cores": 2, "versions": {"torch": "9.9"}}
+
+
+def test_the_page_s_tables_are_what_its_script_writes() -> None:
+    text = (DOCS / "performance.md").read_text(encoding="utf-8")
+    assert SCRIPT["page"](text, DOCS / "bench") == text, "run: .venv/bin/python docs/make_performance.py"
+
+
+def test_every_benchmark_that_is_kept_has_a_place_on_the_page() -> None:
+    marked = re.findall(r"<!-- bench:([\w.-]+)", (DOCS / "performance.md").read_text(encoding="utf-8"))
+    kept = {path.stem for path in (DOCS / "bench").glob("*.json") if not path.name.endswith(".machine.json")}
+    assert kept <= set(marked)
+
+
+def test_the_page_explains_every_row() -> None:
+    text = (DOCS / "performance.md").read_text(encoding="utf-8")
+    for row in all_rows():
+        if not row.in_full_only:
+            assert f"`{row.name}`" in text or f"`{row.name[row.name.rindex('_') :]}`" in text
+
+
+def test_a_table_says_what_was_measured_on_what(tmp_path: Path) -> None:
+    alone = dataclasses.replace(STEP, name="step_without_bf16", ratio=0.4, limit=None, share_of_limit=None)
+    write(tmp_path / "mine.json", [STEP, alone], MACHINE)
+    text = "a\n<!-- bench:mine -->\nold\n<!-- end -->\nb\n<!-- bench:mine:ablation -->\n<!-- end -->\nc\n"
+    once = SCRIPT["page"](text, tmp_path)
+    assert "| `step` | 12.5 images/s | 3.75 images/s (torchvision) | 3.33 [3.25–3.42] | 17.2 images/s | 73% |" in once
+    assert "| without bf16 | 12.5 | 3.75 | 0.40 [3.25–3.42] |" in once
+    assert "Fast 9000" in once
+    assert "old" not in once
+    assert [line for line in once.splitlines() if line in ("a", "b", "c")] == ["a", "b", "c"]
+    assert SCRIPT["page"](once, tmp_path) == once
+
+
+def test_what_was_not_measured_is_called_so(tmp_path: Path) -> None:
+    assert "Not measured yet." in SCRIPT["page"]("<!-- bench:absent -->\n<!-- end -->\n", tmp_path)
+    (tmp_path / "old.json").write_text(json.dumps([]), encoding="utf-8")
+    (tmp_path / "old.machine.json").write_text(json.dumps(MACHINE), encoding="utf-8")
+    assert "Not measured yet." in SCRIPT["page"]("<!-- bench:old:ablation -->\n<!-- end -->\n", tmp_path)
