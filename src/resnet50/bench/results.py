@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE
 from rich.table import Table
 
 from resnet50.bench.rounds import Rounds, ratio_of_pairs
@@ -113,7 +112,17 @@ def show(results: list[Measurement], rows: list[Row]) -> None:
     """Print the table, and what its rows mean."""
     title = "images a second; seconds where an s stands"
     table = Table(
-        "row", "ours", "baseline", "ratio", "90 %", "limit", "share", title=title, title_justify="left", box=SIMPLE
+        "row",
+        "ours",
+        "baseline",
+        "ratio",
+        "90 %",
+        "limit",
+        "share",
+        title=title,
+        title_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
     )
     table.columns[0].overflow = "fold"  # a name that is cut says nothing
     for column in table.columns[1:]:

@@ -44,12 +44,16 @@ def stored_size(width: int, height: int, shorter_side: int) -> tuple[int, int]:
 
 
 def shrink(photo: Photo, shorter_side: int) -> np.ndarray:
-    """Return the pixels at the size they are stored in: each the mean of the area it stands for."""
+    """Return the pixels at the size they are stored in.
+
+    Up to a factor of two, interpolating between neighbours leaves out no pixel; beyond, each is the mean of its area.
+    """
     size = stored_size(photo.width, photo.height, shorter_side)
     height, width, _ = photo.pixels.shape
     if size == (width, height):
         return photo.pixels
-    return cv2.resize(photo.pixels, size, interpolation=cv2.INTER_AREA)
+    mode = cv2.INTER_AREA if max(width, height) > 2 * max(size) else cv2.INTER_LINEAR
+    return cv2.resize(photo.pixels, size, interpolation=mode)
 
 
 def estimate_bytes(paths: Sequence[str], shorter_side: int) -> int:
