@@ -3,6 +3,8 @@
 .venv/bin/resnet50 bench --full --json docs/bench/NAME.json    (on each machine)
 .venv/bin/python docs/make_performance.py
 
+What the fast settings do to the accuracy comes from docs/bench/accuracy.csv, which docs/make_accuracy.py writes.
+
 Between `<!-- bench:NAME -->` and `<!-- end -->` comes the table of docs/bench/NAME.json; with `bench:NAME:ablation`
 that of its step's settings, each changed alone.
 """
@@ -11,10 +13,13 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
+
 from resnet50.bench.results import number
 
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- bench:([\w.-]+?)(:ablation)? -->\n).*?(<!-- end -->)", re.DOTALL)
+ACCURACY = re.compile(r"(<!-- accuracy -->\n).*?(<!-- end -->)", re.DOTALL)
 ABLATION = re.compile(r"step_with(out)?_")
 
 
@@ -25,7 +30,7 @@ def page(text, folder):
         opening, name, ablation, closing = match.groups()
         return f"{opening}{(ablation_table if ablation else machine_table)(folder, name)}{closing}"
 
-    return MARKED.sub(table, text)
+    return ACCURACY.sub(lambda match: match[1] + accuracy_table(folder) + match[2], MARKED.sub(table, text))
 
 
 def read(folder, name):
@@ -74,6 +79,20 @@ def ablation_table(folder, name):
     for row in rows:
         changed = row["name"].removeprefix("step_").replace("_", " ")
         lines.append(f"| {changed} | {number(row['ours'])} | {number(row['baseline'])} | {interval(row)} |")
+    return "\n".join([*lines, "", ""])
+
+
+def accuracy_table(folder):
+    """Return the table of test accuracies: each seed, their mean and their standard deviation."""
+    path = folder / "accuracy.csv"
+    if not path.exists():
+        return "\nNot measured yet.\n\n"
+    rows = pd.read_csv(path)
+    lines = ["", f"| trained with | seeds 0, 1, 2: accuracy on {rows['images'][0]} images | mean ± deviation |"]
+    lines.append("| --- | --- | --- |")
+    for variant, runs in rows.groupby("variant", sort=False)["accuracy"]:
+        each = ", ".join(f"{100 * accuracy:.1f}" for accuracy in runs)
+        lines.append(f"| {variant} | {each} | {100 * runs.mean():.1f} ± {100 * runs.std():.1f} % |")
     return "\n".join([*lines, "", ""])
 
 

@@ -52,3 +52,12 @@ def test_what_was_not_measured_is_called_so(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text(json.dumps([]), encoding="utf-8")
     (tmp_path / "old.machine.json").write_text(json.dumps(MACHINE), encoding="utf-8")
     assert "Not measured yet." in SCRIPT["page"]("<!-- bench:old:ablation -->\n<!-- end -->\n", tmp_path)
+
+
+def test_accuracies_are_given_by_seed_with_mean_and_deviation(tmp_path: Path) -> None:
+    rows = ["variant,seed,images,accuracy", "auto,0,100,0.80", "auto,1,100,0.84", "fp32,0,100,0.90", "fp32,1,100,0.90"]
+    (tmp_path / "accuracy.csv").write_text("\n".join(rows), encoding="utf-8")
+    table = SCRIPT["page"]("<!-- accuracy -->\n<!-- end -->\n", tmp_path)
+    assert "accuracy on 100 images" in table
+    assert "| auto | 80.0, 84.0 | 82.0 ± 2.8 % |" in table
+    assert "| fp32 | 90.0, 90.0 | 90.0 ± 0.0 % |" in table

@@ -87,6 +87,33 @@ def test_a_step_is_that_of_plain_pytorch(data: TrainingData, weights: torch.Tens
         assert off.float().mean() < 1e-5
 
 
+def test_channels_last_changes_the_layout_and_nothing_else(data: TrainingData) -> None:
+    options = replace(OPTIONS, optimizer="sgd", lr=1e-2, head_lr=1e-2)
+    last, first = fresh_state(options), fresh_state(options)
+    first.network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+    for _ in range(2):
+        train_step(last, *batch(), data, options, CPU)
+        train_step(first, *batch(), data, options, CPU)
+    assert last.network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert first.network.conv1.weight.is_contiguous()
+    assert last.sums.loss.item() == pytest.approx(first.sums.loss.item(), rel=1e-6)
+    for ours, theirs in zip(last.network.parameters(), first.network.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs.contiguous(), rtol=1e-4, atol=1e-5)  # kernels add in another order
+
+
+def test_bf16_points_the_way_that_fp32_does(data: TrainingData) -> None:
+    gradients: list[torch.Tensor] = []
+    for precision in ("fp32", "bf16"):
+        state = fresh_state(replace(OPTIONS, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, head_lr=1.0))
+        before = torch.cat([p.detach().flatten() for p in state.network.parameters()])
+        options = replace(OPTIONS, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, head_lr=1.0, warmup=0.0)
+        train_step(state, *batch(), data, options, replace(CPU, precision=precision))
+        gradients.append(before - torch.cat([p.detach().flatten() for p in state.network.parameters()]))
+        assert all(p.dtype == torch.float32 for p in state.network.parameters())
+    # Far from 0 is all that three digits allow here: norms over eight images of one pixel magnify every rounding.
+    assert F.cosine_similarity(*gradients, dim=0) > 0.8
+
+
 @pytest.mark.slow
 def test_a_compiled_step_is_the_eager_one(data: TrainingData) -> None:
     options = replace(OPTIONS, optimizer="sgd", lr=1e-2, head_lr=1e-2)

@@ -1,10 +1,14 @@
 """What `auto` chooses on processors and GPUs that this machine may not have."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from resnet50.errors import UserError
-from resnet50.training.machine import choose_device, choose_machine, choose_precision
+from resnet50.training import machine as machine_module
+from resnet50.training.machine import choose_device, choose_machine, choose_precision, limit_threads
 
 
 @pytest.mark.parametrize(
@@ -72,3 +76,37 @@ def test_autocast_computes_in_the_chosen_format() -> None:
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         with choose_machine("cpu", precision).autocast():
             assert (a @ a).dtype == dtype
+
+
+def test_no_more_threads_than_cores_are_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        monkeypatch.setattr(machine_module, "available_cores", lambda: 3)
+        limit_threads()
+        assert torch.get_num_threads() == 3
+        monkeypatch.setattr(machine_module, "available_cores", lambda: 8)
+        limit_threads()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux")
+def test_memory_that_is_freed_is_kept_for_the_next_step() -> None:
+    script = (
+        "import resource, sys, torch\n"
+        "from resnet50.training.machine import keep_memory\n"
+        "if sys.argv[1] == 'keep': keep_memory()\n"
+        "def work(): torch.ones(8, 1 << 20)\n"  # 32 MB, got and freed
+        "for _ in range(3): work()\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "for _ in range(20): work()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+    )
+    faults = [
+        int(subprocess.run([sys.executable, "-c", script, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("keep", "give back")
+    ]
+    assert faults[0] < 100
+    assert faults[1] > 1000

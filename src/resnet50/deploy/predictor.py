@@ -22,7 +22,7 @@ from resnet50.errors import UserError
 from resnet50.etl.decode import IMAGE_EXTENSIONS, decode, to_rgb
 from resnet50.evaluation.evaluate import probability_columns
 from resnet50.model.file import Model, load_model
-from resnet50.training.machine import Machine, choose_machine
+from resnet50.training.machine import Machine, choose_machine, limit_threads
 
 ImageInput = str | Path | bytes | Image.Image | np.ndarray
 """A file, the bytes of one, a Pillow image, or an array of uint8: H×W×3 (RGB) or H×W (grey)."""
@@ -142,7 +142,7 @@ def predict(options: PredictOptions) -> pd.DataFrame:
     """
     check(options)
     paths = find_images(options.images)
-    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
+    limit_threads()
     classifier = Classifier.load(options.run, device=options.device, precision=options.precision, engine=options.engine)
     workers = min(4, available_cores()) if options.workers is None else options.workers
     data = Dataset(paths, [-1] * len(paths), classifier.model.preprocess)

@@ -18,7 +18,7 @@ from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.evaluation.report import write_report
 from resnet50.model.file import Model, load_model
 from resnet50.training.loop import forward_batches
-from resnet50.training.machine import Machine, choose_machine
+from resnet50.training.machine import Machine, choose_machine, keep_memory, limit_threads
 from resnet50.training.record import write_json
 
 
@@ -31,6 +31,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: must be at least 1")
     machine = choose_machine(options.device, options.precision)
+    keep_memory()
+    limit_threads()
     model = load_model(options.run)
     dataset = load_prepared(options.dataset or trained_on(options.run))
     check_classes(model, dataset, options.run)

@@ -11,6 +11,7 @@ from typing import cast
 import torch
 
 from resnet50.config import Precision
+from resnet50.cores import available_cores
 from resnet50.errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -48,6 +49,11 @@ def keep_memory() -> None:
         libc.mallopt(MMAP_MAX, 0)
         libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)
         libc.mallopt(TOP_PAD, 64 * 2**20)
+
+
+def limit_threads() -> None:
+    """Start no more threads than there are cores for this process, as in a container of few on a machine of many."""
+    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
 
 
 def choose_machine(device: str, precision: str) -> Machine:
