@@ -268,7 +268,7 @@ def search(
     for _ in range(KICKS):
         for group in rng.choice(len(groups), size=-(-len(groups) // 30), p=sizes / sizes.sum(), replace=False):
             take_out(group)
-            put(group, rng.choice(len(target)))
+            put(group, rng.choice(len(target), p=np.full(len(target), 1 / len(target))))
         found = settle()
         if found < lowest:
             lowest, kept = found, (split.copy(), placed.copy())
