@@ -255,21 +255,28 @@ def test_a_store_too_small_for_the_image_size_is_warned_of(
 
 
 def test_memory_does_not_grow_from_epoch_to_epoch(prepared: Path, tmp_path: Path) -> None:
-    # Without keep_memory: it makes the C library keep what it gets, in steps of megabytes that hide what we hold on to.
+    # Without keep_memory, and with the C library told to hand back what is freed, so that what is left is what is held.
     script = (
-        "import resnet50, resource, sys\n"
+        "import ctypes, gc, resnet50, resource\n"
         "from resnet50.training.record import RunRecord\n"
         "import resnet50.training.run\n"
         "resnet50.training.run.keep_memory = lambda: None\n"
         "kept = RunRecord.at_epoch_end\n"
         "def told(self, state, metrics, *, best):\n"
         "    kept(self, state, metrics, best=best)\n"
+        "    gc.collect()\n"
+        "    getattr(ctypes.CDLL(None), 'malloc_trim', lambda _: None)(0)\n"
         "    pages = int(open('/proc/self/statm').read().split()[1])\n"
         "    print('MB', pages * resource.getpagesize() / 1e6)\n"
         "RunRecord.at_epoch_end = told\n"
-        f"resnet50.train({str(prepared)!r}, {str(tmp_path / 'r')!r}, epochs=12, batch_size=8, **{TINY!r})\n"
+        f"resnet50.train({str(prepared)!r}, {str(tmp_path / 'r')!r}, epochs=16, batch_size=8, **{TINY!r})\n"
     )
-    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    handing_back = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    out = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=handing_back
+    ).stdout
     used = [float(line.split()[1]) for line in out.splitlines() if line.startswith("MB")]
-    assert len(used) == 12
-    assert used[-1] - used[3] < 3, used  # the activations of one step alone would be 20
+    assert len(used) == 16
+    # The lowest of a stretch, as other threads may hold something just then. The activations of one step alone are
+    # 20 MB, the network 45: whatever of it stayed from every epoch would show tenfold.
+    assert min(used[-5:]) - min(used[2:6]) < 20, used
