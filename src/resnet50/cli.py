@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[type, str]] = {
     "evaluate": (config.EvaluateOptions, "resnet50.evaluation.evaluate:evaluate"),
     "predict": (config.PredictOptions, "resnet50.deploy.predictor:predict"),
     "model": (config.ModelOptions, "resnet50.model.summary:show"),
+    "study": (config.StudyOptions, "resnet50.study.run:study"),
     "bench": (config.BenchOptions, "resnet50.bench.run:bench"),
 }
 """Each verb's options and the function that carries it out, imported only when it is called."""

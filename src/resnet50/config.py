@@ -26,6 +26,18 @@ Flips = Literal["none", "horizontal", "both"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
 ScheduleName = Literal["onecycle", "cosine", "step", "multistep", "plateau", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
+StudyName = Literal[
+    "all",
+    "degradation",
+    "gradients",
+    "ensemble",
+    "increments",
+    "landscape",
+    "features",
+    "dynamics",
+    "anatomy",
+    "resolution",
+]
 EngineName = Literal["auto", "torch", "openvino"]
 
 Options = TypeVar("Options")
@@ -191,6 +203,29 @@ class ModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """Look into residual learning: experiments on your own pictures, with figures and a reading in words."""
+
+    name: StudyName = option(
+        "Which experiment: all, or one of degradation, gradients, ensemble, increments, landscape, features, "
+        "dynamics, anatomy, resolution.",
+        positional=True,
+    )
+    source: Path = option(
+        "Prepared dataset (networks to look at are trained on it), or run folder.",
+        Path("demo/dataset"),
+        positional=True,
+    )
+    out: Path = option("Folder of the study; an interrupted one goes on where it stopped.")
+    beside: Path | None = option("Another run on the same classes to show beside the source.", None)
+    effort: Literal["quick", "full"] = option("quick: small pictures, few epochs, minutes; full: hours.", "quick")
+    seed: int = option("Seed of everything random.", 0)
+    device: str = option("auto, cpu, cuda, cuda:N or mps.", "auto")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("Number format of forward and backward passes.", "auto")
+    overwrite: bool = option("Replace another study in the output folder.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BenchOptions:
     """Measure how fast this machine is: ours against what people do otherwise, and against what the machine allows."""
 
@@ -242,6 +277,7 @@ def add_option(parser: ArgumentParser, field: dataclasses.Field[Any], annotation
             field.name,
             type=str if many else annotation,
             nargs="*" if many else "?",
+            default=None if field.default is dataclasses.MISSING else list(field.default) if many else field.default,
             metavar=field.name.upper(),
             help=text,
         )

@@ -111,6 +111,25 @@ class KeptBatches:
         self.batches = kept  # and the loader's processes end
 
 
+class TensorBatches:
+    """Batches of images or features in memory (N×C×H×W) and labels (N): as `order` gives them, or in order."""
+
+    def __init__(self, inputs: Tensor, labels: Tensor, batch_size: int, order: EpochBatches | None = None) -> None:
+        self.inputs, self.labels, self.batch_size, self.order = inputs, labels, batch_size, order
+
+    def __len__(self) -> int:
+        """Return batches per epoch."""
+        return math.ceil(len(self.labels) / self.batch_size) if self.order is None else len(self.order)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.order is None:
+            yield from zip(self.inputs.split(self.batch_size), self.labels.split(self.batch_size), strict=True)
+        else:
+            for samples in self.order:
+                rows = [sample.row for sample in samples]
+                yield self.inputs[rows], self.labels[rows]
+
+
 def single_thread(worker: int) -> None:
     """Keep a loader process to one core: the others belong to the network."""
     del worker

@@ -1,37 +1,16 @@
 """When every stage is frozen, an image's features never change: they are computed once, and the head trains on them."""
 
 import dataclasses
-import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from resnet50.console import progress
-from resnet50.data.loader import EpochBatches, Loader
+from resnet50.data.loader import EpochBatches, Loader, TensorBatches
 from resnet50.data.transforms import Preprocess
 from resnet50.model.resnet import ResNet
 from resnet50.training.loop import TrainingData, forward_batches
 from resnet50.training.machine import Machine
-
-
-class FeatureBatches:
-    """Batches of features (N×2048×1×1) and labels (N), as `order` gives them, or in order without one."""
-
-    def __init__(self, features: Tensor, labels: Tensor, batch_size: int, order: EpochBatches | None = None) -> None:
-        self.features, self.labels, self.batch_size, self.order = features, labels, batch_size, order
-
-    def __len__(self) -> int:
-        """Return batches per epoch."""
-        return math.ceil(len(self.labels) / self.batch_size) if self.order is None else len(self.order)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        if self.order is None:
-            yield from zip(self.features.split(self.batch_size), self.labels.split(self.batch_size), strict=True)
-        else:
-            for samples in self.order:
-                rows = [sample.row for sample in samples]
-                yield self.features[rows], self.labels[rows]
 
 
 def forward_features(network: ResNet, features: Tensor, preprocess: Preprocess) -> Tensor:
@@ -55,13 +34,13 @@ def on_features(data: TrainingData, in_order: Loader, network: ResNet, machine: 
         machine: what it runs on.
     """
 
-    def compute(batches: Loader, order: EpochBatches | None) -> FeatureBatches:
+    def compute(batches: Loader, order: EpochBatches | None) -> TensorBatches:
         parts: list[tuple[Tensor, Tensor]] = []
         for features, labels in forward_batches(network, batches, data.preprocess, machine, pooled_features):
             parts.append((features[:, :, None, None].cpu(), labels))
             advance(len(labels))
         features, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-        return FeatureBatches(features, labels, data.order.batch_size, order)
+        return TensorBatches(features, labels, data.order.batch_size, order)
 
     with progress("computing features", data.order.rows + data.val_images, "images") as advance:
         return dataclasses.replace(

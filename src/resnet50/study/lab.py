@@ -1,0 +1,319 @@
+"""What an experiment works with: pictures, networks, the sizes it was planned at, and a place for unfinished work."""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from torch import Tensor
+
+from resnet50.config import TrainOptions, from_values, read_yaml
+from resnet50.console import duration, say, warn
+from resnet50.cores import available_cores
+from resnet50.data.dataset import Dataset
+from resnet50.data.transforms import Preprocess
+from resnet50.errors import UserError
+from resnet50.etl.prepared import PreparedDataset, load_prepared
+from resnet50.model.file import Model, load_model
+from resnet50.model.resnet import ResNet
+from resnet50.model.weights import load_pretrained
+from resnet50.training.machine import Machine, choose_machine, keep_memory
+from resnet50.training.record import versions
+from resnet50.training.run import build_network, train
+
+Effort = Literal["quick", "full"]
+
+Kind = Literal["fine-tuned", "from scratch"]
+"""Where a trained network's weights began: at published ones, or at random."""
+
+DESCRIPTION = "study.yaml"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is done: the same experiments, in minutes or in hours.
+
+    Attributes:
+        size: side of the pictures that the experiments' own small trainings see, in pixels.
+        images: training pictures of those, and validation pictures at most.
+        epochs: of those.
+        seeds: repetitions of those, each with its own initial weights and order.
+        run_size: side of the pictures in the run that is fine-tuned, where none is given.
+        scratch_size: the same of the run that is trained from scratch.
+        run_budget: time for the training of each of the two.
+        looked_at: validation pictures that a trained network is looked at with.
+        draws: random repetitions where something is drawn: blocks to remove, directions, paths.
+        grid: points along each side of a surface.
+    """
+
+    size: int = 32
+    images: int = 512
+    epochs: int = 6
+    seeds: int = 3
+    run_size: int = 96
+    scratch_size: int = 64
+    run_budget: str = "2m15s"
+    looked_at: int = 192
+    draws: int = 4
+    grid: int = 13
+
+
+QUICK = Plan()
+SLOW = Plan(images=320, epochs=5, seeds=2, run_size=64, scratch_size=48, looked_at=128, draws=3, grid=11)
+FULL = Plan(
+    size=64, images=4096, epochs=30, seeds=5, run_size=224, scratch_size=128, run_budget="2h", looked_at=2000, draws=20,
+    grid=41,
+)  # fmt: skip
+
+
+def plan_for(effort: Effort, machine: Machine) -> Plan:
+    """Return the plan of an effort; quick is smaller where numbers have to be fp32."""
+    if effort == "full":
+        return FULL
+    return SLOW if machine.precision == "fp32" and machine.device.type == "cpu" else QUICK
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures of a split, in memory.
+
+    Attributes:
+        pixels: uint8, N×3×S×S, channels last in memory.
+        labels: class indices, N.
+        ids: the table's image ids, N.
+        rows: their rows in the split's table, N.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    ids: list[str]
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """A trained network that is looked at.
+
+    Attributes:
+        kind: fine-tuned or from scratch.
+        folder: its run folder.
+        model: network (on the lab's device, in evaluation mode), classes, preprocessing.
+        options: what it was trained with.
+    """
+
+    kind: Kind
+    folder: Path
+    model: Model
+    options: TrainOptions
+
+    @property
+    def network(self) -> ResNet:
+        """Return the network."""
+        return self.model.network
+
+
+class Lab:
+    """A study's folder, its subject and its plan."""
+
+    def __init__(
+        self, folder: Path, dataset: PreparedDataset, given: tuple[Path, ...], plan: Plan, machine: Machine, seed: int
+    ) -> None:
+        """Take a folder that exists.
+
+        Args:
+            folder: the study's.
+            dataset: whose pictures are used.
+            given: run folders to look at; when empty, runs are trained as soon as an experiment asks for them.
+            plan: how much is done.
+            machine: what it runs on.
+            seed: of everything random.
+        """
+        self.folder, self.dataset, self.given = folder, dataset, given
+        self.plan, self.machine, self.seed = plan, machine, seed
+        self.opened = time.perf_counter()
+
+    @property
+    def parts(self) -> Path:
+        """Return the folder of finished parts of unfinished experiments."""
+        return self.folder / "parts"
+
+    def step(self, what: str) -> None:
+        """Say what is being done now, and how long the study has been at it."""
+        say(f"  {duration(time.perf_counter() - self.opened):>10}  {what}")
+
+    def keep(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """Return a part of an experiment's table: made now, or read if it was made before an interruption.
+
+        Args:
+            name: of the part, unlike every other's: "ensemble/fine-tuned-pairs".
+            make: makes it.
+        """
+        path = self.parts / f"{name}.csv"
+        if not path.is_file():
+            write_table(make(), path)
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+    def pictures(self, split: str, preprocess: Preprocess, count: int | None = None) -> Pictures:
+        """Return pictures of a split as the network takes them: `count` of them, drawn once and for all, or all.
+
+        The order of the files' hashes is as good as a random one, and always the same.
+        """
+        rows = self.dataset.split(split).reset_index(drop=True)
+        chosen = rows.sort_values("sha256", kind="stable").head(count or len(rows))
+        photos = Dataset(chosen["path"], chosen["label_index"], preprocess)
+        pixels = torch.stack([photos[number][0] for number in range(len(photos))])
+        return Pictures(
+            pixels.contiguous(memory_format=torch.channels_last),
+            torch.from_numpy(chosen["label_index"].to_numpy(np.int64)),
+            chosen["image_id"].tolist(),
+            chosen.index.to_numpy(),
+        )
+
+    def small_preprocess(self, size: int | None = None) -> Preprocess:
+        """Return what the small trainings see: the whole picture, squashed to a square."""
+        size = size or self.plan.size
+        return Preprocess(size=size, resize=size, resize_mode="squash")
+
+    @torch.no_grad()
+    def logits(self, network: ResNet, pixels: Tensor, preprocess: Preprocess, batch_size: int = 64) -> Tensor:
+        """Return a network's logits (float32, N×classes, on the CPU) for uint8 pixels, as it stands."""
+        parts: list[Tensor] = []
+        for part in pixels.split(batch_size):
+            with self.machine.autocast():
+                parts.append(network(preprocess.normalize(part.to(self.machine.device))).float().cpu())
+        return torch.cat(parts)
+
+    def to_device(self, network: ResNet) -> ResNet:
+        """Move a network to the lab's device, channels last."""
+        return network.to(self.machine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    @cached_property
+    def runs(self) -> list[TrainedRun]:
+        """Return the trained networks to look at: those given, or one fine-tuned and one trained from scratch here."""
+        folders = list(self.given)
+        if not folders:
+            folders = [folder for kind in ("fine-tuned", "from scratch") if (folder := self.train_run(kind))]
+        return [self.open_run(folder) for folder in folders]
+
+    def open_run(self, folder: Path) -> TrainedRun:
+        """Read a run folder; a UserError for another dataset's classes."""
+        model = load_model(folder)
+        if model.classes != self.dataset.classes:
+            raise UserError(f"{folder} was trained on other classes than those of {self.dataset.folder}")
+        options = from_values(TrainOptions, read_yaml(folder / "config.yaml", TrainOptions))
+        kind: Kind = "from scratch" if options.weights == "none" else "fine-tuned"
+        self.to_device(model.network)
+        return TrainedRun(kind, folder, model, options)
+
+    def start_of(self, run: TrainedRun) -> ResNet:
+        """Return a run's network as it was before its first step, in evaluation mode."""
+        pretrained = load_pretrained(run.options.weights, run.options.depth)
+        return self.to_device(build_network(run.options, self.dataset, pretrained)).eval()
+
+    def train_run(self, kind: Kind) -> Path | None:
+        """Train a run within the plan's budget, unless that was done before; None where no weights can be had."""
+        folder = self.folder / "runs" / kind.replace(" ", "-")
+        if (folder / "run.json").is_file() and '"stopped": "finished"' in (folder / "run.json").read_text("utf-8"):
+            return folder
+        scratch = kind == "from scratch"
+        options = from_values(
+            TrainOptions,
+            {
+                "dataset": self.dataset.folder,
+                "out": folder,
+                "weights": "none" if scratch else "imagenet",
+                "image_size": self.plan.scratch_size if scratch else self.plan.run_size,
+                "resize_mode": "squash",
+                "budget": self.plan.run_budget,
+                "device": str(self.machine.device),
+                "precision": self.machine.precision,
+                "seed": self.seed,
+                "observe": True,
+                "overwrite": True,
+            },
+        )
+        say(f"training a network to look at, {kind}")
+        try:
+            return train(options)
+        except UserError as error:
+            if scratch or "weights" not in str(error):
+                raise
+            warn(f"{error}; the experiments go on without a fine-tuned network")
+            return None
+
+
+def open_lab(
+    source: Path,
+    out: Path,
+    beside: Path | None = None,
+    effort: Effort = "quick",
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    overwrite: bool = False,
+) -> Lab:
+    """Open a study's folder, new or to be continued.
+
+    Raises:
+        UserError: no such dataset or run, or a folder that holds another study or something else.
+    """
+    is_run = (source / "config.yaml").is_file()
+    given = tuple(path for path in (source if is_run else None, beside) if path is not None)
+    dataset = load_prepared(Path(read_yaml(source / "config.yaml", TrainOptions)["dataset"]) if is_run else source)
+    machine = choose_machine(device, precision)
+    plan = plan_for(effort, machine)
+    about: dict[str, Any] = {
+        "dataset": {"folder": str(dataset.folder), "name": dataset.name, "fingerprint": dataset.fingerprint},
+        "runs": [str(path.absolute()) for path in given],
+        "effort": effort,
+        "seed": seed,
+        "precision": machine.precision,
+        "device": str(machine.device),
+        "plan": dataclasses.asdict(plan),
+        "versions": versions(),
+    }
+    claim_folder(out, about, overwrite=overwrite)
+    keep_memory()
+    torch.set_num_threads(available_cores())
+    return Lab(out, dataset, given, plan, machine, seed)
+
+
+def claim_folder(out: Path, about: dict[str, Any], *, overwrite: bool) -> None:
+    """Make the study's folder, or go on with what it holds of the same study."""
+    described = out / DESCRIPTION
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file: give a folder for the study")
+    if described.is_file():
+        before = cast(dict[str, Any], yaml.safe_load(described.read_text(encoding="utf-8")))
+        differing = [name for name, value in about.items() if name != "versions" and before.get(name) != value]
+        if not differing:
+            return
+        if not overwrite:
+            raise UserError(
+                f"{out} holds a study with another {' and '.join(differing)}: choose another --out, or add --overwrite"
+            )
+        shutil.rmtree(out)
+    elif out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out} holds something that is not a study: choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    described.write_text(yaml.safe_dump(about, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    table.to_csv(partial, index=False)
+    partial.replace(path)

@@ -1,0 +1,216 @@
+"""The experiments' own trainings: small pictures, few of them, by the loop that every run is trained by.
+
+No augmentation and no weight decay on norms; SGD with momentum as in He et al. 2015 (arXiv 1512.03385), its rate
+constant after a short warm-up, so that the curves show the network and not the schedule.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from resnet50.config import Depth, ShortcutKind, TrainOptions
+from resnet50.data.loader import EpochBatches, TensorBatches
+from resnet50.errors import UserError
+from resnet50.etl.prepared import replacing
+from resnet50.model.file import Model, load_model, save_model
+from resnet50.model.resnet import ResNet
+from resnet50.study.lab import Lab, Pictures, write_table
+from resnet50.training.loop import EpochMetrics, TrainingData, fit
+from resnet50.training.observe import Observer
+from resnet50.training.state import TrainState, start_state
+
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A small training.
+
+    Attributes:
+        depth: of the network.
+        shortcuts: A, B, C or none.
+        batch_norm: whether it has batch norms.
+        zero_gamma: whether every block starts as the identity.
+        seed: of initial weights and order, counted from 0.
+        shuffled_labels: whether every training picture gets another one's label (Zhang et al. 2017, arXiv 1611.03530).
+        epochs: as the plan says when left out.
+        lr: learning rate.
+        watched: name of what is looked at after every epoch besides, see `train_small`.
+    """
+
+    depth: Depth = 18
+    shortcuts: ShortcutKind = "B"
+    batch_norm: bool = True
+    zero_gamma: bool = False
+    seed: int = 0
+    shuffled_labels: bool = False
+    epochs: int | None = None
+    lr: float = 0.05
+    watched: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return a name that no other setup has."""
+        parts = [f"resnet{self.depth}", f"shortcuts-{self.shortcuts}"]
+        parts += ["no-norm"] if not self.batch_norm else []
+        parts += ["zero-gamma"] if self.zero_gamma else []
+        parts += ["shuffled"] if self.shuffled_labels else []
+        parts += [f"epochs-{self.epochs}"] if self.epochs is not None else []
+        parts += [f"lr-{self.lr:g}"] if self.lr != Setup.lr else []
+        parts += [self.watched] if self.watched else []
+        return "_".join([*parts, f"seed-{self.seed}"])
+
+
+@dataclass(frozen=True, eq=False)
+class SmallTraining:
+    """What a small training left.
+
+    Attributes:
+        history: a row per epoch, as in `metrics.csv`.
+        layers: epoch, layer, quantity, value: see `training.observe`.
+        samples: epoch, row (position in `Lab.pictures("train", …)`), loss, correct.
+        watched: a row per epoch of what was watched; empty when nothing was.
+        folder: with the weights of the last epoch.
+        setup: what was trained.
+    """
+
+    history: pd.DataFrame
+    layers: pd.DataFrame
+    samples: pd.DataFrame
+    watched: pd.DataFrame
+    folder: Path
+    setup: Setup
+
+    def network(self) -> ResNet:
+        """Return the network after the last epoch, on the CPU, in evaluation mode."""
+        if not self.setup.batch_norm:
+            raise ValueError("a network without norms is not kept")
+        return load_model(self.folder / "model.safetensors").network
+
+
+Watch = Callable[[ResNet, int], dict[str, float]]
+"""Looks at a network after an epoch (0: before the first step) and returns what is to be known of it."""
+
+
+def train_small(lab: Lab, setup: Setup, watch: Watch | None = None) -> SmallTraining:
+    """Train, or read what was trained before in this study.
+
+    Args:
+        lab: gives pictures, sizes, the machine.
+        setup: what is trained.
+        watch: with a setup that names what is `watched`.
+    """
+    folder = lab.parts / "trainings" / setup.name
+    if not folder.is_dir():
+        with replacing(folder) as fresh:
+            carry_out(lab, setup, watch, fresh)
+    watched = folder / "watched.csv"
+    return SmallTraining(
+        history=pd.read_csv(folder / "history.csv"),
+        layers=pd.read_csv(folder / "layers.csv"),
+        samples=pd.read_csv(folder / "samples.csv"),
+        watched=pd.read_csv(watched) if watched.is_file() else pd.DataFrame(),
+        folder=folder,
+        setup=setup,
+    )
+
+
+def carry_out(lab: Lab, setup: Setup, watch: Watch | None, folder: Path) -> None:
+    """Train a network and write into the folder what `SmallTraining` has."""
+    options = training_options(lab, setup)
+    data = small_data(lab, setup, options)
+    network = make_network(lab, setup)
+    state = start_state(network, options, lab.machine, len(data.order))
+    observer = Observer(state.network, data.order.rows, len(data.order), lab.machine.device)
+    history: list[EpochMetrics] = []
+    watched: list[dict[str, float]] = []
+
+    def look() -> None:
+        if watch is not None:
+            watched.append({"epoch": state.epoch} | watch(state.network, state.epoch))
+
+    def at_epoch_end(state: TrainState, metrics: EpochMetrics, *, best: bool) -> None:
+        del best
+        history.append(metrics)
+        look()
+
+    look()
+    try:
+        fit(state, data, options, lab.machine, at_epoch_end, observer)
+    except UserError:
+        if all(np.isfinite([metrics.train_loss for metrics in history])):
+            raise
+        # The loss is no longer a number: for a network without norms that is the result.
+    write_table(pd.DataFrame([dataclasses.asdict(metrics) for metrics in history]), folder / "history.csv")
+    write_table(observer.layers(), folder / "layers.csv")
+    write_table(observer.samples(), folder / "samples.csv")
+    if watched:
+        write_table(pd.DataFrame(watched), folder / "watched.csv")
+    if setup.batch_norm:
+        model = Model(state.network, lab.dataset.classes, data.preprocess)
+        save_model(model, folder / "model.safetensors")
+
+
+def training_options(lab: Lab, setup: Setup) -> TrainOptions:
+    """Return the options of a small training, everything concrete."""
+    return TrainOptions(
+        dataset=lab.dataset.folder,
+        out=lab.folder,
+        depth=setup.depth,
+        shortcuts=setup.shortcuts,
+        optimizer="sgd",
+        lr=setup.lr,
+        head_lr=setup.lr,
+        weight_decay=1e-4,
+        schedule="constant",
+        warmup=0.1,
+        epochs=setup.epochs or lab.plan.epochs,
+        batch_size=BATCH_SIZE,
+        label_smoothing=0.0,
+        seed=lab.seed + setup.seed,
+    )
+
+
+def small_data(lab: Lab, setup: Setup, options: TrainOptions) -> TrainingData:
+    """Return the pictures of a small training as batches in memory."""
+    train, val = small_pictures(lab, "train"), small_pictures(lab, "val")
+    labels = train.labels
+    if setup.shuffled_labels:
+        labels = labels[np.random.default_rng([options.seed, 0x5BFF]).permutation(len(labels))]
+    order = EpochBatches(len(train), BATCH_SIZE, options.seed)
+    return TrainingData(
+        train=TensorBatches(train.pixels, labels, BATCH_SIZE, order),
+        order=order,
+        val=TensorBatches(val.pixels, val.labels, BATCH_SIZE),
+        val_images=len(val),
+        preprocess=lab.small_preprocess(),
+        class_weights=None,
+    )
+
+
+def small_pictures(lab: Lab, split: str) -> Pictures:
+    """Return the pictures of the small trainings."""
+    return lab.pictures(split, lab.small_preprocess(), lab.plan.images)
+
+
+def make_network(lab: Lab, setup: Setup) -> ResNet:
+    """Build a network with its initial weights, on the lab's device."""
+    torch.manual_seed(lab.seed + setup.seed)
+    network = ResNet(setup.depth, len(lab.dataset.classes), shortcuts=setup.shortcuts, zero_gamma=setup.zero_gamma)
+    if not setup.batch_norm:
+        remove_norms(network)
+    return lab.to_device(network)
+
+
+def remove_norms(network: nn.Module) -> None:
+    """Put the identity in the place of every batch norm."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(parent, name, nn.Identity())
