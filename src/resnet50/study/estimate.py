@@ -1,0 +1,77 @@
+"""How long a study will take, said before it begins."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from resnet50.model.resnet import ResNet
+from resnet50.study.lab import QUICK, Lab, Plan
+from resnet50.study.small import BATCH_SIZE
+from resnet50.training.run import parse_duration
+
+REFERENCE_RATE = 200.0
+"""Images/s of `rate` on the machine that `QUICK_SECONDS` were measured on: two cores with AVX-512 and bf16."""
+
+QUICK_SECONDS = {
+    "anatomy": 90.0,
+    "degradation": 220.0,
+    "gradients": 75.0,
+    "increments": 60.0,
+    "ensemble": 110.0,
+    "features": 60.0,
+    "dynamics": 75.0,
+    "landscape": 150.0,
+    "resolution": 60.0,
+}
+"""What the experiments took there at quick effort, in one study: what several of them use is not counted twice."""
+
+LOOKING = ("increments", "ensemble", "features", "resolution")
+"""Experiments that look at trained runs; the others train small networks of their own."""
+
+
+def estimate(lab: Lab, names: Sequence[str]) -> float:
+    """Return about how many seconds experiments will take; it may well be half or twice as long.
+
+    What was measured at quick effort grows with the work of the plan, and shrinks with the speed of this machine.
+    """
+    pace = REFERENCE_RATE / rate(lab)
+    seconds = sum(QUICK_SECONDS[name] * pace * growth(name, lab.plan) for name in names)
+    if set(names) & {*LOOKING, "dynamics"} and not lab.given:
+        seconds += 2 * parse_duration(lab.plan.run_budget)
+    return seconds
+
+
+def growth(name: str, plan: Plan) -> float:
+    """Return how many times as much work an experiment is at a plan as at quick effort."""
+    if name in LOOKING:
+        return work_of_looking(plan) / work_of_looking(QUICK)
+    return work_of_training(plan) / work_of_training(QUICK)
+
+
+def work_of_looking(plan: Plan) -> int:
+    """Return a number proportional to the work of looking at trained runs."""
+    return plan.looked_at * plan.draws * (plan.run_size**2 + plan.scratch_size**2)
+
+
+def work_of_training(plan: Plan) -> int:
+    """Return a number proportional to the work of the small trainings."""
+    return plan.images * plan.epochs * plan.seeds * plan.size**2
+
+
+def rate(lab: Lab) -> float:
+    """Return the images/s of a few training steps of a ResNet-50 on pictures of 32 pixels."""
+    network = lab.to_device(ResNet(50, 10))
+    images = torch.zeros(BATCH_SIZE, 3, 32, 32, device=lab.machine.device)
+    labels = torch.zeros(BATCH_SIZE, dtype=torch.long, device=lab.machine.device)
+    steps = 4
+    start = 0.0
+    for step in range(steps + 2):
+        if step == 2:  # after a warm-up
+            start = time.perf_counter()
+        with lab.machine.autocast():
+            logits = network(images).float()
+        F.cross_entropy(logits, labels).backward()
+        float(network.fc.weight.grad.sum())  # pyright: ignore[reportOptionalMemberAccess]  # waits for the device
+    return steps * BATCH_SIZE / (time.perf_counter() - start)

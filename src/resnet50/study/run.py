@@ -1,0 +1,84 @@
+"""`resnet50 study`: one experiment or all of them, each as soon as it is finished on the page."""
+
+import json
+import shutil
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+from resnet50.config import StudyOptions
+from resnet50.console import duration, say
+from resnet50.study.estimate import estimate
+from resnet50.study.experiment import Experiment, Result
+from resnet50.study.lab import Lab, open_lab
+from resnet50.study.page import write_page
+from resnet50.training.record import write_json
+
+COURSE = (
+    "anatomy",
+    "degradation",
+    "gradients",
+    "increments",
+    "ensemble",
+    "features",
+    "dynamics",
+    "landscape",
+    "resolution",
+)
+"""The experiments as a short course: from one block to the whole network, and on to how it learns."""
+
+
+def study(options: StudyOptions) -> Path:
+    """Run experiments and return the page that shows them.
+
+    Raises:
+        UserError: no such dataset or run, or a folder that holds something else.
+    """
+    lab = open_lab(
+        options.source,
+        options.out,
+        options.beside,
+        options.effort,
+        options.seed,
+        options.device,
+        options.precision,
+        overwrite=options.overwrite,
+    )
+    names = COURSE if options.name == "all" else (options.name,)
+    say(f"{options.effort} effort, {lab.machine.precision} on {lab.machine.device}: {lab.machine.why}")
+    say(f"about {duration(estimate(lab, names))} on a machine like this one, if nothing else runs on it")
+    start = time.perf_counter()
+    for name in names:
+        carry_out(load(name), lab)
+    finished = [load(name) for name in COURSE if load(name).csv(lab).is_file()]
+    if len(finished) == len(COURSE):
+        shutil.rmtree(lab.parts, ignore_errors=True)
+    page = write_page(lab, finished, read_times(lab))
+    say(f"{page} shows it all ({duration(time.perf_counter() - start)})")
+    return page
+
+
+def load(name: str) -> Experiment:
+    """Return an experiment by its name; its module is imported only then."""
+    return cast(Experiment, import_module(f"resnet50.study.{name}").EXPERIMENT)
+
+
+def carry_out(experiment: Experiment, lab: Lab) -> Result:
+    """Conduct an experiment, and say what it asks and what it found."""
+    say(f"\n{experiment.name}: {experiment.question}")
+    start, fresh = time.perf_counter(), experiment.finished(lab) is None
+    result = experiment.conduct(lab)
+    seconds = time.perf_counter() - start
+    if fresh:
+        write_json(read_times(lab) | {experiment.name: round(seconds, 1)}, lab.folder / "seconds.json")
+    say(f"  {duration(seconds):>10}  finished" if fresh else "  was finished before")
+    for observation in result.reading:
+        say(f"  {observation.outcome:>10}  {observation.text}")
+    return result
+
+
+def read_times(lab: Lab) -> dict[str, float]:
+    """Return how many seconds each experiment took, as far as it was not cut in two."""
+    path = lab.folder / "seconds.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
