@@ -1,0 +1,155 @@
+"""Networks with blocks removed or moved: the network's own blocks, run in another order, nothing of it changed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import stats
+from torch import Tensor, nn
+
+from resnet50.data.transforms import Preprocess
+from resnet50.model.resnet import BasicBlock, Bottleneck, NoShortcut, ResNet
+from resnet50.model.taps import block_names, record
+from resnet50.training.machine import Machine
+
+BATCH_SIZE = 32
+
+SWAPS = (1, 2, 4, 8, 16)
+"""How many swaps of two blocks are made one after the other."""
+
+Step = Callable[[Tensor], Tensor]
+
+
+def the_blocks(network: ResNet) -> dict[str, BasicBlock | Bottleneck]:
+    """Return the residual blocks by name, in the order an image passes them."""
+    return {name: cast(BasicBlock | Bottleneck, network.get_submodule(name)) for name in block_names(network)}
+
+
+def keeps_shape(block: nn.Module) -> bool:
+    """Return whether a block's output has its input's shape: then the network can do without it."""
+    convolutions = [child for child in block.children() if isinstance(child, nn.Conv2d)]
+    same = convolutions[0].in_channels == convolutions[-1].out_channels
+    return same and all(convolution.stride == (1, 1) for convolution in convolutions)
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """A network with blocks moved or removed.
+
+    Attributes:
+        order: the block that stands at each position.
+        removed: those whose residual branch is off.
+    """
+
+    order: tuple[str, ...]
+    removed: frozenset[str] = frozenset()
+
+    def start(self, blocks: Sequence[str]) -> int:
+        """Return the first position where it differs from the whole network; their number if nowhere."""
+        differs = (block != whole or block in self.removed for block, whole in zip(self.order, blocks, strict=True))
+        return next((position for position, different in enumerate(differs) if different), len(blocks))
+
+
+def without(blocks: Sequence[str], removed: Iterable[str]) -> Lesion:
+    """Return the network without these blocks."""
+    return Lesion(tuple(blocks), frozenset(removed))
+
+
+def shortcut_only(block: BasicBlock | Bottleneck) -> Step:
+    """Return a block with its residual branch off: relu(x), x projected where the block changes the shape.
+
+    Of a plain network's block only the identity is left.
+
+    Raises:
+        ValueError: a plain block that changes the shape: nothing can stand in for it.
+    """
+    shortcut = block.downsample
+    if isinstance(shortcut, NoShortcut):
+        if not keeps_shape(block):
+            raise ValueError("a block without shortcut that changes the shape can't be removed")
+        shortcut = None
+    return lambda x: F.relu(x if shortcut is None else shortcut(x))
+
+
+def steps(network: ResNet, lesion: Lesion) -> list[Step]:
+    """Return what a feature map goes through between stem and pooling."""
+    blocks = the_blocks(network)
+    return [shortcut_only(blocks[name]) if name in lesion.removed else blocks[name] for name in lesion.order]
+
+
+@torch.no_grad()
+def lesioned_logits(
+    network: ResNet, lesions: Sequence[Lesion], pixels: Tensor, preprocess: Preprocess, machine: Machine
+) -> list[Tensor]:
+    """Return every lesion's logits (float32, N×classes, on the CPU); the network itself stays as it is.
+
+    The whole network runs once; a lesion goes on from the feature map before the first block that differs.
+
+    Args:
+        network: in evaluation mode.
+        lesions: of this network.
+        pixels: uint8, N×3×S×S.
+        preprocess: normalises them.
+        machine: where and in what precision.
+    """
+    names = block_names(network)
+    changed = [(lesion.start(names), steps(network, lesion)) for lesion in lesions]
+    logits: list[list[Tensor]] = [[] for _ in lesions]
+    for part in pixels.split(BATCH_SIZE):
+        with machine.autocast(), record(network, names, lambda x, _: x) as inputs:
+            whole = network(preprocess.normalize(part.to(machine.device)))
+        with machine.autocast():
+            for (start, what), kept in zip(changed, logits, strict=True):
+                if start == len(names):
+                    kept.append(whole.float().cpu())
+                    continue
+                x = inputs[names[start]]
+                for step in what[start:]:
+                    x = step(x)
+                kept.append(network.fc(torch.flatten(network.avgpool(x), 1)).float().cpu())
+    return [torch.cat(parts) for parts in logits]
+
+
+def removals(names: Sequence[str], draws: int, rng: np.random.Generator) -> list[Lesion]:
+    """Return the network without every single block, then without random sets of 2, 3 … all blocks."""
+    n = len(names)
+    counts = sorted({2, 3, *np.linspace(1, n, 9).round().astype(int)[1:].tolist()})
+    random = [
+        without(names, [names[i] for i in cast(list[int], rng.choice(n, k, replace=False).tolist())])
+        for k in counts
+        for _ in range(draws if k < n else 1)
+    ]
+    return [without(names, [name]) for name in names] + random
+
+
+def swapped(order: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Lesion:
+    """Return the network with the blocks of each pair swapped, one pair after the other."""
+    new = list(order)
+    for a, b in pairs:
+        i, j = new.index(a), new.index(b)
+        new[i], new[j] = new[j], new[i]
+    return Lesion(tuple(new))
+
+
+def swappable(network: ResNet) -> list[tuple[str, str]]:
+    """Return the pairs of blocks of the same stage and shapes."""
+    same = [name for name, block in the_blocks(network).items() if keeps_shape(block)]
+    return [(a, b) for a in same for b in same if a < b and a.split(".")[0] == b.split(".")[0]]
+
+
+def reorderings(network: ResNet, draws: int, rng: np.random.Generator) -> list[tuple[int, Lesion]]:
+    """Return how many swaps, and the network after so many random ones."""
+    pairs, names = swappable(network), block_names(network)
+    if not pairs:
+        return []
+    return [
+        (k, swapped(names, [pairs[i] for i in rng.integers(len(pairs), size=k)])) for k in SWAPS for _ in range(draws)
+    ]
+
+
+def kendall_tau(lesion: Lesion, names: Sequence[str]) -> float:
+    """Return the rank correlation of the order with the trained one: 1 for the same (Veit et al., section 4.3)."""
+    return float(cast(Any, stats.kendalltau(range(len(names)), [names.index(name) for name in lesion.order]))[0])
