@@ -394,7 +394,9 @@ def removal_breaks_the_plain_network(table: pd.DataFrame) -> Observation:
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Return Spearman's rank correlation and the probability of one as large by chance."""
+    """Return Spearman's rank correlation and the probability of one as large by chance; 0 and 1 for a constant."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0, 1.0
     result = cast(Any, stats.spearmanr(a, b))
     return float(result[0]), float(result[1])
 
