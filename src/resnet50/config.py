@@ -151,6 +151,10 @@ class TrainOptions:
         "Compile the training step with torch.compile; auto: on a GPU, if the run is long enough for it to pay.", "auto"
     )
     threads: int | None = option("CPU threads for the network; every available core when left out.", None)
+    observe: bool = option(
+        "Record what goes on inside the network: gradients, updates, residuals, dead channels, losses of each image.",
+        False,
+    )
     deterministic: bool = option("On CUDA: the same bits on every run, somewhat slower.", False)
     seed: int = option("Seed of initialisation, order and augmentation.", 0)
     overwrite: bool = option("Replace what the run folder holds.", False)

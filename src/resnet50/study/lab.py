@@ -175,7 +175,7 @@ class Lab:
         pixels = torch.stack([photos[number][0] for number in range(len(photos))])
         return Pictures(
             pixels.contiguous(memory_format=torch.channels_last),
-            torch.from_numpy(chosen["label_index"].to_numpy(np.int64)),
+            torch.from_numpy(chosen["label_index"].to_numpy(np.int64, copy=True)),
             chosen["image_id"].tolist(),
             chosen.index.to_numpy(),
         )

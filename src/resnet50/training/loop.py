@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from resnet50.data.transforms import Preprocess
 from resnet50.errors import UserError
 from resnet50.model.resnet import ResNet
 from resnet50.training.machine import Machine
+from resnet50.training.observe import Observer
 from resnet50.training.optim import set_learning_rate, train_mode, update_average
 from resnet50.training.state import MetricSums, TrainState
 from resnet50.training.waiting import WAITING_SHARE, Waiting, faster_loading
@@ -82,8 +84,15 @@ class AtEpochEnd(Protocol):
     def __call__(self, state: TrainState, metrics: EpochMetrics, *, best: bool) -> None: ...  # noqa: D102
 
 
-def fit(state: TrainState, data: TrainingData, options: TrainOptions, machine: Machine, report: AtEpochEnd) -> str:
-    """Train until the epochs are done or patience is out.
+def fit(
+    state: TrainState,
+    data: TrainingData,
+    options: TrainOptions,
+    machine: Machine,
+    report: AtEpochEnd,
+    observer: Observer | None = None,
+) -> str:
+    """Train until the epochs are done or patience is out; an observer looks on.
 
     Returns:
         Why it stopped: "finished" or "early stopping".
@@ -98,12 +107,14 @@ def fit(state: TrainState, data: TrainingData, options: TrainOptions, machine: M
             name += f", {duration((options.epochs - state.epoch) * seconds)} left in all"
         with progress(name, data.train_images + data.val_images, "images") as advance:
             start = time.perf_counter()
-            waited = train_epoch(state, data, options, machine, advance)
+            waited = train_epoch(state, data, options, machine, advance, observer)
             train_images = state.sums.images.item()  # the epoch's first wait for the device
             train_seconds = time.perf_counter() - start
             val_loss, val_accuracy = validate(state.network_to_keep, data, machine, advance)
         seconds = time.perf_counter() - start
         state.epoch += 1
+        if observer is not None:
+            observer.end_epoch(state.epoch)
         metrics = epoch_metrics(state, val_loss, val_accuracy, train_images / train_seconds, waited, seconds)
         best = state.observe(val_loss)
         report(state, metrics, best=best)
@@ -117,21 +128,34 @@ def fit(state: TrainState, data: TrainingData, options: TrainOptions, machine: M
 
 
 def train_epoch(
-    state: TrainState, data: TrainingData, options: TrainOptions, machine: Machine, advance: Advance
+    state: TrainState,
+    data: TrainingData,
+    options: TrainOptions,
+    machine: Machine,
+    advance: Advance,
+    observer: Observer | None = None,
 ) -> float:
     """Take every step of one epoch; return the seconds spent waiting for batches."""
     train_mode(state.network)
     state.sums = MetricSums.zeros(machine.device)
     data.order.epoch = state.epoch
+    if observer is not None:
+        observer.start_epoch(data.order)
     waiting = Waiting()
     for images, labels in waiting.on(data.train):
-        train_step(state, images, labels, data, options, machine)
+        train_step(state, images, labels, data, options, machine, observer)
         advance(len(labels))
     return waiting.seconds
 
 
 def train_step(
-    state: TrainState, images: Tensor, labels: Tensor, data: TrainingData, options: TrainOptions, machine: Machine
+    state: TrainState,
+    images: Tensor,
+    labels: Tensor,
+    data: TrainingData,
+    options: TrainOptions,
+    machine: Machine,
+    observer: Observer | None = None,
 ) -> None:
     """Take one optimiser step on a batch of images (N×3×H×W, as `data.forward` takes them) and labels (N).
 
@@ -139,17 +163,25 @@ def train_step(
     """
     set_learning_rate(state.optimizer, state.schedule.factor(state.step))
     total_weight = batch_weight(labels, data.class_weights)
+    forward = data.compiled or data.forward
+    if observer is not None:
+        observer.start_step()
+        forward = data.forward if observer.looking else forward  # taps and compiled code don't go together
     for part, part_labels in zip(images.chunk(options.accumulate), labels.chunk(options.accumulate), strict=True):
         part_labels = part_labels.to(machine.device, non_blocking=True)  # noqa: PLW2901
-        with machine.autocast():
-            logits = (data.compiled or data.forward)(state.network, to_device(part, machine), data.preprocess).float()
+        with machine.autocast(), nullcontext() if observer is None else observer.forward():
+            logits = forward(state.network, to_device(part, machine), data.preprocess).float()
         loss = F.cross_entropy(
             logits, part_labels, data.class_weights, label_smoothing=options.label_smoothing, reduction="sum"
         )
         loss = loss / total_weight
         state.scaler.scale(loss).backward()
         add_to_sums(state.sums, loss.detach(), logits.detach(), part_labels)
+        if observer is not None:
+            observer.after_forward(logits.detach(), part_labels)
     state.scaler.unscale_(state.optimizer)
+    if observer is not None:
+        observer.before_update()
     gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
     norm = get_total_norm(gradients)
     if options.clip_grad is not None:
@@ -157,6 +189,8 @@ def train_step(
     add_norm(state.sums, norm, skip_infinite=state.scaler.is_enabled())
     state.scaler.step(state.optimizer)
     state.scaler.update()
+    if observer is not None:
+        observer.after_update()
     state.optimizer.zero_grad()
     state.step += 1
     if state.average is not None and options.ema is not None:

@@ -9,12 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pandas as pd
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from resnet50.console import say
 from resnet50.data.transforms import Preprocess
 from resnet50.model.file import Model, save_model
 from resnet50.training.loop import EpochMetrics
+from resnet50.training.observe import Observer, write_observed
 from resnet50.training.state import TrainState
 
 HEADER = "epoch   train loss    acc    val loss    acc         lr   grad norm   images/s   seconds"
@@ -23,8 +25,17 @@ HEADER = "epoch   train loss    acc    val loss    acc         lr   grad norm   
 class RunRecord:
     """The run folder as it fills: one row an epoch, and the best and the last weights."""
 
-    def __init__(self, folder: Path, classes: tuple[str, ...], preprocess: Preprocess) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        classes: tuple[str, ...],
+        preprocess: Preprocess,
+        observer: Observer | None,
+        image_ids: pd.Series,
+    ) -> None:
+        """Begin a record; `image_ids` are those of the training split, for what an observer saw of the samples."""
         self.folder, self.classes, self.preprocess = folder, classes, preprocess
+        self.observer, self.image_ids = observer, image_ids
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         self.events = SummaryWriter(str(folder / "tensorboard"))
         self.csv = (folder / "metrics.csv").open("w", newline="", encoding="utf-8")
@@ -47,6 +58,8 @@ class RunRecord:
         self.rows.writerow(dataclasses.asdict(metrics))
         self.csv.flush()
         self.write_events(metrics)
+        if self.observer is not None:
+            write_observed(self.observer, self.image_ids, self.folder / "observed")
         self.save_last(state)
         if best:
             save_model(Model(state.network_to_keep, self.classes, self.preprocess), self.folder / "model.safetensors")

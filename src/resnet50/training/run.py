@@ -29,6 +29,7 @@ from resnet50.training.compiling import compile_step, decide_compile, needs_timi
 from resnet50.training.frozen import on_features
 from resnet50.training.loop import TrainingData, fit, measure_epoch
 from resnet50.training.machine import Machine, choose_machine, keep_memory
+from resnet50.training.observe import Observer
 from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones
 from resnet50.training.record import RunRecord, versions, write_json
 from resnet50.training.state import TrainState, start_state
@@ -65,7 +66,7 @@ def train(options: TrainOptions) -> Path:
     claim_run_folder(options)  # nothing that can be wrong with the options comes after this
     write_yaml(options, options.out / "config.yaml")
     about = describe(options, dataset, pretrained, machine, decisions, state.network)
-    run(state, options, data, machine, about, dataset.classes)
+    run(state, options, data, machine, about, dataset)
     return options.out
 
 
@@ -75,15 +76,19 @@ def run(
     data: TrainingData,
     machine: Machine,
     about: dict[str, Any],
-    classes: tuple[str, ...],
+    dataset: PreparedDataset,
 ) -> None:
     """Train with everything decided, and write the run folder as it goes."""
+    observer = None
+    if options.observe:
+        observer = Observer(state.network, data.order.rows, len(data.order), machine.device)
+    image_ids = dataset.split("train")["image_id"]
     write_json(about, options.out / "run.json")
     say(f"training {data.train_images:,} images an epoch, validating on {data.val_images:,}")
     start, stopped = time.perf_counter(), "failed"
-    with RunRecord(options.out, classes, data.preprocess) as record:
+    with RunRecord(options.out, dataset.classes, data.preprocess, observer, image_ids) as record:
         try:
-            stopped = fit(state, data, options, machine, record.at_epoch_end)
+            stopped = fit(state, data, options, machine, record.at_epoch_end, observer)
         except KeyboardInterrupt:
             stopped = "interrupted"
             record.save_last(state)
@@ -126,14 +131,21 @@ def check(options: TrainOptions) -> None:
         value = getattr(options, name)
         if value is not None and value < 0:
             raise UserError(f"{flag(name)} {value}: must not be negative")
-    if options.accumulate > options.batch_size:
-        raise UserError(
-            f"--accumulate {options.accumulate}: a batch of {options.batch_size} can't be cut into more parts"
-        )
+    check_together(options)
     parse_milestones(options.milestones)
     if options.budget is not None:
         parse_duration(options.budget)
     check_run_folder(options)
+
+
+def check_together(options: TrainOptions) -> None:
+    """Raise a UserError for options that don't go together."""
+    if options.accumulate > options.batch_size:
+        raise UserError(
+            f"--accumulate {options.accumulate}: a batch of {options.batch_size} can't be cut into more parts"
+        )
+    if options.observe and options.freeze == len(STAGES):
+        raise UserError("--observe has nothing to look at with every stage frozen: lower --freeze, or leave it out")
 
 
 def check_run_folder(options: TrainOptions) -> None:

@@ -1,0 +1,18 @@
+"""A study in miniature."""
+
+from pathlib import Path
+
+import pytest
+
+from resnet50.etl.prepared import load_prepared
+from resnet50.study.lab import Lab, Plan
+from resnet50.training.machine import choose_machine
+
+TINY_PLAN = Plan(size=32, images=32, epochs=2, seeds=2, looked_at=8, draws=2, grid=3)
+
+
+@pytest.fixture
+def lab(prepared: Path, tmp_path: Path) -> Lab:
+    """Return a lab on the prepared cats and dogs, without a trained run."""
+    (tmp_path / "study").mkdir()
+    return Lab(tmp_path / "study", load_prepared(prepared), (), TINY_PLAN, choose_machine("cpu", "fp32"), 0)
