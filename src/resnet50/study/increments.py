@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -289,6 +290,7 @@ def draw_by_epoch(axes: Axes, table: pd.DataFrame) -> None:
         means = group.groupby(["epoch"])["value"].mean().reset_index()
         marker = MARKERS.get(str(network), "^")
         band(axes, means, "epoch", "", colour_of(str(network)), (0, (1, 1)) if first else "-", marker)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch (0: before the first step)")
     axes.set_ylabel("‖F(x)‖ / ‖x‖")
 
@@ -384,7 +386,8 @@ def blocks_move_down_the_gradient(table: pd.DataFrame, network: str) -> Observat
         outcome,
         f"In the {network} network the cosine between F(x) and −∂L/∂x is {mean:+.4f} on average over the identity "
         f"blocks (95 % interval {low:+.4f} to {high:+.4f}, {single(table, network, 'after', '-', 'images'):.0f} "
-        f"pictures); before training it was {before:+.4f}. Taken alone, {(lows > 0).sum()} of {len(lows)} blocks are "
+        f"pictures), so {number(100 * abs(mean))} % of the step's length lies along it; before training it was "
+        f"{before:+.4f}. Taken alone, {(lows > 0).sum()} of {len(lows)} blocks are "
         f"clearly above 0 and {(highs < 0).sum()} clearly below; the largest is "
         f"{by_block(table, network, 'after', 'descent').idxmax()}.",
     )
