@@ -55,8 +55,8 @@ class Plan:
     """
 
     size: int = 32
-    images: int = 512
-    epochs: int = 6
+    images: int = 320
+    epochs: int = 12
     seeds: int = 3
     run_size: int = 96
     scratch_size: int = 64
@@ -67,7 +67,7 @@ class Plan:
 
 
 QUICK = Plan()
-SLOW = Plan(images=320, epochs=5, seeds=2, run_size=64, scratch_size=48, looked_at=128, draws=3, grid=11)
+SLOW = Plan(images=256, epochs=10, seeds=2, run_size=64, scratch_size=48, looked_at=128, draws=3, grid=11)
 FULL = Plan(
     size=64, images=4096, epochs=30, seeds=5, run_size=224, scratch_size=128, run_budget="2h", looked_at=2000, draws=20,
     grid=41,

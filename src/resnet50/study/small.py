@@ -51,7 +51,7 @@ class Setup:
     seed: int = 0
     shuffled_labels: bool = False
     epochs: int | None = None
-    lr: float = 0.05
+    lr: float = 0.002
     watched: str = ""
 
     @property

@@ -1,7 +1,7 @@
 """`--observe`: cheap facts from inside the network while it trains.
 
-A few steps of every epoch are looked at in detail, through taps; of every step the losses of its samples are kept, which
-the step computes anyway. Nothing waits for the device before the epoch is over, and nothing of the training changes.
+A few steps of every epoch are looked at in detail, through taps; of every step the losses of its samples are kept,
+which the step computes anyway. Nothing waits for the device before the epoch is over, and the training stays the same.
 """
 
 from collections.abc import Generator, Iterable, Iterator
