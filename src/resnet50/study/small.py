@@ -144,7 +144,7 @@ def carry_out(lab: Lab, setup: Setup, watch: Watch | None, folder: Path) -> None
     try:
         fit(state, data, options, lab.machine, at_epoch_end, observer)
     except UserError:
-        if all(np.isfinite([metrics.train_loss for metrics in history])):
+        if not history or np.isfinite([history[-1].objective, history[-1].val_loss]).all():
             raise
         # The loss is no longer a number: for a network without norms that is the result.
     write_table(pd.DataFrame([dataclasses.asdict(metrics) for metrics in history]), folder / "history.csv")
