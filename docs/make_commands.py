@@ -50,6 +50,10 @@ EXAMPLES = {
         "resnet50 model --depth 101 --image-size 256",
         "Prints a table of the network's stages; needs no data.",
     ),
+    "study": (
+        "resnet50 study all demo/dataset --out study",
+        "Writes `STUDY/NAME.csv`, `NAME.svg` and `index.html`. What each experiment asks: [the course](study/README.md).",
+    ),
     "bench": (
         "resnet50 bench --json bench.json",
         "Writes `bench.json` and `bench.machine.json`. What each row means: [performance.md](performance.md).",

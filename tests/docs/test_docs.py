@@ -15,7 +15,7 @@ from resnet50.config import flag, from_arguments
 from tests.conftest import TINY, MakePicture
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 OTHERS = {"--help", "--version", "--config", "--logdir", "--python"}
 """Flags that are no option of a verb: the command line's own, and other programs'."""
 
