@@ -209,7 +209,7 @@ def made_up(
     """Return what a network could give: 40 % of the pictures are of one class."""
     rows: list[tuple[Any, ...]] = [
         ("intact", "-", 0, 0, 1.0, name, value)
-        for name, value in (("accuracy", whole), ("loss", 0.3), ("majority", 0.4), ("images", n))
+        for name, value in (("accuracy", whole), ("loss", 0.3), ("majority", 0.4), ("images", n), ("depth", 50))
     ]
     rows += [("removed", block, 1, i, 1.0, "accuracy", single(block)) for i, block in enumerate(BLOCKS)]
     rows += [("removed", block, 1, i, 1.0, "loss", 0.4) for i, block in enumerate(BLOCKS)]
@@ -335,6 +335,28 @@ def test_the_figure_names_its_axes() -> None:
         assert name in labels
 
 
+def test_the_small_networks_are_shallower_where_the_deep_ones_learn_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained_depths: list[int] = []
+
+    def keep(name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        del make
+        depth = int(name.rsplit("-", 1)[1])
+        trained_depths.append(depth)
+        return small("", 0.5, whole=0.4 if depth == 50 and "plain" in name else 0.9)
+
+    lab = cast(Lab, SimpleNamespace(keep=keep, step=lambda what: None))
+    assert intact_accuracies(ensemble.small_networks(lab)) == [0.9, 0.9]
+    assert trained_depths == [50, 50, 18, 18]
+    monkeypatch.setattr(ensemble, "DEPTHS", (18, 50))
+    ensemble.small_networks(lab)
+    assert trained_depths == [50, 50, 18, 18, 18, 18]
+
+
+def intact_accuracies(table: pd.DataFrame) -> list[float]:
+    """Return the small networks' accuracies."""
+    return [ensemble.intact(table, name, "accuracy") for name in ensemble.SMALL]
+
+
 def test_a_run_without_shortcuts_is_refused() -> None:
     plain = SimpleNamespace(network=network(shortcuts="none"), folder="run", kind="from scratch")
     with pytest.raises(UserError, match="with shortcuts"):
@@ -349,16 +371,13 @@ def test_two_runs_of_a_kind_are_told_apart() -> None:
 
 
 def test_from_end_to_end(prepared: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from resnet50.study.small import Setup
-
-    setups = {"small residual": Setup(depth=18), "small plain": Setup(depth=18, shortcuts="none")}
-    monkeypatch.setattr(ensemble, "SMALL", setups)
+    monkeypatch.setattr(ensemble, "DEPTHS", (18,))
     out = tmp_path / "study"
     out.mkdir()
     plan = Plan(images=32, epochs=1, seeds=1, looked_at=8, draws=1)
     lab = Lab(out, load_prepared(prepared), (trained,), plan, CPU, 0)
     result = ensemble.EXPERIMENT.conduct(lab)
-    assert set(result.table["network"]) == {"from scratch", *setups}
+    assert set(result.table["network"]) == {"from scratch", *ensemble.SMALL}
     assert np.isfinite(result.table["value"]).all()
     assert (out / "ensemble.svg").is_file()
     again = ensemble.measure(lab).table.reset_index(drop=True)

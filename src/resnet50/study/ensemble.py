@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 from torch import Tensor
 
+from resnet50.config import Depth, ShortcutKind
 from resnet50.console import warn
 from resnet50.data.transforms import Preprocess
 from resnet50.errors import UserError
@@ -33,7 +34,7 @@ from resnet50.study.lesions import (
     without,
 )
 from resnet50.study.paths import mean_norm, path_graph, path_shares
-from resnet50.study.small import Setup, train_small
+from resnet50.study.small import Setup, small_pictures, train_small
 
 PATH_IMAGES = 8
 """Pictures whose gradients are followed along single paths: their whole graph is kept in memory."""
@@ -42,8 +43,11 @@ PATH_DRAWS = 4
 """Random paths of every length, times the plan's draws: along some of them a hundred times more gradient comes than
 along others."""
 
-SMALL = {"small residual": Setup(depth=50, shortcuts="B"), "small plain": Setup(depth=50, shortcuts="none")}
+SMALL: dict[str, ShortcutKind] = {"small residual": "B", "small plain": "none"}
 """The same small training with and without shortcuts."""
+
+DEPTHS: tuple[Depth, ...] = (50, 18)
+"""Their depth: a plain network of 50 layers may learn nothing in so few steps; then 18 show the contrast."""
 
 COLUMNS = ["network", "part", "blocks", "k", "draw", "tau", "quantity", "value"]
 
@@ -104,13 +108,33 @@ def measure_lesions(lab: Lab, run: TrainedRun) -> pd.DataFrame:
 
 
 def measure_small(lab: Lab, setup: Setup) -> pd.DataFrame:
-    """Return what a small network is worth without each block that keeps its shape."""
+    """Return how well a small network knows its training pictures without each block that keeps its shape.
+
+    What it was trained on, because a network can only lose what it has learnt, and so few pictures teach it little
+    about others.
+    """
     network = lab.to_device(train_small(lab, setup).network())
     names = block_names(network)
     singles = [name for name, block in the_blocks(network).items() if keeps_shape(block)]
     lesions = [("intact", 0, without(names, [])), *(("removed", 1, without(names, [name])) for name in singles)]
-    pictures = lab.pictures("val", lab.small_preprocess(), lab.plan.looked_at)
-    return lesion_rows(lab, network, lab.small_preprocess(), pictures, lesions)
+    rows = lesion_rows(lab, network, lab.small_preprocess(), small_pictures(lab, "train"), lesions)
+    depth = rows[rows["quantity"] == "images"].assign(quantity="depth", value=setup.depth)
+    return pd.concat([rows, depth])
+
+
+def small_networks(lab: Lab) -> pd.DataFrame:
+    """Return the small networks' rows, of the largest depth at which both have learnt something."""
+    table = pd.DataFrame()
+    for depth in DEPTHS:
+        tables: list[pd.DataFrame] = []
+        for name, kind in SMALL.items():
+            lab.step(f"blocks removed, {name} network of {depth} layers")
+            kept, setup = f"ensemble/{name.replace(' ', '-')}-{depth}", Setup(depth=depth, shortcuts=kind)
+            tables.append(lab.keep(kept, lambda s=setup: measure_small(lab, s)).assign(network=name))
+        table = pd.concat(tables)
+        if all(lost(table, name) is not None for name in SMALL):
+            break
+    return table
 
 
 def measure_paths(lab: Lab, run: TrainedRun) -> pd.DataFrame:
@@ -139,10 +163,7 @@ def measure(lab: Lab) -> Measured:
         tables.append(lab.keep(f"ensemble/{kept}-lesions", lambda r=run: measure_lesions(lab, r)).assign(network=name))
         lab.step(f"gradients along single paths, {name}")
         tables.append(lab.keep(f"ensemble/{kept}-paths", lambda r=run: measure_paths(lab, r)).assign(network=name))
-    for name, setup in SMALL.items():
-        lab.step(f"blocks removed, {name} network")
-        kept = name.replace(" ", "-")
-        tables.append(lab.keep(f"ensemble/{kept}", lambda s=setup: measure_small(lab, s)).assign(network=name))
+    tables.append(small_networks(lab))
     return Measured(pd.concat(tables)[COLUMNS])
 
 
@@ -170,7 +191,9 @@ def draw(measured: Measured) -> Figure:
     table = measured.table
     figure, axes = new_figure(2, 3, 6.2)
     draw_single(axes[0, 0], table, trained_names(table), "one block removed")
-    draw_single(axes[0, 1], table, list(SMALL), "one block removed, small networks")
+    depth = intact(table, "small plain", "depth")
+    draw_single(axes[0, 1], table, list(SMALL), f"one block removed, small networks of {depth:.0f} layers")
+    axes[0, 1].set_ylabel("training accuracy")
     draw_removed(axes[0, 2], table)
     draw_reordered(axes[1, 0], table)
     draw_paths(axes[1, 1], table)
@@ -387,9 +410,10 @@ def removal_breaks_the_plain_network(table: pd.DataFrame) -> Observation:
     return Observation(
         rule,
         outcome,
-        f"Of what it is better than always answering the most frequent class, the small plain network loses "
-        f"{percent(float(plain.median()))} without one block, the residual one {percent(float(residual.median()))} "
-        f"(medians over the same {len(plain)} blocks, one training each).",
+        "Of what it is better than always answering the most frequent class, the small plain network of "
+        f"{intact(table, 'small plain', 'depth'):.0f} layers loses {percent(float(plain.median()))} without one block, "
+        f"the residual one {percent(float(residual.median()))} (medians over the same {len(plain)} blocks, one "
+        f"training each, {intact(table, 'small plain', 'images'):.0f} training pictures).",
     )
 
 
@@ -558,8 +582,9 @@ def setting(plan: Plan) -> str:
         f"The trained networks on {plan.looked_at} validation pictures: without every single block, without "
         f"{plan.draws} random sets of each of several sizes, and after {', '.join(map(str, SWAPS))} random swaps of "
         f"two blocks of a stage, {plan.draws} times each. A block without its residual is relu(x), or relu of the "
-        "projected x where it changes the shape. A small ResNet-50 and its plain twin of the same training show the "
-        f"contrast. Gradients follow {PATH_DRAWS * plan.draws} random paths of every length on {PATH_IMAGES} of the "
+        "projected x where it changes the shape. A small ResNet-50 and its plain twin of the same training, or "
+        f"ResNet-18 where one of these has learnt nothing, show the contrast on their {plan.images} training pictures. "
+        f"Gradients follow {PATH_DRAWS * plan.draws} random paths of every length on {PATH_IMAGES} of the validation "
         "pictures. The paper's networks have 54 and 66 blocks, most of them alike; sixteen blocks in four stages leave "
         "each more to do and few to swap, its paths are short to begin with, and it sampled 1,000 paths of every "
         "length from training batches."
@@ -577,9 +602,9 @@ EXPERIMENT = Experiment(
     "longer paths, so training goes along the short ones: in a network of 54 blocks along those of 5 to 17.",
     setting=setting,
     caption="Top: validation accuracy with one block's residual branch off (thin lines: the whole network), in the "
-    "trained networks and in a small residual and a small plain one; and with several off (mean; bands from the "
-    "smallest to the largest over the blocks or the random draws). Bottom: accuracy after random swaps, by rank "
-    "correlation with the trained order; norm of the gradient at the image along single random paths by length (mean "
+    "trained networks and in a small residual and a small plain one (on their training pictures); and with several off "
+    "(mean; bands from the smallest to the largest over the blocks or the random draws). Bottom: accuracy after random swaps, "
+    "by rank correlation with the trained order; norm of the gradient at the image along single random paths by length (mean "
     "and range over the draws); share of the paths (bars) and share of the gradient, number of paths times norm, by "
     "length.",
     sources=(
