@@ -192,7 +192,7 @@ def draw(measured: Measured) -> Figure:
     figure, axes = new_figure(2, 3, 6.2)
     draw_single(axes[0, 0], table, trained_names(table), "one block removed")
     depth = intact(table, "small plain", "depth")
-    draw_single(axes[0, 1], table, list(SMALL), f"one block removed, small networks of {depth:.0f} layers")
+    draw_single(axes[0, 1], table, list(SMALL), f"one block removed, {depth:.0f} layers")
     axes[0, 1].set_ylabel("training accuracy")
     draw_removed(axes[0, 2], table)
     draw_reordered(axes[1, 0], table)
@@ -603,10 +603,10 @@ EXPERIMENT = Experiment(
     setting=setting,
     caption="Top: validation accuracy with one block's residual branch off (thin lines: the whole network), in the "
     "trained networks and in a small residual and a small plain one (on their training pictures); and with several off "
-    "(mean; bands from the smallest to the largest over the blocks or the random draws). Bottom: accuracy after random swaps, "
-    "by rank correlation with the trained order; norm of the gradient at the image along single random paths by length (mean "
-    "and range over the draws); share of the paths (bars) and share of the gradient, number of paths times norm, by "
-    "length.",
+    "(mean; bands from the smallest to the largest over the blocks or the random draws). Bottom: accuracy after random "
+    "swaps, by rank correlation with the trained order; norm of the gradient at the image along single random paths by "
+    "length (mean and range over the draws); share of the paths (bars) and share of the gradient, number of paths times "
+    "norm, by length.",
     sources=(
         Source(
             "Veit, Wilber and Belongie", 2016,
