@@ -605,7 +605,7 @@ EXPERIMENT = Experiment(
     "trained networks and in a small residual and a small plain one (on their training pictures); and with several off "
     "(mean; bands from the smallest to the largest over the blocks or the random draws). Bottom: accuracy after random "
     "swaps, by rank correlation with the trained order; norm of the gradient at the image along single random paths by "
-    "length (mean and range over the draws); share of the paths (bars) and share of the gradient, number of paths times "
+    "length (mean and range over the draws); share of the paths (bars) and share of the gradient, number times "
     "norm, by length.",
     sources=(
         Source(
