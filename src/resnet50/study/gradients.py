@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
 from resnet50.config import Depth
@@ -234,7 +235,7 @@ def draw(measured: Measured) -> Figure:
         panel.set(xlabel="after block (0: stem)", ylabel=y, yscale="log")
     draw_shattering(shattered, table[table["quantity"] == "autocorrelation"])
     trained = table[table["quantity"] == "trained_gradient_norm"]
-    draw_networks(after, trained[trained["epoch"] == trained["epoch"].max()], "position", "in the last epoch: gradient")
+    draw_networks(after, trained[trained["epoch"] == trained["epoch"].max()], "position", "gradients in the last epoch")
     after.set(xlabel="block", ylabel="‖gradient‖ of its convolutions", yscale="log")
     draw_networks(first, trained[trained["position"] == 1], "epoch", "the first block's gradient")
     first.set(xlabel="epoch (0: before the first step)", ylabel="‖gradient‖ of its convolutions", yscale="log")
@@ -252,6 +253,7 @@ def draw_networks(axes: Axes, rows: pd.DataFrame, x: str, title: str) -> None:
         if len(part):
             band(axes, part, x, name, colour, dashes, marker)
     axes.set_title(title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def draw_shattering(axes: Axes, rows: pd.DataFrame) -> None:
@@ -491,16 +493,17 @@ EXPERIMENT = Experiment(
     question="Does the signal reach the first layers?",
     claim="Through shortcuts the error signal gets from any block to any earlier one as a sum: a direct term and what "
     "the branches add, so it doesn't vanish (He et al. 2016). Batch norms keep the sizes of signals healthy even "
-    "without shortcuts (He et al. 2015; Yang et al. find that they make gradients grow with depth), but not their directions: in a plain network gradients at neighbouring inputs "
-    "become less alike with depth, down to white noise, in a residual one they stay alike much longer (Balduzzi et "
-    "al.). A zero weight in the last norm of every block lets signals run through the shortcuts alone at first, which "
-    "eases the start (Goyal et al.).",
+    "without shortcuts (He et al. 2015), though Yang et al. find that they make gradients grow with depth. They don't "
+    "keep directions: in a plain network gradients at neighbouring inputs become less alike with depth, down to white "
+    "noise, in a residual one they stay alike much longer (Balduzzi et al.). A zero weight in the last norm of every "
+    "block lets signals run through the shortcuts alone at first, which eases the start (Goyal et al.).",
     setting=setting,
     caption="Above, before the first step: norm of the loss's gradient with respect to what each block puts out, "
     "variance of the same, and how alike the gradients of a logit are at points k apart on a line between two pictures "
     "(1: the same direction). Below: gradients of the blocks' convolutions in the last epoch, those of the first block "
-    "by epoch (0 before the first step with γ = 0, so not drawn), and the training loss; a line that ends early belongs to a training whose loss was no longer a number. "
-    "Lines are means over the seeds, bands reach from the smallest to the largest.",
+    "by epoch (0 before the first step with γ = 0, so not drawn), and the training loss; a line that ends early "
+    "belongs to a training whose loss was no longer a number. Lines are means over the seeds, bands reach from the "
+    "smallest to the largest.",
     sources=(
         Source(
             "Balduzzi, Frean, Leary, Lewis, Ma and McWilliams", 2017, "The Shattered Gradients Problem: If resnets are "
