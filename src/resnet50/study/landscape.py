@@ -35,8 +35,9 @@ SURFACE_DEPTH: Depth = 34
 SHARPNESS_DEPTH: Depth = 18
 """Layers of the networks whose sharpness is followed: a Hessian-vector product costs several steps of training."""
 
-REACH = 1.0
-"""The surface reaches from −1 to 1: at 1 every filter has moved by as much as it is long, as in the paper's figures."""
+REACH = 0.5
+"""The surface reaches from −½ to ½: at ½ every filter has moved by half its length. Li et al. go to 1, with four times
+as many points along a side as here; farther out these networks know nothing any more."""
 
 LANCZOS_STEPS = 20
 """At most so many Hessian-vector products for one sharpness."""
@@ -341,37 +342,55 @@ def profiles_of(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]
     return by_draw.columns.to_numpy(float), by_draw.to_numpy(float)
 
 
-def doubling_distances(steps: np.ndarray, losses: np.ndarray) -> np.ndarray:
-    """Return how far one can go, on the worse side, before the loss is twice that at the centre; one per direction.
+def reach(steps: np.ndarray, losses: np.ndarray, level: float) -> np.ndarray:
+    """Return how far one can go, on the worse side, before the loss reaches a level; one per direction.
 
     Args:
         steps: from −r to r, evenly, with 0 in the middle.
         losses: directions×steps.
+        level: in nats, above the loss in the middle.
 
     Returns:
-        Steps, linear between the points; r where the loss doesn't double at all. A loss that is no number has doubled.
+        Steps, linear between the points; r where the loss stays below. A loss that is no number is above every level.
     """
     middle = len(steps) // 2
-    found: list[float] = []
-    for profile in losses:
-        ratio = np.nan_to_num(profile / profile[middle], nan=np.inf, posinf=1e9)
-        sides = (ratio[middle:], ratio[middle::-1])
-        found.append(min(first_crossing(steps[middle:], side) for side in sides))
-    return np.array(found)
+    losses = np.nan_to_num(losses, nan=1e9, posinf=1e9)
+    return np.array(
+        [
+            min(first_crossing(steps[middle:], side, level) for side in (profile[middle:], profile[middle::-1]))
+            for profile in losses
+        ]
+    )
 
 
-def first_crossing(steps: np.ndarray, ratio: np.ndarray) -> float:
-    """Return the step at which a ratio, 1 at the first step, reaches 2; the last step if it doesn't."""
-    above = np.flatnonzero(ratio >= 2)
-    if len(above) == 0:
-        return float(steps[-1])
+def first_crossing(steps: np.ndarray, losses: np.ndarray, level: float) -> float:
+    """Return the step, linear between points, at which the loss reaches a level; the last step if it doesn't."""
+    above = np.flatnonzero(losses >= level)
+    if len(above) == 0 or above[0] == 0:
+        return float(steps[-1] if len(above) == 0 else steps[0])
     end = above[0]
-    share = (2 - ratio[end - 1]) / (ratio[end] - ratio[end - 1])
+    share = (level - losses[end - 1]) / (losses[end] - losses[end - 1])
     return float(steps[end - 1] + share * (steps[end] - steps[end - 1]))
 
 
-BEND = 0.01
-"""A second difference counts as bending down when it exceeds this share of the loss at the centre."""
+def doubling_distances(table: pd.DataFrame, name: str) -> np.ndarray:
+    """Return how far one can go before a network's loss is twice that at the centre, see `reach`."""
+    steps, losses = profiles_of(table, name)
+    return reach(steps, losses, 2 * losses[0, len(steps) // 2])
+
+
+def forgetting_distances(table: pd.DataFrame, name: str) -> np.ndarray:
+    """Return how far one can go before a network is no better than guessing by classes' frequencies, see `reach`."""
+    return reach(*profiles_of(table, name), label_entropy(table))
+
+
+def label_entropy(table: pd.DataFrame) -> float:
+    """Return the loss of guessing by the classes' frequencies, in nats."""
+    return float(table[table["quantity"] == "label_entropy"]["value"].iloc[0])
+
+
+BEND = 1e-3
+"""A second difference counts as bending down when it exceeds this share of the loss at the centre: above rounding."""
 
 
 def bending_down(losses: np.ndarray) -> np.ndarray:
@@ -406,7 +425,7 @@ def both_have_learnt(table: pd.DataFrame) -> Observation:
 
     Around weights that know nothing the surface is that of the class frequencies, and flat for a bad reason.
     """
-    entropy = float(table[table["quantity"] == "label_entropy"]["value"].iloc[0])
+    entropy = label_entropy(table)
     centres = {name: float(profiles_of(table, name)[1][0, len(profiles_of(table, name)[0]) // 2]) for name in NETWORKS}
     behind = [name for name, centre in centres.items() if centre > LEARNT * entropy]
     verdict = (
@@ -421,15 +440,36 @@ def both_have_learnt(table: pd.DataFrame) -> Observation:
     )  # fmt: skip
 
 
+def distances_in_words(plain: np.ndarray, residual: np.ndarray) -> str:
+    """Return both networks' distances with their ranges."""
+    return (
+        f"after a step of {residual.mean():.2f} with shortcuts ({residual.min():.2f} to {residual.max():.2f} in "
+        f"{len(residual)} directions), of {plain.mean():.2f} without ({plain.min():.2f} to {plain.max():.2f})"
+    )
+
+
 def shortcuts_widen_the_valley(table: pd.DataFrame) -> Observation:
     """Li et al., section 6.1: seen if most directions go farther before the loss doubles, see `paired`."""
-    plain, residual = (doubling_distances(*profiles_of(table, name)) for name in ("plain", "residual"))
+    plain, residual = doubling_distances(table, "plain"), doubling_distances(table, "residual")
     return Observation(
         "shortcuts_widen_the_valley",
         paired(plain, residual),
-        f"The loss has doubled after a step of {residual.mean():.2f} with shortcuts ({residual.min():.2f} to "
-        f"{residual.max():.2f} in {len(residual)} directions), of {plain.mean():.2f} without ({plain.min():.2f} to "
-        f"{plain.max():.2f}); 1 moves every filter by its own length.",
+        f"The loss has doubled {distances_in_words(plain, residual)}; 1 moves every filter by its own length. Whoever "
+        "starts from a lower loss doubles it sooner.",
+    )
+
+
+def shortcuts_keep_what_was_learnt_farther(table: pd.DataFrame) -> Observation:
+    """Seen if most directions go farther before the network is no better than guessing, see `paired`.
+
+    The level is the same for both networks, whatever the loss at their centres.
+    """
+    plain, residual = forgetting_distances(table, "plain"), forgetting_distances(table, "residual")
+    return Observation(
+        "shortcuts_keep_what_was_learnt_farther",
+        paired(plain, residual),
+        f"The network is no better than guessing ({label_entropy(table):.3f} nats) "
+        f"{distances_in_words(plain, residual)}.",
     )
 
 
@@ -458,10 +498,13 @@ def progressive_sharpening(table: pd.DataFrame) -> Observation:
     courses = {name: sharpness_of(table, name)[1:] for name in NETWORKS}
     sharper = [course[-1] > course[0] for course in courses.values()]
     outcome: Outcome = "seen" if all(sharper) else "undecided" if any(sharper) else "not seen"
-    numbers = "; ".join(f"{name}: from {number(course[0])} to {number(course[-1])}" for name, course in courses.items())
+    numbers = "; ".join(
+        f"{name}: from {number(course[0])} over {number(course.min())} to {number(course[-1])}"
+        for name, course in courses.items()
+    )
     return Observation(
         "progressive_sharpening", outcome,
-        f"From the first look in training to the last the sharpness goes, {numbers} (one seed each).",
+        f"From the first look in training over the lowest to the last the sharpness goes, {numbers} (one seed each).",
     )  # fmt: skip
 
 
@@ -483,6 +526,7 @@ def read(table: pd.DataFrame) -> list[Observation]:
     return [
         both_have_learnt(table),
         shortcuts_widen_the_valley(table),
+        shortcuts_keep_what_was_learnt_farther(table),
         shortcuts_make_it_more_convex(table),
         progressive_sharpening(table),
         minibatches_stay_below_the_edge(table),
@@ -499,7 +543,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
             {
                 "network": name,
                 "loss_at_centre": losses[0, len(steps) // 2],
-                "doubling_step": doubling_distances(steps, losses).mean(),
+                "doubling_step": doubling_distances(table, name).mean(),
+                "forgetting_step": forgetting_distances(table, name).mean(),
                 "bending_down": bending_down(losses).mean(),
                 "first_sharpness": course[0],
                 "last_sharpness": course[-1],
@@ -514,8 +559,9 @@ def setting(plan: Plan) -> str:
         f"The surface: networks of {SURFACE_DEPTH} layers trained for {plan.epochs} epochs on {plan.images} pictures "
         f"of {plan.size} pixels, looked at on {picture_count(plan)} of these; {plan.grid}×{plan.grid} points, and "
         f"{plan.draws} single directions of {2 * plan.grid - 1} points. As in Li et al.'s code, norms and biases don't "
-        "move and batch norms keep the statistics of training. The paper's networks were trained to the end (ResNet-56 "
-        "and -110 on CIFAR-10, 51×51 points): with so few steps as here both are still on their way down, and a valley "
+        "move and batch norms keep the statistics of training; steps reach half as far as the paper's. Its networks "
+        "were trained to the end (ResNet-56 and -110 on CIFAR-10, 51×51 points): with so few steps as here both are "
+        "still on their way down, and a valley "
         f"that is still being entered is not the minimum's. Sharpness: networks of {SHARPNESS_DEPTH} layers, one seed, "
         f"at {SHARPNESS_LOOKS} epochs, on {picture_count(plan)} pictures as one batch with the batch's own statistics; "
         f"at most {LANCZOS_STEPS} Lanczos steps, to {percent(TOLERANCE)}. Trained by minibatches of {BATCH_SIZE} with "
