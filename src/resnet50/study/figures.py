@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GREY = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b6b6b",
@@ -95,3 +96,5 @@ def band(
     rows = spread(table.replace([np.inf, -np.inf], np.nan).dropna(subset=["value"]), x)
     axes.plot(rows[x], rows["mean"], color=colour, linestyle=dashes, marker=marker, label=label)
     axes.fill_between(rows[x], rows["min"], rows["max"], color=colour, alpha=0.15, linewidth=0)
+    if x == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
