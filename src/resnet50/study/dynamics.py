@@ -1,0 +1,648 @@
+"""What happens in which order while a network learns? Order, forgetting, memorising, a map of the pictures, noise."""
+
+from itertools import combinations
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
+from scipy.stats import spearmanr
+from torch import nn
+
+from resnet50.data.dataset import Dataset
+from resnet50.evaluation.findings import number, percent, standard_error
+from resnet50.model.resnet import ResNet
+from resnet50.study.experiment import Experiment, Measured, Observation, Source
+from resnet50.study.figures import BLUE, GREEN, GREY, ORANGE, VERMILION, WIDTH, band
+from resnet50.study.lab import Lab, Plan, TrainedRun
+from resnet50.study.small import BATCH_SIZE, Setup, SmallTraining, make_network, small_pictures, train_small
+
+COLUMNS = ["network", "seed", "sample", "epoch", "quantity", "value"]
+
+TRUE, SHUFFLED = "true labels", "shuffled labels"
+
+MEMORISING_SEEDS = 2
+"""Trainings with shuffled labels: each takes twice as long as the others."""
+
+SHOWN = 7
+"""Pictures that are shown of each region of the map."""
+
+THUMBNAIL = 64
+"""Their side in pixels."""
+
+REGIONS = {"easy": (GREEN, "o"), "ambiguous": (ORANGE, "^"), "hard": (VERMILION, "s")}
+"""Colour and marker of the map's regions (Swayamdipta et al. 2020, section 2)."""
+
+
+def measure(lab: Lab) -> Measured:
+    """Follow small networks with true and with shuffled labels, and map the pictures of the best network at hand."""
+    trainings = [train(lab, Setup(seed=seed)) for seed in range(lab.plan.seeds)]
+    memorising = [
+        train(lab, Setup(seed=seed, shuffled_labels=True, epochs=2 * lab.plan.epochs))
+        for seed in range(min(MEMORISING_SEEDS, lab.plan.seeds))
+    ]
+    ids = small_pictures(lab, "train").ids
+    tables = [curves(training, TRUE) for training in trainings]
+    tables += [curves(training, SHUFFLED) for training in memorising]
+    tables += [sample_facts(training.samples, ids).assign(seed=training.setup.seed) for training in trainings]
+    tables += [drift(training) for training in trainings]
+    tables += [lab.keep("dynamics/noise", lambda: noise_scales(lab, trainings)), majority(lab)]
+    name, samples = samples_to_map(lab, trainings[0], ids)
+    mapped = data_map(samples)
+    tables.append(mapped.melt(["sample"], ["confidence", "variability"], "quantity").assign(network=name))
+    table = pd.concat(tables).reindex(columns=COLUMNS).reset_index(drop=True)
+    return Measured(table, region_pictures(lab, mapped))
+
+
+def train(lab: Lab, setup: Setup) -> SmallTraining:
+    """Train, and say so."""
+    lab.step(setup.name)
+    return train_small(lab, setup)
+
+
+def curves(training: SmallTraining, network: str) -> pd.DataFrame:
+    """Return the accuracies of a training by epoch."""
+    tidy = training.history.melt(["epoch"], ["train_accuracy", "val_accuracy"], "quantity", "value")
+    return tidy.assign(network=network, seed=training.setup.seed)
+
+
+def histories(samples: pd.DataFrame) -> np.ndarray:
+    """Return whether each sample was right in each epoch: rows×epochs, NaN where an epoch left it out."""
+    return samples.pivot_table("correct", "row", "epoch", dropna=False).sort_index().to_numpy(float)
+
+
+def forgetting_events(history: np.ndarray) -> np.ndarray:
+    """Count, for each row, how often right turned to wrong from one look to the next (Toneva et al., section 3).
+
+    Args:
+        history: rows×epochs, 1 right, 0 wrong, NaN not looked at.
+    """
+    counts = np.zeros(len(history), dtype=int)
+    for row, values in enumerate(history):
+        seen = values[np.isfinite(values)]
+        counts[row] = int(((seen[:-1] == 1) & (seen[1:] == 0)).sum())
+    return counts
+
+
+def learning_epochs(history: np.ndarray) -> np.ndarray:
+    """Return, for each row, the epoch (from 1) since which it has stayed right; one more than all if it never does."""
+    epochs = history.shape[1]
+    learnt = np.full(len(history), epochs + 1)
+    for row, values in enumerate(history):
+        wrong = np.flatnonzero(values == 0)
+        since = wrong[-1] + 2 if len(wrong) else 1
+        if since <= epochs and np.isfinite(values[since - 1 :]).any():
+            learnt[row] = since
+    return learnt
+
+
+def sample_facts(samples: pd.DataFrame, ids: list[str]) -> pd.DataFrame:
+    """Return when each sample was learnt and how often it was forgotten."""
+    history = histories(samples)
+    facts = {"learning_epoch": learning_epochs(history), "forgetting_events": forgetting_events(history)}
+    tables = [
+        pd.DataFrame({"network": TRUE, "sample": ids, "quantity": quantity, "value": values.astype(float)})
+        for quantity, values in facts.items()
+    ]
+    return pd.concat(tables)
+
+
+def drift(training: SmallTraining) -> pd.DataFrame:
+    """Return the mean relative change of the norms' running statistics by epoch.
+
+    From the second on: in the first the means come from zero, and have no relative change.
+    """
+    rows = training.layers[training.layers["quantity"].isin(["running_mean_drift", "running_var_drift"])]
+    rows = rows[rows["epoch"] > 1]
+    means = rows.groupby(["epoch", "quantity"])["value"].mean().reset_index()
+    return means.assign(network=TRUE, seed=training.setup.seed)
+
+
+def majority(lab: Lab) -> pd.DataFrame:
+    """Return the share of the commonest class among the small trainings' pictures, and their number."""
+    labels = small_pictures(lab, "train").labels
+    share = float(labels.bincount().max()) / len(labels)
+    rows = [("majority_share", share), ("training_pictures", float(len(labels)))]
+    return pd.DataFrame(rows, columns=["quantity", "value"]).assign(network="data")
+
+
+def noise_scales(lab: Lab, trainings: list[SmallTraining]) -> pd.DataFrame:
+    """Return the gradient noise scale before training and after it; `epoch` 0 is before, the last one after."""
+    rows: list[tuple[str, int, int, str, float]] = []
+    for training in trainings[:MEMORISING_SEEDS]:
+        networks = {0: make_network(lab, training.setup), lab.plan.epochs: lab.to_device(training.network())}
+        for (epoch, network), draw in ((item, draw) for item in networks.items() for draw in range(lab.plan.draws)):
+            lab.step(f"gradient noise, {training.setup.name}, epoch {epoch}, draw {draw}")
+            value = noise_scale(*gradient_norms(lab, network, draw), chunk=BATCH_SIZE)
+            rows.append((TRUE, training.setup.seed, epoch, "noise_scale", value))
+    return pd.DataFrame(rows, columns=["network", "seed", "epoch", "quantity", "value"])
+
+
+def gradient_norms(lab: Lab, network: ResNet, draw: int) -> tuple[np.ndarray, float]:
+    """Return |g|² of every batch of the training pictures in a drawn order, and |mean of all g|²; in fp32.
+
+    In training mode: the batch norms take their statistics from each batch, as in a step.
+    """
+    pictures, preprocess = small_pictures(lab, "train"), lab.small_preprocess()
+    order = torch.from_numpy(np.random.default_rng([lab.seed, 0x4015E, draw]).permutation(len(pictures)))
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    total = [torch.zeros_like(parameter) for parameter in parameters]
+    squares: list[float] = []
+    network.train()
+    batches = order.split(BATCH_SIZE)
+    batches = [batch for batch in batches if len(batch) == BATCH_SIZE]
+    for batch in batches:
+        images = preprocess.normalize(pictures.pixels[batch].to(lab.machine.device))
+        loss = F.cross_entropy(network(images), pictures.labels[batch].to(lab.machine.device))
+        gradients = torch.autograd.grad(loss, parameters)
+        squares.append(float(nn.utils.get_total_norm(gradients)) ** 2)
+        torch._foreach_add_(total, gradients)  # pyright: ignore
+    return np.array(squares), (float(nn.utils.get_total_norm(total)) / len(batches)) ** 2
+
+
+def noise_scale(squares: np.ndarray, square_of_mean: float, chunk: int) -> float:
+    """Return tr(Σ)/|G|², the batch size at which noise and gradient are equal (McCandlish et al., appendix A.1).
+
+    From gradients at two batch sizes b < B: |G|² = (B|G_B|² − b|G_b|²)/(B − b), tr(Σ) = (|G_b|² − |G_B|²)/(1/b − 1/B);
+    both without bias. Infinite where the estimate of |G|² is not above zero: it drowns in noise.
+
+    Args:
+        squares: |g|² of the batches of `chunk` samples each.
+        square_of_mean: |G_B|² of the mean over all of them.
+        chunk: b.
+    """
+    b, big = chunk, chunk * len(squares)
+    gradient = (big * square_of_mean - b * squares.mean()) / (big - b)
+    noise = (squares.mean() - square_of_mean) / (1 / b - 1 / big)
+    return float(noise / gradient) if gradient > 0 else float("inf")
+
+
+def samples_to_map(lab: Lab, training: SmallTraining, ids: list[str]) -> tuple[str, pd.DataFrame]:
+    """Return what was seen of the samples of a fine-tuned run, else another run's, else of a small training.
+
+    Columns: sample, epoch, loss.
+    """
+    runs = sorted(lab.runs, key=lambda run: run.kind != "fine-tuned")
+    for run in runs:
+        if (samples := observed(run)) is not None:
+            return run.kind, samples
+    samples = training.samples.assign(sample=np.array(ids, dtype=object)[training.samples["row"]])
+    return "ResNet-18, small", samples
+
+
+def observed(run: TrainedRun) -> pd.DataFrame | None:
+    """Return what a run recorded of its samples, if it was trained with --observe."""
+    path = run.folder / "observed" / "samples.parquet"
+    return pd.read_parquet(path).rename(columns={"image_id": "sample"}) if path.is_file() else None
+
+
+def data_map(samples: pd.DataFrame) -> pd.DataFrame:
+    """Return confidence and variability of every sample: mean and deviation over the epochs of p(its own class).
+
+    Swayamdipta et al. 2020, section 2. Columns: sample, confidence, variability.
+    """
+    seen = samples.dropna(subset=["loss"])
+    p = np.exp(-seen["loss"].to_numpy(float))
+    grouped = seen[["sample"]].assign(p=p).groupby("sample", sort=True)["p"]
+    return pd.DataFrame({"confidence": grouped.mean(), "variability": grouped.std(ddof=0)}).reset_index()
+
+
+def regions(mapped: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the most easy, ambiguous and hard third of the samples, the extreme ones first; the thirds may overlap."""
+    third = max(1, len(mapped) // 3)
+    return {
+        "easy": mapped.sort_values("confidence", ascending=False, kind="stable").head(third),
+        "ambiguous": mapped.sort_values("variability", ascending=False, kind="stable").head(third),
+        "hard": mapped.sort_values("confidence", kind="stable").head(third),
+    }
+
+
+def region_pictures(lab: Lab, mapped: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the pictures of each region's extremes (n×S×S×3, uint8) and their labels."""
+    rows = lab.dataset.split("train").set_index("image_id")
+    found: dict[str, np.ndarray] = {}
+    for region, samples in regions(mapped).items():
+        chosen = rows.loc[samples["sample"].head(SHOWN)]
+        photos = Dataset(chosen["path"], chosen["label_index"], lab.small_preprocess(THUMBNAIL))
+        found[region] = np.stack([photos[place][0].permute(1, 2, 0).numpy() for place in range(len(photos))])
+        found[f"{region} labels"] = np.array([str(label) for label in chosen["label"]])
+    return found
+
+
+def draw(measured: Measured) -> Figure:
+    """Draw six panels of how learning went, and the pictures of the map's regions."""
+    table = measured.table
+    figure = Figure(figsize=(WIDTH, 9.4), layout="constrained")
+    above, below = cast(
+        list[SubFigure], np.atleast_1d(cast(Any, figure.subfigures(2, 1, height_ratios=(5.6, 3.8)))).tolist()
+    )
+    panels = above.subplots(2, 3)
+    draw_memorising(panels[0, 0], table)
+    draw_forgetting(panels[0, 1], table)
+    draw_order(panels[0, 2], table)
+    draw_map(panels[1, 0], table)
+    draw_drift(panels[1, 1], table)
+    draw_noise(panels[1, 2], table)
+    strips = below.subplots(3, SHOWN, squeeze=False)
+    for row, region in zip(strips, REGIONS, strict=True):
+        for place, axes in enumerate(row):
+            axes.set_axis_off()
+            if place < len(measured.pictures[region]):
+                axes.imshow(measured.pictures[region][place])
+                axes.set_title(shortened(str(measured.pictures[f"{region} labels"][place])), loc="center", fontsize=7.5)
+        row[0].text(-0.12, 0.5, region, rotation=90, ha="right", va="center", transform=row[0].transAxes)
+    return figure
+
+
+def shortened(label: str) -> str:
+    """Return a label that fits over a small picture."""
+    return label if len(label) <= 14 else f"{label[:13]}…"
+
+
+def draw_memorising(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw accuracies by epoch with true and with shuffled labels."""
+    looks = {TRUE: (BLUE, "o"), SHUFFLED: (VERMILION, "s")}
+    for network, (colour, marker) in looks.items():
+        for quantity, dashes, words in (("train_accuracy", "-", "training"), ("val_accuracy", ":", "validation")):
+            rows = of(table, quantity, network)
+            rows = rows.assign(value=100 * rows["value"])
+            band(axes, rows, "epoch", f"{network}, {words}", colour, dashes, marker)
+    axes.set_ylim(0, 165)
+    axes.set_yticks(range(0, 101, 25))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("accuracy (%)")
+    axes.set_title("learning and memorising")
+    axes.legend(loc="upper left", fontsize=7.5)
+
+
+def draw_forgetting(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw how many pictures were forgotten how often."""
+    rows = of(table, "forgetting_events", TRUE)
+    counts = rows.assign(n=1).pivot_table("n", "seed", "value", "count", fill_value=0)
+    shares = 100 * counts.div(counts.sum(axis=1), axis=0)
+    axes.bar(
+        shares.columns, shares.mean(), color=BLUE, yerr=[shares.mean() - shares.min(), shares.max() - shares.mean()]
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("times a picture was forgotten")
+    axes.set_ylabel("share of the pictures (%)")
+    axes.set_title("forgetting")
+
+
+def draw_order(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw when the first two seeds learnt the same pictures: larger dots, more pictures."""
+    orders = by_seed(table, "learning_epoch")
+    first, second = orders[0], orders[min(1, orders.shape[1] - 1)]
+    counts = pd.DataFrame({"x": first, "y": second}).value_counts().reset_index(name="n")
+    axes.scatter(counts["x"], counts["y"], s=2 + 400 * counts["n"] / counts["n"].sum(), color=BLUE, alpha=0.7)
+    last = int(of(table, "train_accuracy", TRUE)["epoch"].max())
+    ticks = [1, *range(last // 3, last, max(1, last // 3)), last + 1]
+    axes.set_xticks(ticks, [*map(str, ticks[:-1]), "never"])
+    axes.set_yticks(ticks, [*map(str, ticks[:-1]), "never"])
+    axes.set_xlabel("epoch learnt, seed 0")
+    axes.set_ylabel("epoch learnt, seed 1")
+    axes.set_title("the same order from two seeds?")
+
+
+def draw_map(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the map of the pictures, its regions marked."""
+    mapped = mapped_in(table)
+    axes.scatter(mapped["variability"], mapped["confidence"], s=5, color=GREY, alpha=0.4)
+    for region, (colour, marker) in REGIONS.items():
+        rows = regions(mapped)[region].head(SHOWN)
+        axes.scatter(
+            rows["variability"], rows["confidence"], s=22, color=colour, marker=marker, label=f"{region}, shown"
+        )
+    axes.set_xlabel("variability: deviation of p(its class)")
+    axes.set_ylabel("confidence: mean of p(its class)")
+    axes.set_title(f"a map of {len(mapped):,} pictures ({map_network(table)})")
+    axes.set_ylim(-0.05, 1.45)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+    axes.legend(loc="upper right", fontsize=7.5)
+
+
+def draw_drift(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw how much the norms' statistics change in an epoch."""
+    for quantity, colour, dashes, marker in (
+        ("running_mean_drift", BLUE, "-", "o"),
+        ("running_var_drift", ORANGE, (0, (4, 1.5)), "s"),
+    ):
+        band(axes, of(table, quantity, TRUE), "epoch", quantity.split("_")[1], colour, dashes, marker)
+    axes.set_yscale("log")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("relative change in the epoch")
+    axes.set_title("batch norms' running statistics")
+    axes.legend()
+
+
+def draw_noise(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw the noise scale before and after training, a dot per draw."""
+    rows = of(table, "noise_scale", TRUE)
+    rows = rows[np.isfinite(rows["value"])]
+    for place, (epoch, group) in enumerate(rows.groupby("epoch")):
+        shift = 0.06 * (group["seed"].to_numpy() - group["seed"].mean())
+        axes.scatter(place + shift, group["value"], color=BLUE, s=18, alpha=0.7)
+        axes.plot([place - 0.15, place + 0.15], [group["value"].median()] * 2, color="black", linewidth=1.2)
+        del epoch
+    axes.axhline(BATCH_SIZE, color=GREY, linestyle=":", label=f"the batch size, {BATCH_SIZE}")
+    axes.set_yscale("log")
+    axes.set_xlim(-0.6, 1.6)
+    axes.set_xticks([0, 1], ["before training", "after it"])
+    axes.set_ylabel("noise scale (pictures)")
+    axes.set_title("gradient noise")
+    axes.legend()
+
+
+def of(table: pd.DataFrame, quantity: str, network: str) -> pd.DataFrame:
+    """Return the rows of a quantity of a network."""
+    return table[(table["quantity"] == quantity) & (table["network"] == network)]
+
+
+def by_seed(table: pd.DataFrame, quantity: str) -> np.ndarray:
+    """Return a quantity of every sample: a row of an array per seed, the samples in the same order."""
+    return of(table, quantity, TRUE).pivot_table("value", "seed", "sample").to_numpy(float)
+
+
+def map_network(table: pd.DataFrame) -> str:
+    """Return which network the map is of."""
+    return str(table[table["quantity"] == "confidence"]["network"].iloc[0])
+
+
+def mapped_in(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the map: sample, confidence, variability."""
+    rows = table[table["quantity"].isin(["confidence", "variability"])]
+    return rows.pivot_table("value", "sample", "quantity").reset_index()
+
+
+def last_accuracy(table: pd.DataFrame, network: str, quantity: str) -> np.ndarray:
+    """Return an accuracy after the last epoch, one per seed."""
+    rows = of(table, quantity, network)
+    return rows[rows["epoch"] == rows["epoch"].max()]["value"].to_numpy(float)
+
+
+def fact(table: pd.DataFrame, quantity: str) -> float:
+    """Return a fact of the data."""
+    return float(of(table, quantity, "data")["value"].iloc[0])
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the main numbers: mean over seeds and draws, smallest, largest."""
+    events, learnt = by_seed(table, "forgetting_events"), by_seed(table, "learning_epoch")
+    never = last_epoch(table) + 1
+    noise = of(table, "noise_scale", TRUE)
+    values = {
+        "training accuracy, true labels": last_accuracy(table, TRUE, "train_accuracy"),
+        "training accuracy, shuffled labels": last_accuracy(table, SHUFFLED, "train_accuracy"),
+        "validation accuracy, true labels": last_accuracy(table, TRUE, "val_accuracy"),
+        "validation accuracy, shuffled labels": last_accuracy(table, SHUFFLED, "val_accuracy"),
+        "share learnt for good": (learnt < never).mean(1),
+        "share never forgotten, of those learnt": unforgettable(learnt, events, never),
+        "noise scale before training": noise[noise["epoch"] == 0]["value"].to_numpy(float),
+        "noise scale after training": noise[noise["epoch"] > 0]["value"].to_numpy(float),
+    }
+    rows = [(name, float(v.mean()), float(v.min()), float(v.max()), len(v)) for name, v in values.items()]
+    return pd.DataFrame(rows, columns=["number", "mean", "smallest", "largest", "n"])
+
+
+def last_epoch(table: pd.DataFrame) -> int:
+    """Return the last epoch of the trainings with true labels."""
+    return int(of(table, "train_accuracy", TRUE)["epoch"].max())
+
+
+def unforgettable(learnt: np.ndarray, events: np.ndarray, never: int) -> np.ndarray:
+    """Return which share of the samples that are known in the end was never forgotten, by seed."""
+    known = learnt < never
+    return (known & (events == 0)).sum(1) / np.maximum(known.sum(1), 1)
+
+
+ALPHA = 0.01
+"""Level at which a rank correlation counts as more than chance."""
+
+
+def agreement(table: pd.DataFrame, quantity: str) -> tuple[list[float], bool, bool]:
+    """Return the rank correlations of all pairs of seeds; whether all are clearly positive; whether any is."""
+    values = by_seed(table, quantity)
+    found = [cast(Any, spearmanr(values[a], values[b])) for a, b in combinations(range(len(values)), 2)]
+    clear = [bool(result.statistic > 0 and result.pvalue < ALPHA) for result in found]
+    return [float(result.statistic) for result in found], bool(clear) and all(clear), any(clear)
+
+
+def order_repeats(table: pd.DataFrame) -> Observation:
+    """Seen if every pair of seeds learns the pictures in clearly correlated order (Spearman, p < 0.01).
+
+    Not seen if no pair does; undecided otherwise, and with one seed.
+    """
+    return repeats(table, "order_repeats", "learning_epoch", "the epoch in which a picture is learnt for good")
+
+
+def forgetting_repeats(table: pd.DataFrame) -> Observation:
+    """Seen if every pair of seeds forgets the same pictures, clearly correlated (Spearman, p < 0.01).
+
+    Not seen if no pair does; undecided otherwise, and with one seed.
+    """
+    return repeats(table, "forgetting_repeats", "forgetting_events", "how often a picture is forgotten")
+
+
+def repeats(table: pd.DataFrame, rule: str, quantity: str, words: str) -> Observation:
+    """Read whether a quantity of the samples agrees between seeds."""
+    correlations, every, some = agreement(table, quantity)
+    if not correlations:
+        return Observation(rule, "undecided", f"There is one seed only, and nothing to compare {words} with.")
+    outcome = "seen" if every else "undecided" if some else "not seen"
+    low, high = min(correlations), max(correlations)
+    count = by_seed(table, quantity).shape[1]
+    return Observation(
+        rule,
+        outcome,
+        f"Between two seeds {words} has a rank correlation of {low:.2f} to {high:.2f} ({len(correlations)} pairs of "
+        f"seeds, {count} pictures).",
+    )
+
+
+MANY = 0.25
+"""Share of the known pictures that is a good part: Toneva et al. find 0.3 (CIFAR-10) to 0.9 (MNIST)."""
+
+
+def many_are_never_forgotten(table: pd.DataFrame) -> Observation:
+    """Seen if in every seed a quarter or more of the pictures known in the end was never forgotten.
+
+    Not seen if in none.
+    """
+    shares = unforgettable(by_seed(table, "learning_epoch"), by_seed(table, "forgetting_events"), last_epoch(table) + 1)
+    outcome = "seen" if shares.min() >= MANY else "not seen" if shares.max() < MANY else "undecided"
+    return Observation(
+        "many_are_never_forgotten",
+        outcome,
+        f"Of the pictures that a network knows in the end it never forgot {percent(shares.mean())} on the way "
+        f"({percent(shares.min())} to {percent(shares.max())} in {len(shares)} seeds).",
+    )
+
+
+MEMORISED = 0.9
+"""Training accuracy on shuffled labels from which on they count as memorised."""
+
+
+def shuffled_labels_are_memorised(table: pd.DataFrame) -> Observation:
+    """Seen if shuffled labels are learnt to 90 % in every seed.
+
+    Undecided if accuracy is above the commonest class's share by three standard errors: on the way. Not seen otherwise.
+    """
+    shuffled = last_accuracy(table, SHUFFLED, "train_accuracy")
+    share, n = fact(table, "majority_share"), int(fact(table, "training_pictures"))
+    on_the_way = shuffled.min() > share + 3 * standard_error(share, n)
+    outcome = "seen" if shuffled.min() >= MEMORISED else "undecided" if on_the_way else "not seen"
+    ends = {"seen": "is memorised", "undecided": "is being memorised", "not seen": "was not memorised in this time"}
+    epochs = int(of(table, "train_accuracy", SHUFFLED)["epoch"].max())
+    return Observation(
+        "shuffled_labels_are_memorised",
+        outcome,
+        f"What can't be learnt {ends[outcome]}: {percent(shuffled.mean())} of the training pictures with labels that "
+        f"mean nothing are right after {epochs} epochs ({len(shuffled)} seeds; the commonest label: {percent(share)}), "
+        f"{percent(last_accuracy(table, SHUFFLED, 'val_accuracy').mean())} of the validation pictures.",
+    )
+
+
+def true_labels_are_learnt_faster(table: pd.DataFrame) -> Observation:
+    """Seen if after the same epochs every seed with true labels is ahead of every one with shuffled labels.
+
+    Not seen if none is.
+    """
+    last = last_epoch(table)
+    true = last_accuracy(table, TRUE, "train_accuracy")
+    rows = of(table, "train_accuracy", SHUFFLED)
+    shuffled = rows[rows["epoch"] == last]["value"].to_numpy(float)
+    outcome = "seen" if true.min() > shuffled.max() else "not seen" if true.max() <= shuffled.min() else "undecided"
+    return Observation(
+        "true_labels_are_learnt_faster",
+        outcome,
+        f"After {last} epochs {percent(true.mean())} of the training pictures are right with true labels, "
+        f"{percent(shuffled.mean())} with shuffled ones.",
+    )
+
+
+def statistics_settle(table: pd.DataFrame) -> Observation:
+    """Seen if in every seed the norms' statistics change less in the last epoch than in the second.
+
+    Not seen if in none. The second, since in the first they come from where they were set, not from where training had
+    brought them.
+    """
+    found: list[float] = []
+    for quantity in ("running_mean_drift", "running_var_drift"):
+        rows = of(table, quantity, TRUE).pivot_table("value", "seed", "epoch")
+        found += (rows[rows.columns.max()] / rows[rows.columns.min()]).tolist()
+    ratios = np.array(found)
+    outcome = "seen" if ratios.max() < 1 else "not seen" if ratios.min() >= 1 else "undecided"
+    return Observation(
+        "statistics_settle",
+        outcome,
+        f"In the last epoch the running statistics change by {ratios.mean():.2f} of what they changed in the second "
+        f"({ratios.min():.2f} to {ratios.max():.2f}, means and variances, {len(ratios) // 2} seeds).",
+    )
+
+
+def noise_grows(table: pd.DataFrame) -> Observation:
+    """Seen if in every seed the median noise scale is larger after training than before; not seen if in none."""
+    medians = of(table, "noise_scale", TRUE).pivot_table("value", "seed", "epoch", "median")
+    before, after = medians[0].to_numpy(float), medians[medians.columns.max()].to_numpy(float)
+    grown = after > before
+    outcome = "seen" if grown.all() else "undecided" if grown.any() else "not seen"
+    words = ", ".join(f"{number(a)} before and {number(b)} after" for a, b in zip(before, after, strict=True))
+    return Observation(
+        "noise_grows",
+        outcome,
+        f"The gradient's noise equals the gradient at a batch of {words} training (median of the draws, seed by "
+        "seed): far above that, a larger batch buys little; far below, it is nearly as good as more steps. The batch "
+        f"here has {BATCH_SIZE}.",
+    )
+
+
+def pictures_to_look_at(table: pd.DataFrame) -> Observation:
+    """Say how many pictures get less than a tenth of the probability on average: check their labels first."""
+    mapped = mapped_in(table)
+    doubtful = mapped[mapped["confidence"] < DOUBTFUL].sort_values("confidence")
+    names = ", ".join(str(sample) for sample in doubtful["sample"].head(5))
+    return Observation(
+        "pictures_to_look_at",
+        "note",
+        f"{len(doubtful)} of {len(mapped)} training pictures get less than {percent(DOUBTFUL)} for their own label on "
+        f"average over training ({map_network(table)})"
+        + (f", {names} first: hard, or labelled wrongly." if names else "."),
+    )
+
+
+DOUBTFUL = 0.1
+"""Mean probability of its own label below which a picture is worth a look."""
+
+
+def read(table: pd.DataFrame) -> list[Observation]:
+    """Read the numbers."""
+    return [
+        order_repeats(table),
+        many_are_never_forgotten(table),
+        forgetting_repeats(table),
+        shuffled_labels_are_memorised(table),
+        true_labels_are_learnt_faster(table),
+        statistics_settle(table),
+        noise_grows(table),
+        pictures_to_look_at(table),
+    ]
+
+
+def setting(plan: Plan) -> str:
+    """Say what is done here."""
+    return (
+        f"ResNet-18 on {plan.images} pictures of {plan.size} pixels, {plan.epochs} epochs, {plan.seeds} seeds; with "
+        f"shuffled labels {2 * plan.epochs} epochs. Whether a picture is right is seen in the step that trains on it, "
+        "as Toneva et al. do, in 200 epochs of 50,000 pictures: in so few epochs a picture can hardly be forgotten "
+        f"more than a few times. The noise scale is estimated from batches of {BATCH_SIZE} and all pictures together, "
+        f"{plan.draws} orders each, with batch norm, which makes a picture's gradient depend on its batch: the theory "
+        "knows no such thing. The map is that of the fine-tuned run where it was observed, over its few epochs."
+    )
+
+
+EXPERIMENT = Experiment(
+    name="dynamics",
+    title="The order of learning",
+    question="What happens in which order while it learns?",
+    claim="Networks learn the same pictures early whatever they began with; many of them are never forgotten once "
+    "learnt, others again and again, and these too are the same from one beginning to the next (Toneva et al.). The "
+    "same network memorises labels that were shuffled, only more slowly, so what keeps it from memorising is not its "
+    "size (Zhang et al.). The mean and the deviation of the probability of a picture's own label draw a map of the "
+    "data: easy, ambiguous and hard pictures, wrong labels among the hard ones (Swayamdipta et al.). The noise scale "
+    "of the gradient says which batch size is worth its work, and grows while the loss falls (McCandlish et al.).",
+    setting=setting,
+    caption="Accuracy with true and shuffled labels; how often pictures are forgotten; when two networks learn the "
+    "same pictures (larger: more pictures); the map of the training pictures; how much batch norm's statistics still "
+    "change; the noise scale (dots: draws and seeds; lines: medians). Bands and whiskers reach from the smallest to "
+    "the largest seed. Below, with their labels, the extremes of the map: highest confidence, highest variability, "
+    "lowest confidence.",
+    sources=(
+        Source(
+            "Toneva et al.", 2019, "An Empirical Study of Example Forgetting during Deep Neural Network Learning",
+            "1812.05159", "sections 3 and 4",
+        ),
+        Source(
+            "Zhang et al.", 2017, "Understanding Deep Learning Requires Rethinking Generalization", "1611.03530",
+            "section 2",
+        ),
+        Source(
+            "Swayamdipta et al.", 2020,
+            "Dataset Cartography: Mapping and Diagnosing Datasets with Training Dynamics", "2009.10795", "section 2",
+        ),
+        Source(
+            "McCandlish, Kaplan and Amodei", 2018, "An Empirical Model of Large-Batch Training", "1812.06162",
+            "section 2.2, appendix A.1",
+        ),
+    ),
+    measure=measure,
+    draw=draw,
+    summarise=summarise,
+    read=read,
+    trained=True,
+)  # fmt: skip
+
+run = EXPERIMENT.run
