@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from resnet50.console import duration
-from resnet50.study.experiment import Experiment
+from resnet50.study.experiment import Experiment, Observation
 from resnet50.study.lab import Plan
 from resnet50.study.page import OUTCOMES, cell
 from resnet50.study.run import COURSE, load
@@ -86,16 +86,16 @@ def overview(studies: dict[str, Path]) -> str:
     lines = ["| experiment | rule | " + " | ".join(NAMES[data] for data in studies) + " |"]
     lines.append("| --- | --- |" + " --- |" * len(studies))
     for name in COURSE:
-        readings = {
-            data: {seen.rule: seen.outcome for seen in load(name).read(read_table(load(name), study))}
-            for data, study in studies.items()
-        }
-        for rule in dict.fromkeys(rule for outcomes in readings.values() for rule in outcomes):
-            outcomes = [found.get(rule, "") for found in readings.values()]
-            if set(outcomes) - {"note", ""}:
-                cells = " | ".join("" if outcome == "note" else OUTCOMES.get(outcome, "") for outcome in outcomes)
-                lines.append(f"| [{name}]({name}.md) | {rule.replace('_', ' ')} | {cells} |")
+        readings = [load(name).read(read_table(load(name), study)) for study in studies.values()]
+        for rule in dict.fromkeys(seen.rule for reading in readings for seen in reading if seen.outcome != "note"):
+            cells = [outcomes(reading, rule) for reading in readings]
+            lines.append(f"| [{name}]({name}.md) | {rule.replace('_', ' ')} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def outcomes(reading: list[Observation], rule: str) -> str:
+    """Return how a rule came out; with a slash between where it was applied to several networks."""
+    return " / ".join(OUTCOMES[seen.outcome] for seen in reading if seen.rule == rule)
 
 
 def conditions(studies: dict[str, Path]) -> str:
