@@ -60,7 +60,7 @@ class Plan:
     seeds: int = 3
     run_size: int = 96
     scratch_size: int = 64
-    run_budget: str = "2m15s"
+    run_budget: str = "1m50s"
     looked_at: int = 192
     draws: int = 4
     grid: int = 13
