@@ -232,9 +232,13 @@ def draw(measured: Measured) -> Figure:
     last.set_ylabel("pooled features that are zero (%)")
     last.set_title("what the head sees")
     last.legend()
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=len(labels))
+    lines = {label: line for panel in panels for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(lines.values()), list(lines), loc="outside upper left", ncols=len(lines))
     return figure
+
+
+NEAR = 0.1
+"""How far below the data the share of the most frequent class may lie to be drawn; farther, it would flatten them."""
 
 
 def name_sizes(axes: Axes, sizes: list[int]) -> None:
@@ -247,7 +251,9 @@ def draw_accuracy(axes: Axes, table: pd.DataFrame, name: str) -> None:
     colour, _, marker = LOOKS.get(name, (GREEN, ":", "^"))
     accuracy, images = by_size(table, name, "accuracy"), round(of_run(table, name, "images"))
     ends = np.array([wilson(round(value * images), images) for value in accuracy])
-    axes.axhline(of_run(table, name, "majority"), color=GREY, linewidth=1, linestyle=":", label="always one class")
+    majority = of_run(table, name, "majority")
+    if majority > ends.min() - NEAR:
+        axes.axhline(majority, color=GREY, linewidth=1, linestyle=":", label="always one class")
     trained_at = of_run(table, name, "training_size")
     axes.axvline(trained_at, color=GREY, linewidth=5, alpha=0.35, label="training size")
     predicted = of_run(table, name, "predicted_size")
