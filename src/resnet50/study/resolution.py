@@ -214,8 +214,9 @@ def draw(measured: Measured) -> Figure:
     figure, axes = new_figure(1, len(names) + 1, 3.4)
     *panels, last = axes[0]
     for panel, name in zip(panels, names, strict=True):
+        if panel is not panels[0]:
+            panel.sharey(panels[0])
         draw_accuracy(panel, table, name)
-        panel.sharey(panels[0])
         colour, dashes, marker = LOOKS.get(name, (GREEN, ":", "^"))
         zeros = by_size(table, name, "zeros")
         last.plot(zeros.index, 100 * zeros, color=colour, linestyle=dashes, marker=marker, label=name)
