@@ -52,7 +52,8 @@ EXAMPLES = {
     ),
     "study": (
         "resnet50 study all demo/dataset --out study",
-        "Writes `STUDY/NAME.csv`, `NAME.svg` and `index.html`. What each experiment asks: [the course](study/README.md).",
+        "Writes `STUDY/NAME.csv`, `NAME.svg` and `index.html`. What each experiment asks: [the "
+        "course](study/README.md).",
     ),
     "bench": (
         "resnet50 bench --json bench.json",

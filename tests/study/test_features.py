@@ -1,0 +1,137 @@
+"""What is read in fields and similarities, on made-up numbers; maps and tiles by hand."""
+
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from resnet50.model.resnet import STAGES
+from resnet50.study import features
+from resnet50.study.experiment import Measured, Observation
+from resnet50.study.features import COLUMNS, HALVES, SEEDS, WHOLE, filter_tiles, most_varied, tile
+from resnet50.study.figures import style
+from resnet50.study.lab import Lab
+
+BLOCKS = [f"layer{stage}.{number}" for stage in (1, 2, 3, 4) for number in (0, 1)]
+
+THEORETICAL = dict(zip(STAGES, (7, 35, 91, 267, 427), strict=True))
+
+KINDS = ("fine-tuned", "from scratch")
+
+
+def table(
+    *, last: tuple[float, float] = (150, 200), first: float = 30, ratio: float = 0.47, near: float = 0.9,
+    far: float = 0.1, seeds: tuple[float, float] = (0.9, 0.4), matched: bool = True, jitter: float = 1.0,
+) -> pd.DataFrame:  # fmt: skip
+    """Return numbers of made-up networks: effective fields of layer1 and layer4 (before, after), CKAs."""
+    rows: list[tuple[object, ...]] = []
+    for kind, (number, state) in product(KINDS, enumerate(("before", "after"))):
+        rows.append((kind, state, "input", "-", "-", "picture_side", 96.0))
+        for place, stage in enumerate(STAGES):
+            rows.append((kind, state, stage, "-", "-", "theoretical_field", float(THEORETICAL[stage])))
+            effective = np.interp(place, [0, 1, 4], [6, first, last[number]])
+            for canvas in range(3):
+                value = float(effective) + jitter * (canvas - 1)
+                rows.append((kind, state, stage, "-", f"canvas {canvas}", "effective_field", value))
+                rows.append((kind, state, stage, "-", f"canvas {canvas}", "half_to_whole", ratio))
+    for part, (a, first_block), (b, second) in product((WHOLE, *HALVES), enumerate(BLOCKS), enumerate(BLOCKS)):
+        within = 1.0 if a == b else near if abs(a - b) == 1 else far
+        rows += [(kind, "after", first_block, second, part, "cka", within) for kind in KINDS]
+        same = float(np.interp(a, [0, len(BLOCKS) - 1], seeds))
+        across = same if a == b else 0.0 if matched else 0.95
+        rows += [(SEEDS, state, first_block, second, part, "cka", across) for state in ("before", "after")]
+    for kind, part, block in product(KINDS, (WHOLE, *HALVES), BLOCKS):
+        kept = 0.95 if block.startswith("layer1") else 0.5
+        rows.append((kind, "both", block, block, part, "cka_before_after", kept))
+    return pd.DataFrame(rows, columns=["network", "state", "layer", "other", "part", "quantity", "value"])[COLUMNS]
+
+
+def outcomes(made: pd.DataFrame) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for reading in features.read(made):
+        found.setdefault(reading.rule, set()).add(reading.outcome)
+    return found
+
+
+CLAIMS = (
+    "effective_field_is_a_fraction", "fraction_shrinks_with_depth", "untrained_field_is_gaussian",
+    "training_enlarges_the_field", "neighbours_are_alike", "same_blocks_in_two_seeds",
+    "seeds_agree_less_in_late_blocks",
+)  # fmt: skip
+
+
+def test_what_the_papers_say_is_seen() -> None:
+    found = outcomes(table())
+    assert {rule: found[rule] for rule in CLAIMS} == {rule: {"seen"} for rule in CLAIMS}
+    assert found["fields_and_pictures"] == found["what_training_changed"] == {"note"}
+
+
+def test_the_opposite_is_said_too() -> None:
+    found = outcomes(table(last=(420, 400), first=10, ratio=0.73, near=0.5, far=0.5, seeds=(0.4, 0.9), matched=False))
+    assert {rule: found[rule] for rule in CLAIMS} == {rule: {"not seen"} for rule in CLAIMS}
+
+
+def test_canvases_that_disagree_decide_nothing() -> None:
+    assert outcomes(table(last=(200, 200.5)))["training_enlarges_the_field"] == {"seen"}  # each canvas with itself
+    mixed = table(last=(200, 200))
+    growing = (mixed["state"] == "after") & (mixed["part"] == "canvas 0") & (mixed["quantity"] == "effective_field")
+    mixed.loc[growing, "value"] += 5
+    assert outcomes(mixed)["training_enlarges_the_field"] == {"undecided"}
+    half = table(last=(200, 400))
+    assert outcomes(half)["effective_field_is_a_fraction"] == {"undecided"}
+
+
+def test_without_an_untrained_network_nothing_is_said_of_gaussians() -> None:
+    made = table()
+    assert outcomes(made[made["network"] != "from scratch"])["untrained_field_is_gaussian"] == {"undecided"}
+
+
+def test_a_stage_that_sees_more_than_the_picture_is_named() -> None:
+    note: Observation = features.fields_and_pictures(table(), "fine-tuned")
+    assert "96 pixels" in note.text
+    assert "from layer3 on" in note.text
+
+
+def test_the_blocks_that_stayed_are_counted() -> None:
+    assert "2 of 8 blocks" in features.what_training_changed(table(), "fine-tuned").text
+
+
+def test_the_most_varied_maps_are_chosen_and_stretched() -> None:
+    maps = torch.stack([torch.full((4, 4), 3.0), *(scale * torch.arange(16.0).view(4, 4) for scale in (1, 5, 2, 4, 3))])
+    chosen = most_varied(maps)
+    assert chosen.shape == (4, 4, 4)
+    assert chosen.min() == 0
+    assert chosen.max() == 1
+
+
+def test_tiles_lie_in_a_square_with_lines_between() -> None:
+    picture = tile(np.arange(4)[:, None, None] * np.ones((4, 3, 3)))
+    assert picture.shape == (7, 7)
+    assert picture[0, 0] == 0
+    assert picture[0, 4] == 1
+    assert picture[4, 0] == 2
+    assert np.isnan(picture[3]).all()
+    assert filter_tiles(torch.randn(64, 3, 7, 7)).shape == (63, 63, 3)
+
+
+def test_the_summary_has_every_stage_of_every_network() -> None:
+    summary = features.summarise(table())
+    assert len(summary) == 10
+    assert summary[summary["stage"] == "layer4"]["theoretical field"].tolist() == [427, 427]
+
+
+@pytest.mark.slow
+def test_it_is_measured_and_drawn(lab: Lab, trained: object) -> None:
+    lab.given = (trained,)  # type: ignore[assignment]
+    result = features.EXPERIMENT.conduct(lab)
+    assert {"effective_field", "cka", "cka_before_after", "half_to_whole"} <= set(result.table["quantity"])
+    within = result.table[(result.table["network"] == "from scratch") & (result.table["quantity"] == "cka")]
+    same = within[within["layer"] == within["other"]]
+    np.testing.assert_allclose(same["value"], 1, atol=1e-6)
+    assert {axes.get_ylabel() for axes in result.figure.axes} >= {
+        "side of the receptive field (pixels)", "CKA of the same block",
+    }  # fmt: skip
+    with style():
+        features.draw(Measured(result.table, result.pictures))  # from what is kept on disk, too
