@@ -278,7 +278,7 @@ def draw_by_epoch(axes: Axes, table: pd.DataFrame) -> None:
     rows = table[(table["state"] == "during") & (table["quantity"] == "residual_ratio")]
     if rows.empty:
         axes.text(
-            0.5, 0.5, "not known: these runs were\nnot observed (train with\n--observe true)",
+            0.5, 0.5, "not known: these runs were\nnot observed (train with\n--observe)",
             ha="center", va="center", transform=axes.transAxes, color=GREY,
         )  # fmt: skip
         axes.set_xticks([])
