@@ -111,6 +111,24 @@ def write_evaluation(run: Path, rows: pd.DataFrame, name: str, classes: tuple[st
     pd.concat([table, columns], axis=1).to_csv(run / "evaluation" / f"{name}.csv", index=False)
 
 
+def write_observed(run: Path, block: str = "layer1.0", dead: float = 0.2) -> None:
+    """Write what `--observe` leaves: three layers, a block, and a loss of each training image, later ones higher."""
+    (run / "observed").mkdir()
+    values = [("gradient_norm", name, 0.5) for name in ("conv1", f"{block}.conv1", "fc")]
+    values += [("update_ratio", name, 1e-3) for name in ("conv1", f"{block}.conv1", "fc")]
+    values += [("residual_ratio", block, 0.8), ("dead_channels", block, dead)]
+    layers = pd.DataFrame(values, columns=["quantity", "layer", "value"])
+    tables = [layers.assign(epoch=epoch) for epoch in range(4)]
+    pd.concat(tables)[["epoch", "layer", "quantity", "value"]].to_csv(run / "observed" / "layers.csv", index=False)
+    manifest = pd.read_parquet(run.parent / "dataset" / "manifest.parquet")
+    ids = manifest.loc[manifest["split"] == "train", "image_id"].to_numpy()
+    rows = np.arange(len(ids))
+    samples = [
+        pd.DataFrame({"epoch": e, "row": rows, "loss": rows + e, "correct": 1.0, "image_id": ids}) for e in (1, 2, 3)
+    ]
+    pd.concat(samples).to_parquet(run / "observed" / "samples.parquet", index=False)
+
+
 class Page(HTMLParser):
     """The elements and the visible text of a page; fails on elements that are not closed in order."""
 
@@ -168,6 +186,75 @@ def test_report_has_every_chapter_with_the_run_s_numbers(make_run: MakeRun) -> N
     ):  # fmt: skip
         assert expected in page.text, expected
     assert page.count("svg") == 4
+
+
+def test_observed_run_has_a_chapter_on_the_inside(make_run: MakeRun) -> None:
+    run = make_run()
+    before = read(run)
+    write_observed(run)
+    page = read(run)
+    for expected in (
+        "20.0 % of the output channels of layer1.0 are zero", "The hardest training pictures", "over 3 epochs",
+        "mean loss 7.00", "conv1 (first), layer1.0.conv1 (middle), fc (last)",
+        "the first look is before the first step",
+    ):  # fmt: skip
+        assert expected in page.text, expected
+    losses = [float(value) for value in re.findall(r"mean loss (\d+\.\d+)", page.text)]
+    assert losses == sorted(losses, reverse=True)
+    assert len(losses) == 6
+    assert page.count("svg") == before.count("svg") + 4
+    assert page.count("img") == before.count("img") + 6
+    assert ("a", {"href": "#inside"}) in page.elements
+    assert ("section", {"id": "inside"}) in page.elements
+
+
+def test_run_that_was_not_observed_has_no_such_chapter(make_run: MakeRun) -> None:
+    page = read(make_run())
+    assert "Inside the network" not in page.text
+    assert ("a", {"href": "#inside"}) not in page.elements
+
+
+def test_plot_of_dead_channels_is_left_out_when_there_are_none(make_run: MakeRun) -> None:
+    run = make_run()
+    write_observed(run, dead=0.0)
+    page = read(run)
+    assert page.count("svg") == 4 + 3
+    assert "no channel is dead" in page.text
+
+
+def test_names_from_inside_are_text_never_markup(make_run: MakeRun) -> None:
+    run = make_run(classes=("<script>1</script>", "b"))
+    write_observed(run, block="<script>$x^</script>")
+    page = read(run)
+    assert page.count("script") == 0
+    assert "20.0 % of the output channels of <script>$x^</script>" in page.text
+
+
+def test_observed_run_without_its_dataset_or_samples_has_no_pictures(make_run: MakeRun) -> None:
+    run = make_run()
+    write_observed(run)
+    for path in (run.parent / "dataset" / "images").iterdir():
+        path.unlink()
+    assert "6 of 6 hardest pictures cannot be read any more" in read(run).text
+    (run.parent / "dataset").rename(run.parent / "elsewhere")
+    text = read(run).text
+    assert "Inside the network" in text
+    assert "hardest" not in text
+    (run / "observed" / "samples.parquet").unlink()
+    assert "Inside the network" in read(run).text
+
+
+def test_observed_run_with_a_frozen_backbone_or_no_epoch_gives_a_report(make_run: MakeRun) -> None:
+    run = make_run()
+    write_observed(run)
+    path = run / "observed" / "layers.csv"
+    table = pd.read_csv(path)
+    table[table["layer"] == "fc"].to_csv(path, index=False)
+    assert "fc (first)" in read(run).text
+    table[table["quantity"] == "dead_channels"].to_csv(path, index=False)
+    assert "20.0 % of the output channels" in read(run).text
+    table.iloc[:0].to_csv(path, index=False)
+    assert "Inside the network" not in read(run).text
 
 
 def test_report_needs_nothing_but_itself(make_run: MakeRun) -> None:

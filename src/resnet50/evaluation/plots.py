@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter, StrMethodFormatter
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
-Unit = Literal["plain", "percent"]
+Unit = Literal["plain", "percent", "log"]
 
 INK, GRID = "#010203", "#040506"
 """Stand-ins while drawing, replaced by the page's own colours in the SVG."""
@@ -30,11 +30,11 @@ MARKED = 20
 
 @dataclass(frozen=True)
 class Line:
-    """A curve by epoch.
+    """A curve by epoch or by layer.
 
     Attributes:
         name: its entry in the legend.
-        values: one per epoch; gaps where not finite.
+        values: one per epoch or layer; gaps where not finite.
         colour: a key of `COLOURS`.
         dashed: so that lines differ in more than colour.
         band: half-width of a shaded band around the values, one per epoch.
@@ -69,13 +69,55 @@ def plot_by_epoch(
                 "best", (best_epoch, 1), (-3 if left else 3, -2), xycoords=("data", "axes fraction"),
                 textcoords="offset points", ha="right" if left else "left", va="top", fontsize=8, color=INK,
             )  # fmt: skip
-        if len(lines) > 1:
-            axes.legend(
-                loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines), frameon=False, labelcolor=INK,
-                borderpad=0, borderaxespad=0.3, handlelength=1.6, columnspacing=1.0, fontsize=9,
-            )  # fmt: skip
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        add_legend(axes, lines)
+        return to_svg(figure, title)
+
+
+def plot_by_layer(title: str, layers: Sequence[str], lines: Sequence[Line], unit: Unit = "plain") -> str:
+    """Draw a value of every layer or block in the network's order, its stages named below, as `plot_by_epoch` does.
+
+    Args:
+        title: stands above.
+        layers: names as in `network.named_modules()`, e.g. "layer3.5.conv1".
+        lines: with a value per layer.
+        unit: of the values.
+    """
+    positions = range(len(layers))
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "font.family": "sans-serif"}):
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        axes = figure.add_subplot()
+        for line in lines:
+            draw(axes, positions, line, scale=100 if unit == "percent" else 1)
+        style(axes, positions, unit)
+        stages = [name.split(".")[0].removeprefix("layer") for name in layers]
+        starts = [i for i in positions if i == 0 or stages[i] != stages[i - 1]]
+        middles = [(a + b - 1) / 2 for a, b in zip(starts, [*starts[1:], len(layers)], strict=True)]
+        # The stem and the first stage are too close for two names.
+        names = ["" if stages[i] == "conv1" else stages[i] for i in starts]
+        axes.set_xticks(middles, names, parse_math=False)
+        axes.set_xlabel("stage, in the order an image passes them", color=INK)
+        for start in starts[1:]:
+            axes.axvline(start - 0.5, color=GRID, linewidth=0.8, zorder=0)
+        axes.set_title(title, loc="left", fontsize=10, color=INK)
+        add_legend(axes, lines)
+        return to_svg(figure, title)
+
+
+def add_legend(axes: Axes, lines: Sequence[Line]) -> None:
+    """Name the curves above the plot, if there is more than one."""
+    if len(lines) > 1:
+        legend = axes.legend(
+            loc="lower right", bbox_to_anchor=(1, 1), ncols=len(lines), frameon=False, labelcolor=INK,
+            borderpad=0, borderaxespad=0.3, handlelength=1.6, columnspacing=1.0, fontsize=9,
+        )  # fmt: skip
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+
+def to_svg(figure: Figure, title: str) -> str:
+    """Return a figure as an SVG element."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return to_inline(file.getvalue(), title)
 
 
@@ -113,6 +155,15 @@ def style(axes: Axes, epochs: Sequence[int], unit: Unit) -> None:
     if unit == "percent":
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.0f} %"))
+    elif unit == "log":
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        if high < 10 * low:  # a decade at least, so that small differences look small
+            low, high = (low * high / 10) ** 0.5, (low * high * 10) ** 0.5
+            axes.set_ylim(low, high)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 30 * low else (1.0,), numticks=6))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     else:
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))

@@ -25,9 +25,10 @@ from resnet50.etl.audit import KINDS
 from resnet50.etl.decode import UnreadableImageError, decode
 from resnet50.etl.split import SPLITS
 from resnet50.evaluation.findings import Finding, loss, number, percent, standard_error, wilson
-from resnet50.evaluation.plots import Floats, Line, plot_by_epoch
+from resnet50.evaluation.plots import Floats, Line, Unit, plot_by_epoch, plot_by_layer
 from resnet50.evaluation.reading import read_training
 from resnet50.evaluation.reading_classes import majority, read_classes
+from resnet50.evaluation.reading_inside import by_epoch, read_inside
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
@@ -36,6 +37,9 @@ SAMPLES = 24
 
 MISTAKES = 12
 """Most confident mistakes that are shown."""
+
+HARDEST = 12
+"""Hardest training pictures that are shown."""
 
 THUMBNAIL = 160
 """Longer side of a picture in the report, in pixels."""
@@ -62,7 +66,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """What a run folder holds, read; `about` is `run.json`, `dataset` None when it is no longer there."""
+    """What a run folder holds, read; `about` is `run.json`.
+
+    `dataset` is None when it is no longer there; `layers` and `samples`, of `observed/`, when the run has none.
+    """
 
     folder: Path
     config: Mapping[str, Any]
@@ -70,6 +77,8 @@ class RunFolder:
     metrics: pd.DataFrame
     evaluations: Mapping[str, Mapping[str, Any]]
     dataset: Prepared | None
+    layers: pd.DataFrame | None
+    samples: pd.DataFrame | None
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,8 @@ def load_run(run: Path) -> RunFolder:
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run} is no run folder (no config.yaml in it): give the output of `resnet50 train`")
     config = read_yaml(run / "config.yaml", TrainOptions)
-    metrics = run / "metrics.csv"
+    metrics, observed = run / "metrics.csv", run / "observed"
+    layers, samples = observed / "layers.csv", observed / "samples.parquet"
     return RunFolder(
         folder=run,
         config=config,
@@ -122,6 +132,8 @@ def load_run(run: Path) -> RunFolder:
         metrics=pd.read_csv(metrics) if metrics.is_file() and metrics.stat().st_size else pd.DataFrame(),
         evaluations={path.stem: read_json(path) for path in sorted((run / "evaluation").glob("*.json"))},
         dataset=load_dataset(Path(str(config.get("dataset", "")))),
+        layers=pd.read_csv(layers, dtype={"layer": str}) if layers.is_file() and layers.stat().st_size else None,
+        samples=pd.read_parquet(samples) if samples.is_file() else None,
     )
 
 
@@ -156,6 +168,7 @@ def render(run: RunFolder) -> str:
         class_findings=read_classes(evaluation, counts, run.config) if evaluation else [],
         data=data_chapter(run),
         training=training_chapter(run),
+        inside=inside_chapter(run),
         evaluation=evaluation_chapter(run, name, counts) if name else None,
         made=made_chapter(run),
     )
@@ -378,6 +391,88 @@ def training_chapter(run: RunFolder) -> dict[str, Any] | None:
         "best": best,
         "not_finite": not np.isfinite(metrics[["train_loss", "val_loss", "grad_norm"]].to_numpy()).all(),
     }
+
+
+def inside_chapter(run: RunFolder) -> dict[str, Any] | None:
+    """Return what was seen inside the network: findings, plots, the hardest pictures; None when nothing was."""
+    if run.layers is None or run.layers.empty:
+        return None
+    hardest = hardest_pictures(run)
+    return {
+        "findings": read_inside(run.layers),
+        "plots": [Markup(svg) for svg in inside_plots(run.layers)],  # noqa: S704  # our own SVG, its texts escaped
+        "first": "before the first step" if run.layers["epoch"].min() == 0 else "in the first epoch that was recorded",
+        "last": int(run.layers["epoch"].max()),
+        "three": three_layers(run.layers),
+        "hardest": hardest,
+        "epochs": 0 if run.samples is None else run.samples["epoch"].nunique(),
+        "unreadable": sum(picture.uri is None for picture, _ in hardest),
+    }
+
+
+def inside_plots(layers: pd.DataFrame) -> list[str]:
+    """Draw gradients by layer, residuals by block, updates by epoch and, if there are any, dead channels by block."""
+    updates = by_epoch(layers, "update_ratio")
+    trained = [str(name) for name in updates.columns]
+    gradients = by_epoch(layers, "gradient_norm")
+    plots = [
+        first_and_last("Gradient norm", gradients[[name for name in trained if name in gradients.columns]], "log"),
+        first_and_last("‖F(x)‖ / ‖x‖", by_epoch(layers, "residual_ratio"), "log"),
+    ]
+    chosen = three_layers(layers)
+    steps = updates.loc[updates.index > 0, list(chosen.values())]
+    if positive(steps):
+        lines = [
+            Line(place, drawable(steps[layer], "log"), colour, dashed=colour == "val")
+            for (place, layer), colour in zip(chosen.items(), ("train", "val", "third"), strict=True)
+        ]
+        plots.append(plot_by_epoch("Update ratio", [int(epoch) for epoch in steps.index], lines, None, "log"))
+    dead = by_epoch(layers, "dead_channels")
+    if positive(dead):
+        plots.append(first_and_last("Dead channels", dead, "percent"))
+    return [plot for plot in plots if plot]
+
+
+def three_layers(layers: pd.DataFrame) -> dict[str, str]:
+    """Return the first, middle and last of the layers that have updates; none when no layer has."""
+    names = [str(name) for name in by_epoch(layers, "update_ratio").columns]
+    return {"first": names[0], "middle": names[len(names) // 2], "last": names[-1]} if names else {}
+
+
+def first_and_last(title: str, table: pd.DataFrame, unit: Unit) -> str:
+    """Draw the first and the last row of a table whose columns are layers; an empty string when there is nothing."""
+    if not positive(table):
+        return ""
+    names = {0: "at first"}
+    lines = [
+        Line(names.get(int(table.index[row]), f"epoch {table.index[row]}"), drawable(table.iloc[row], unit), *look)
+        for row, look in zip(sorted({0, len(table) - 1}), (("val", True), ("train", False)), strict=False)
+    ]
+    return plot_by_layer(title, [str(name) for name in table.columns], lines, unit)
+
+
+def drawable(values: pd.Series, unit: Unit) -> Floats:
+    """Return values with a gap where a logarithm has none."""
+    return (values.where(values > 0) if unit == "log" else values).to_numpy(dtype=np.float64)
+
+
+def positive(table: pd.DataFrame) -> bool:
+    """Return whether there is anything above zero to draw."""
+    return bool((table.to_numpy(dtype=np.float64) > 0).any())
+
+
+def hardest_pictures(run: RunFolder) -> list[tuple[Picture, float]]:
+    """Return the training pictures of the highest mean loss over the epochs, with it; none without the dataset."""
+    if run.samples is None or run.dataset is None:
+        return []
+    losses = run.samples.assign(image_id=run.samples["image_id"].astype(str)).groupby("image_id")["loss"].mean()
+    rows = run.dataset.manifest.assign(image_id=run.dataset.manifest["image_id"].astype(str))
+    rows = rows[rows["split"] == "train"].assign(loss=rows["image_id"].map(losses)).dropna(subset="loss")
+    chosen = rows.sort_values(["loss", "image_id"], ascending=[False, True]).head(HARDEST)
+    return [
+        (Picture(thumbnail(row["path"], run.dataset.folder), row["image_id"], str(row["label"])), float(row["loss"]))
+        for row in chosen.to_dict("records")
+    ]
 
 
 def evaluation_chapter(run: RunFolder, name: str, counts: Mapping[str, int] | None) -> dict[str, Any]:
