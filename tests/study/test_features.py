@@ -1,6 +1,8 @@
 """What is read in fields and similarities, on made-up numbers; maps and tiles by hand."""
 
 from itertools import product
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,9 +85,63 @@ def test_canvases_that_disagree_decide_nothing() -> None:
     assert outcomes(half)["effective_field_is_a_fraction"] == {"undecided"}
 
 
-def test_without_an_untrained_network_nothing_is_said_of_gaussians() -> None:
+def mixed_up(made: pd.DataFrame, quantity: str, part: str, value: float) -> pd.DataFrame:
+    """Return the numbers with another value of a quantity on one canvas, or on one half of the pictures."""
+    rows = (made["quantity"] == quantity) & (made["part"] == part)
+    return made.assign(value=made["value"].where(~rows, value))
+
+
+@pytest.mark.parametrize(
+    ("rule", "quantity", "part", "value"),
+    [
+        ("fraction_shrinks_with_depth", "effective_field", "canvas 0", 0.0),
+        ("neighbours_are_alike", "cka", HALVES[0], 0.5),
+        ("same_blocks_in_two_seeds", "cka", HALVES[0], 0.5),
+        ("seeds_agree_less_in_late_blocks", "cka", HALVES[1], 0.5),
+    ],
+)
+def test_canvases_or_halves_that_disagree_decide_nothing(rule: str, quantity: str, part: str, value: float) -> None:
+    assert outcomes(mixed_up(table(), quantity, part, value))[rule] == {"undecided"}
+
+
+def test_a_field_that_is_gaussian_in_one_stage_only_decides_nothing() -> None:
     made = table()
-    assert outcomes(made[made["network"] != "from scratch"])["untrained_field_is_gaussian"] == {"undecided"}
+    square = (made["quantity"] == "half_to_whole") & (made["layer"] == "layer4")
+    assert outcomes(made.assign(value=made["value"].where(~square, 0.73)))["untrained_field_is_gaussian"] == {
+        "undecided"
+    }
+
+
+def test_the_figure_names_its_axes() -> None:
+    rng = np.random.default_rng(0)
+    pictures: dict[str, np.ndarray] = {}
+    for kind in KINDS:
+        pictures |= {f"field {kind} {state}": rng.random((64, 64), np.float32) for state in ("before", "after")}
+        pictures |= {f"{stage} {kind}": tile(rng.random((4, 8, 8))) for stage in STAGES}
+        pictures |= {f"picture {kind}": rng.integers(0, 256, (32, 32, 3), np.uint8)}
+        pictures |= {f"filters {kind}": filter_tiles(torch.randn(64, 3, 7, 7))}
+    with style():
+        figure = features.draw(Measured(table(), pictures))
+    names = {name for axes in figure.axes for name in (axes.get_xlabel(), axes.get_ylabel())}
+    assert names >= {
+        "side of the receptive field (pixels)", "CKA of the same block", "depth (first block 0, last 1)",
+        "block", "block, seed 0", "block, seed 1", "CKA (linear, unbiased)", "64 pixels across",
+    }  # fmt: skip
+
+
+def test_without_an_untrained_network_nothing_is_said_of_random_weights() -> None:
+    made = table()
+    found = outcomes(made[made["network"] != "from scratch"])
+    assert found["untrained_field_is_gaussian"] == found["fraction_shrinks_with_depth"] == {"undecided"}
+
+
+def test_two_runs_of_a_kind_are_told_apart() -> None:
+    runs: Any = [SimpleNamespace(kind=kind) for kind in ("fine-tuned", "fine-tuned", "from scratch")]
+    assert list(features.named(runs)) == ["fine-tuned", "fine-tuned, the other", "from scratch"]
+    made = table()
+    twice = pd.concat([made, made[made["network"] == "fine-tuned"].assign(network="fine-tuned, the other")])
+    assert len(features.summarise(twice)) == 15
+    assert sum(reading.rule == "training_enlarges_the_field" for reading in features.read(twice)) == 3
 
 
 def test_a_stage_that_sees_more_than_the_picture_is_named() -> None:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from resnet50.config import Variant
 from resnet50.model.resnet import ResNet
-from resnet50.model.taps import block_names
 from resnet50.study.fields import (
     GAUSSIAN_RATIO,
     STAGE_ENDS,
@@ -16,44 +16,61 @@ from resnet50.study.fields import (
     side_holding,
     theoretical_fields,
 )
+from resnet50.study.small import remove_norms
 
 
-def by_hand(blocks: tuple[int, ...]) -> dict[str, int]:
-    """Work out r = r + (k - 1)·jump along the residual branch of bottlenecks (v1.5: the stride is on the 3×3)."""
+def by_hand(blocks: tuple[int, ...], variant: Variant) -> dict[str, int]:
+    """Work out r = r + (k - 1)·jump along the residual branch of bottlenecks.
+
+    The stride is on the 3×3 (v1.5), or on the 1×1 before it (v1): then the 3×3 already takes longer steps.
+    """
     field, jump = 7, 2  # conv1
     fields = {"stem": field}
     field, jump = field + 2 * jump, jump * 2  # the pool
     for number, count in enumerate(blocks, 1):
         for block in range(count):
-            field += 2 * jump
-            jump *= 2 if block == 0 and number > 1 else 1
+            stride = 2 if block == 0 and number > 1 else 1
+            field += 2 * jump * (stride if variant == "v1" else 1)
+            jump *= stride
         fields[f"layer{number}"] = field
     return fields
 
 
-def test_theoretical_fields_are_those_worked_out_by_hand() -> None:
-    expected = by_hand((3, 4, 6, 3))
-    assert expected == {"stem": 7, "layer1": 35, "layer2": 91, "layer3": 267, "layer4": 427}
-    assert theoretical_fields(ResNet(50, 2)) == expected
-    assert canvas_side(ResNet(50, 2)) >= 428
+BY_HAND: dict[Variant, dict[str, int]] = {
+    "v1.5": {"stem": 7, "layer1": 35, "layer2": 91, "layer3": 267, "layer4": 427},
+    "v1": {"stem": 7, "layer1": 35, "layer2": 99, "layer3": 291, "layer4": 483},
+}
 
 
-def test_a_gradient_reaches_exactly_the_theoretical_field() -> None:
-    """With positive weights and an average for the maximum nothing is lost; norms are left out, as if they were 1."""
-    network = ResNet(18, 2)
-    fields, side = theoretical_fields(network), canvas_side(network)
+@pytest.mark.parametrize("variant", ["v1.5", "v1"])
+def test_theoretical_fields_are_those_worked_out_by_hand(variant: Variant) -> None:
+    assert by_hand((3, 4, 6, 3), variant) == BY_HAND[variant]
+    network = ResNet(50, 2, variant)
+    assert theoretical_fields(network) == BY_HAND[variant]
+    assert canvas_side(network) == {"v1.5": 448, "v1": 512}[variant]
+
+
+def transparent(network: ResNet) -> ResNet:
+    """Make every weight positive and let nothing be lost: no norms, and an average in the place of the maximum."""
     network.maxpool = nn.AvgPool2d(3, 2, 1)  # pyright: ignore[reportAttributeAccessIssue]
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d):
-                setattr(parent, name, nn.Identity())
+    remove_norms(network)
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight.fill_(1 / module.weight[0].numel())
-    ends = {"stem": "relu", "layer1": "layer1", "layer2": "layer2"}
-    for stage, gradient in input_gradients(network.eval(), torch.rand(1, 3, side, side), ends).items():
-        assert int((gradient[0].sum(1) > 0).sum()) == fields[stage]
+    return network.eval()
+
+
+@pytest.mark.parametrize("variant", ["v1.5", "v1"])
+def test_a_gradient_reaches_exactly_the_theoretical_field(variant: Variant) -> None:
+    network = ResNet(50, 2, variant)
+    side = canvas_side(network)
+    network, middle = transparent(network), side // 2
+    for stage, gradient in input_gradients(network, torch.rand(1, 3, side, side), STAGE_ENDS).items():
+        reached = gradient[0].nonzero()
+        reach = BY_HAND[variant][stage] // 2  # on each side of the middle
+        assert reached.min(0).values.tolist() == [middle - reach] * 2, stage
+        assert reached.max(0).values.tolist() == [middle + reach] * 2, stage
 
 
 def test_the_field_of_one_convolution_is_its_window() -> None:
@@ -75,6 +92,9 @@ def test_the_field_of_one_convolution_is_its_window() -> None:
 def test_squares_hold_what_they_are_asked_to() -> None:
     even = np.ones((64, 64))
     assert side_holding(even, 1.0) == pytest.approx(65, abs=1)
+    window = np.zeros((8, 8))
+    window[3:6, 3:6] = 1  # a 3×3 convolution of equal weights: 1/9 in side 1, all in side 3, a line between
+    assert side_holding(window, 0.95) == pytest.approx(1 + 2 * (0.95 - 1 / 9) / (8 / 9))
     point = np.zeros((8, 8))
     point[4, 4] = 1
     assert side_holding(point, 0.95) == 1
@@ -96,5 +116,3 @@ def test_calibrated_norms_give_unit_variance() -> None:
     with torch.no_grad():
         normed = network.bn1(network.conv1(images))
     assert normed.var().item() == pytest.approx(1, abs=0.05)
-    assert set(STAGE_ENDS) == {"stem", "layer1", "layer2", "layer3", "layer4"}
-    assert block_names(network)

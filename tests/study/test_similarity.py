@@ -37,6 +37,25 @@ def test_independent_features_have_nothing_in_common_even_if_there_are_more_than
     assert abs(np.mean(values)) < 0.05
 
 
+def plain_cka(x: Tensor, y: Tensor) -> float:
+    """Kornblith et al. 2019, section 3: tr(KHLH) / √(tr(KHKH)·tr(LHLH)), the estimate that is biased upwards."""
+    centring = torch.eye(len(x)) - 1 / len(x)
+    k, l = centring @ x @ x.T @ centring, centring @ y @ y.T @ centring  # noqa: E741
+    return float((k * l).sum() / (k.norm() * l.norm()))
+
+
+def test_with_many_pictures_it_is_the_plain_cka() -> None:
+    x = features(2000, 6, 0)
+    y = x @ features(6, 6, 1) + features(2000, 6, 2)
+    assert similarity(x, y) == pytest.approx(plain_cka(x, y), abs=0.02)
+
+
+def test_with_few_pictures_the_plain_cka_finds_likeness_where_there_is_none() -> None:
+    x, y = features(32, 2000, 0), features(32, 2000, 1)
+    assert plain_cka(x, y) > 0.9
+    assert abs(similarity(x, y)) < 0.3
+
+
 def hsic_by_definition(k: Tensor, l: Tensor) -> float:  # noqa: E741  # the paper's letters
     """Average over all quadruples of different pictures (Song et al. 2012, equation 4): unbiased by definition."""
     n, total, count = len(k), 0.0, 0

@@ -24,7 +24,7 @@ from resnet50.study.fields import (
     side_holding,
     theoretical_fields,
 )
-from resnet50.study.figures import GREY, KIND_COLOURS, PURPLE, WIDTH, band
+from resnet50.study.figures import GREEN, GREY, KIND_COLOURS, PURPLE, WIDTH, band
 from resnet50.study.lab import Lab, Pictures, Plan, TrainedRun
 from resnet50.study.similarity import block_grams, cka
 from resnet50.study.small import Setup, make_network, train_small
@@ -40,6 +40,8 @@ MAPS = 4
 CALIBRATION = 64
 """Pictures that give an untrained network's norms their statistics."""
 
+MARKERS = {"fine-tuned": "o", "from scratch": "s"}
+
 WHOLE, HALVES = "all", ("first half", "second half")
 """Parts of the pictures that a CKA is worked out on: the halves say how far chance reaches."""
 
@@ -47,22 +49,29 @@ WHOLE, HALVES = "all", ("first half", "second half")
 def measure(lab: Lab) -> Measured:
     """Look at every run before and after training, and at two small networks of different seeds."""
     tables, pictures = [compare_seeds(lab)], dict[str, np.ndarray]()
-    for run in lab.runs:
+    for name, run in named(lab.runs).items():
         seen = lab.pictures("val", run.model.preprocess, lab.plan.looked_at)
         states = {"before": beginning(lab, run, seen), "after": run.network}
-        lab.step(f"{run.kind}: receptive fields")
+        lab.step(f"{name}: receptive fields")
         for state, network in states.items():
             fields, picture = measure_fields(lab, run, network, seen)
-            tables.append(fields.assign(network=run.kind, state=state))
-            pictures[f"field {run.kind} {state}"] = picture
-        lab.step(f"{run.kind}: similarity of layers")
-        name = run.kind.replace(" ", "-")
-        tables.append(
-            lab.keep(f"features/{name}", lambda run=run, states=states, seen=seen: compare(run, states, seen))
-        )
-        pictures[f"filters {run.kind}"] = filter_tiles(run.network.conv1.weight)
-        pictures |= {f"{what} {run.kind}": maps for what, maps in feature_maps(run, seen.pixels[:1]).items()}
+            tables.append(fields.assign(network=name, state=state))
+            pictures[f"field {name} {state}"] = picture
+        lab.step(f"{name}: similarity of layers")
+        kept = f"features/{name.replace(' ', '-').replace(',', '')}"
+        table = lab.keep(kept, lambda run=run, states=states, seen=seen: compare(run, states, seen))
+        tables.append(table.assign(network=name))
+        pictures[f"filters {name}"] = filter_tiles(run.network.conv1.weight)
+        pictures |= {f"{what} {name}": maps for what, maps in feature_maps(run, seen.pixels[:1]).items()}
     return Measured(pd.concat(tables)[COLUMNS].reset_index(drop=True), pictures)
+
+
+def named(runs: list[TrainedRun]) -> dict[str, TrainedRun]:
+    """Return runs by their kind; a second one of the same kind is the other."""
+    found: dict[str, TrainedRun] = {}
+    for run in runs:
+        found[run.kind if run.kind not in found else f"{run.kind}, the other"] = run
+    return found
 
 
 def beginning(lab: Lab, run: TrainedRun, seen: Pictures) -> ResNet:
@@ -116,7 +125,7 @@ def compare(run: TrainedRun, states: dict[str, ResNet], seen: Pictures) -> pd.Da
     within = cka_rows(grams["after"], grams["after"], names, "cka").assign(state="after")
     moved = cka_rows(grams["before"], grams["after"], names, "cka_before_after")
     moved = moved[moved["layer"] == moved["other"]].assign(state="both")
-    return pd.concat([within, moved]).assign(network=run.kind)
+    return pd.concat([within, moved])
 
 
 def compare_seeds(lab: Lab) -> pd.DataFrame:
@@ -193,7 +202,7 @@ def draw(measured: Measured) -> Figure:
     figure = Figure(figsize=(WIDTH, 10.2), layout="constrained")
     parts = figure.subfigures(4, 1, height_ratios=(1.75, 2.9, 2.55, 3.0), squeeze=False)
     top, middle, fields, below = cast(list[SubFigure], list(parts[:, 0]))
-    kinds = list(dict.fromkeys(name for name in measured.table["network"] if name != SEEDS))
+    kinds = kinds_of(measured.table)
     draw_way(top, measured.pictures, kinds[0])
     draw_filters_and_sizes(middle, measured, kinds)
     draw_field_maps(fields, measured, kinds)
@@ -225,7 +234,7 @@ def draw_filters_and_sizes(part: SubFigure, measured: Measured, kinds: list[str]
         show_as_picture(axes, f"first filters, {kind}")
     for kind in kinds:
         rows = measured.table[measured.table["network"] == kind]
-        colour, marker = KIND_COLOURS[kind], "o" if kind == "fine-tuned" else "s"
+        colour, marker = KIND_COLOURS.get(kind, GREEN), MARKERS.get(kind, "^")
         at_most = rows[(rows["quantity"] == "theoretical_field") & (rows["state"] == "after")]
         sizes.plot(*by_stage(at_most), color=colour, linestyle=":", marker="_", label=f"{kind}: theoretical")
         for state, dashes in (("before", (0, (4, 1.5))), ("after", "-")):
@@ -236,7 +245,7 @@ def draw_filters_and_sizes(part: SubFigure, measured: Measured, kinds: list[str]
     sizes.set_yticks([8, 16, 32, 64, 128, 256, 512], ["8", "16", "32", "64", "128", "256", "512"])
     sizes.set_xticks(range(len(STAGES)), STAGES)
     sizes.set_ylabel("side of the receptive field (pixels)")
-    sizes.legend(fontsize=7.5, loc="upper left")
+    sizes.legend(fontsize=7.5, loc="upper left", handlelength=3.2)
     sizes.set_ylim(5, 2500)
     sizes.set_title("what one value depends on")
 
@@ -289,7 +298,10 @@ def draw_similarity(part: SubFigure, table: pd.DataFrame, kinds: list[str]) -> N
 
 def draw_lines(axes: Axes, table: pd.DataFrame, kinds: list[str]) -> None:
     """Draw every block's likeness to itself before training, and to itself from another seed."""
-    lines = [(kind, "both", "cka_before_after", f"{kind}: before, after", KIND_COLOURS[kind], "-") for kind in kinds]
+    lines = [
+        (kind, "both", "cka_before_after", f"{kind}: before, after", KIND_COLOURS.get(kind, GREEN), "-")
+        for kind in kinds
+    ]
     lines += [
         (SEEDS, "before", "cka", "two seeds: untrained", GREY, (0, (1, 1))),
         (SEEDS, "after", "cka", "two seeds: trained", PURPLE, (0, (4, 1.5))),
@@ -297,14 +309,15 @@ def draw_lines(axes: Axes, table: pd.DataFrame, kinds: list[str]) -> None:
     for network, state, quantity, label, colour, dashes in lines:
         rows = table[(table["network"] == network) & (table["state"] == state) & (table["quantity"] == quantity)]
         rows = rows[rows["layer"] == rows["other"]]
-        names = list(dict.fromkeys(rows["layer"]))
-        depth = {name: number / max(1, len(names) - 1) for number, name in enumerate(names)}
-        band(axes, rows.assign(depth=rows["layer"].map(depth)), "depth", label, colour, dashes)
+        whole, *halves = (rows[rows["part"] == part]["value"].to_numpy(float) for part in (WHOLE, *HALVES))
+        depth = np.linspace(0, 1, len(whole))
+        axes.plot(depth, whole, color=colour, linestyle=dashes, marker=MARKERS.get(network, "^"), label=label)
+        axes.fill_between(depth, np.minimum(*halves), np.maximum(*halves), color=colour, alpha=0.15, linewidth=0)
     axes.set_xlabel("depth (first block 0, last 1)")
     axes.set_ylabel("CKA of the same block")
     axes.set_ylim(-0.1, 1.75)
     axes.set_yticks(np.linspace(0, 1, 6))
-    axes.legend(fontsize=7.5, loc="upper left")
+    axes.legend(fontsize=7.5, loc="upper left", handlelength=3.2)
 
 
 def panels(part: SubFigure, count: int, widths: list[float] | None = None) -> list[Axes]:
@@ -343,8 +356,8 @@ def field_values(table: pd.DataFrame, network: str, state: str, stage: str, quan
 
 
 def kinds_of(table: pd.DataFrame) -> list[str]:
-    """Return which trained runs the table has."""
-    return [kind for kind in KIND_COLOURS if (table["network"] == kind).any()]
+    """Return which trained runs the table has, by the names of `named`."""
+    return [str(name) for name in dict.fromkeys(table["network"]) if name != SEEDS]
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
@@ -395,23 +408,21 @@ def effective_field_is_a_fraction(table: pd.DataFrame) -> Observation:
 
 
 def fraction_shrinks_with_depth(table: pd.DataFrame) -> Observation:
-    """Seen if the effective share of the theoretical area is smaller in layer4 than in layer1 before training.
+    """Seen if, with random weights, the effective share of the theoretical area is smaller in layer4 than in layer1.
 
-    In every network and on every canvas; not seen if on none. Before training: the paper's law is about random weights.
+    On every canvas; not seen if on none; undecided where the canvases disagree, or no network began at random weights.
     """
-    early, late = area_shares(table, "layer1"), area_shares(table, "layer4")
-    kinds = kinds_of(table)
-    fall = np.concatenate([early[kind, "before"] - late[kind, "before"] for kind in kinds])
+    rule = "fraction_shrinks_with_depth"
+    if "from scratch" not in kinds_of(table):
+        return Observation(rule, "undecided", "There is no network with random weights to look at.")
+    early, late = (area_shares(table, stage)["from scratch", "before"] for stage in ("layer1", "layer4"))
+    fall = early - late
     outcome: Outcome = "seen" if fall.min() > 0 else "not seen" if fall.max() <= 0 else "undecided"
-    numbers = "; ".join(
-        f"{kind}: {100 * early[kind, 'before'].mean():.0f} % in layer1, {100 * late[kind, 'before'].mean():.0f} % in "
-        "layer4"
-        for kind in kinds
-    )
     return Observation(
-        "fraction_shrinks_with_depth",
+        rule,
         outcome,
-        f"The effective field's share of the theoretical area, before training ({numbers}).",
+        f"With random weights the effective field covers {100 * early.mean():.0f} % of the theoretical one's area in "
+        f"layer1 and {100 * late.mean():.0f} % in layer4 (means over {len(fall)} canvases).",
     )
 
 
@@ -442,8 +453,10 @@ def untrained_field_is_gaussian(table: pd.DataFrame) -> Observation:
 def training_enlarges_the_field(table: pd.DataFrame, kind: str) -> Observation:
     """Seen if the last stage's effective field is larger after training than before on every canvas.
 
-    Not seen if it is on none; undecided if the canvases disagree.
+    Not seen if it is on none; undecided if the canvases disagree. Of a fine-tuned network it says what fine-tuning
+    did to published weights; the paper's claim is about training from random ones.
     """
+    training = "training" if kind.startswith("from scratch") else "fine-tuning"
     before = field_values(table, kind, "before", "layer4", "effective_field")
     after = field_values(table, kind, "after", "layer4", "effective_field")
     growth = after - before
@@ -452,7 +465,7 @@ def training_enlarges_the_field(table: pd.DataFrame, kind: str) -> Observation:
         "training_enlarges_the_field",
         outcome,
         f"{kind.capitalize()}: the effective field of layer4 measures {before.mean():.0f} pixels across before "
-        f"training and {after.mean():.0f} after it (change from {growth.min():+.0f} to {growth.max():+.0f} on "
+        f"{training} and {after.mean():.0f} after it (change from {growth.min():+.0f} to {growth.max():+.0f} on "
         f"{len(growth)} canvases).",
     )
 
@@ -477,12 +490,12 @@ MATCHED = 0.5
 
 
 def matches(matrix: pd.DataFrame) -> float:
-    """Return the share of blocks whose likest block in the other network is the one at the same place."""
+    """Return the share of blocks whose most similar block in the other network is the one at the same place."""
     return float((matrix.to_numpy().argmax(1) == np.arange(len(matrix))).mean())
 
 
 def same_blocks_in_two_seeds(table: pd.DataFrame) -> Observation:
-    """Seen if most blocks of one network have the one at the same place as their likest in the other.
+    """Seen if most blocks of one network are most similar to the one at the same place in the other.
 
     More than half of them, on each half of the pictures; not seen if on neither.
     """
@@ -504,7 +517,7 @@ CLEAR = 0.05
 
 
 def seeds_agree_less_in_late_blocks(table: pd.DataFrame) -> Observation:
-    """Seen if the first quarter of the blocks is likelier across seeds than the last, by more than 0.05 in CKA.
+    """Seen if the first quarter of the blocks is more alike across seeds than the last, by more than 0.05 in CKA.
 
     On each half of the pictures; not seen if on neither.
     """
@@ -525,7 +538,7 @@ def seeds_agree_less_in_late_blocks(table: pd.DataFrame) -> Observation:
 
 
 def neighbours_are_alike(table: pd.DataFrame) -> Observation:
-    """Seen if, in all networks, neighbouring blocks are likelier than distant ones by more than 0.05 in CKA.
+    """Seen if, in all networks, neighbouring blocks are more alike than distant ones by more than 0.05 in CKA.
 
     Distant: half the network or more apart. On each half of the pictures; not seen if nowhere.
     """
