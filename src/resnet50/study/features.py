@@ -245,7 +245,7 @@ def draw_filters_and_sizes(part: SubFigure, measured: Measured, kinds: list[str]
     sizes.set_yticks([8, 16, 32, 64, 128, 256, 512], ["8", "16", "32", "64", "128", "256", "512"])
     sizes.set_xticks(range(len(STAGES)), STAGES)
     sizes.set_ylabel("side of the receptive field (pixels)")
-    sizes.legend(fontsize=7.5, loc="upper left", handlelength=3.2)
+    sizes.legend(fontsize=7.5, loc="upper left", handlelength=2.6)
     sizes.set_ylim(5, 2500)
     sizes.set_title("what one value depends on")
 
@@ -317,7 +317,7 @@ def draw_lines(axes: Axes, table: pd.DataFrame, kinds: list[str]) -> None:
     axes.set_ylabel("CKA of the same block")
     axes.set_ylim(-0.1, 1.75)
     axes.set_yticks(np.linspace(0, 1, 6))
-    axes.legend(fontsize=7.5, loc="upper left", handlelength=3.2)
+    axes.legend(fontsize=7.5, loc="upper left", handlelength=2.6)
 
 
 def panels(part: SubFigure, count: int, widths: list[float] | None = None) -> list[Axes]:
@@ -622,7 +622,7 @@ EXPERIMENT = Experiment(
     "Second row: the first filters, each stretched to its own range; the side of the square that holds 95 % of the "
     "gradient (bands: smallest to largest canvas) and of the theoretical field. Third row: that gradient for layer4. "
     "Below: CKA between the outputs of all blocks after training (dark: nothing in common), and of every block with "
-    "itself before training or in a network from another seed (bands: the two halves of the pictures).",
+    "itself before training or in a network from another seed (lines: all pictures; bands: the two halves).",
     sources=(
         Source(
             "Luo, Li, Urtasun and Zemel", 2016,
