@@ -47,18 +47,18 @@ def test_v1_has_the_papers_count() -> None:
     assert total(counts(network, 224), "macs") / 1e9 == pytest.approx(3.8, abs=0.1)
 
 
-def test_kept_bytes_are_those_counted_by_hand() -> None:
-    """The stem keeps: conv's output for the norm, the ReLU's for itself and the pool, the pool's indices."""
-    network = ResNet(18, 3)
-    images = torch.randn(2, 3, 64, 64)
-    kept = activation_bytes(network, images, CPU)
-    conv = 2 * 64 * 32 * 32 * 4
-    statistics = 2 * 64 * 4  # the batch's mean and deviation
-    pooled = 2 * 64 * 16 * 16
-    # The in-place ReLU shares the norm's output. The pool's output is kept by the first convolution of layer1.
-    assert kept["stem"] == conv + statistics + conv + 8 * pooled
-    assert kept["head"] == 2 * 512 * 4  # what the linear layer multiplies; the images were not counted
-    assert set(kept) == set(STAGES)
+@pytest.mark.parametrize(("precision", "width"), [("fp32", 4), ("bf16", 2)])
+def test_kept_bytes_are_those_counted_by_hand(precision: str, width: int) -> None:
+    """The stem keeps, an image: what the convolution and the norm put out (the ReLU works in place), the pool's choice.
+
+    Neither weights nor, under autocast, their copies; nor the image, which in bf16 is copied for the convolution.
+    """
+    found = activation_bytes(ResNet(18, 3), torch.randn(4, 3, 64, 64), choose_machine("cpu", precision))
+    maps, pooled = 64 * 32 * 32, 64 * 16 * 16
+    copied_image = 0 if precision == "fp32" else width * 3 * 64 * 64
+    assert found["stem"] == 2 * width * maps + 8 * pooled + copied_image
+    assert found["head"] == width * 512  # what the linear layer multiplies
+    assert set(found) == set(STAGES)
 
 
 def test_every_stage_is_timed_and_the_network_stays_as_it_was() -> None:

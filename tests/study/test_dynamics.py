@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
 from resnet50.study import dynamics
 from resnet50.study.dynamics import SHUFFLED, TRUE, data_map, forgetting_events, learning_epochs, noise_scale, regions
@@ -32,18 +33,33 @@ def test_a_picture_is_learnt_since_it_has_stayed_right() -> None:
 
 def test_the_noise_scale_of_known_gradients_is_found() -> None:
     rng = np.random.default_rng(0)
-    mean, deviation, dimensions, chunk, batches = 0.05, 1.0, 400, 32, 200
-    gradients = mean + deviation / np.sqrt(chunk) * rng.standard_normal((batches, dimensions))
-    found = noise_scale((gradients**2).sum(1), float((gradients.mean(0) ** 2).sum()), chunk)
-    assert found == pytest.approx(dimensions * deviation**2 / (dimensions * mean**2), rel=0.1)
+    mean, deviation, dimensions, chunk, batches = 0.05, 1.0, 50, 32, 10
+    single = mean + deviation * rng.standard_normal((batches * chunk, dimensions))
+    truth = single.var(0, ddof=1).sum() / (single.mean(0) ** 2).sum()
+    estimates: list[float] = []
+    for _ in range(20):  # orders of the same population
+        batched = rng.permutation(single).reshape(batches, chunk, dimensions).mean(1)
+        estimates.append(noise_scale((batched**2).sum(1), float((single.mean(0) ** 2).sum()), chunk))
+    assert np.mean(estimates) == pytest.approx(truth, rel=0.02)
 
 
 def test_gradients_that_are_all_the_same_have_no_noise() -> None:
     assert noise_scale(np.full(5, 4.0), 4.0, 32) == pytest.approx(0.0)
 
 
-def test_a_gradient_that_drowns_in_noise_has_no_finite_scale() -> None:
-    assert noise_scale(np.full(5, 4.0), 0.1, 32) == float("inf")
+def test_where_the_gradient_is_zero_all_is_noise() -> None:
+    assert noise_scale(np.full(5, 4.0), 0.0, 32) == float("inf")
+
+
+def test_intervals_of_rank_correlations_hold_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(200):
+        x = rng.standard_normal(100)
+        y = 0.5 * x + np.sqrt(0.75) * rng.standard_normal(100)
+        low, high = dynamics.interval(float(spearmanr(x, y).statistic), 100)
+        held += low < 6 / np.pi * np.arcsin(0.25) < high  # of the normal distribution with correlation 0.5
+    assert held / 200 == pytest.approx(0.95, abs=0.04)
 
 
 def test_a_map_is_mean_and_deviation_of_the_own_class() -> None:
@@ -106,7 +122,7 @@ def test_what_the_papers_say_is_seen() -> None:
 
 
 def test_the_opposite_is_said_too() -> None:
-    made = table(same=False, shuffled=0.5, true=0.4, forgotten=0.95, settle=2.0, noise=(200.0, 20.0))
+    made = table(samples=900, same=False, shuffled=0.5, true=0.4, forgotten=0.95, settle=2.0, noise=(200.0, 20.0))
     found = outcomes(dynamics.read(made))
     assert found.pop("pictures_to_look_at") == "note"
     assert set(found.values()) == {"not seen"}
@@ -114,6 +130,17 @@ def test_the_opposite_is_said_too() -> None:
 
 def test_labels_on_the_way_to_be_memorised_are_no_answer() -> None:
     assert dynamics.shuffled_labels_are_memorised(table(shuffled=0.8)).outcome == "undecided"
+
+
+def test_the_commonest_label_alone_is_not_memorising() -> None:
+    made = table(shuffled=0.95)
+    made.loc[made["quantity"] == "majority_share", "value"] = 0.95
+    assert dynamics.shuffled_labels_are_memorised(made).outcome == "not seen"
+
+
+def test_few_pictures_leave_open_whether_the_order_repeats() -> None:
+    found = outcomes(dynamics.read(table(same=False, samples=30)))
+    assert found["order_repeats"] == "undecided"
 
 
 def test_one_seed_says_nothing_of_agreement() -> None:

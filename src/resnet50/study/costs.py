@@ -47,8 +47,19 @@ def entering(network: ResNet, at: Callable[[str], None]) -> Generator[None]:
         yield
 
 
-def activation_bytes(network: ResNet, images: Tensor, machine: Machine) -> dict[str, int]:
-    """Return how many bytes each stage's forward pass keeps for the backward pass; weights are not counted.
+def activation_bytes(network: ResNet, images: Tensor, machine: Machine) -> dict[str, float]:
+    """Return how many bytes each stage's forward pass keeps for the backward pass, for each further image.
+
+    The difference of two batches, the whole one and half of it: weights, their copies in another number format and
+    norms' statistics don't grow with the batch, and are not counted.
+    """
+    half = len(images) // 2
+    whole, less = kept_bytes(network, images, machine), kept_bytes(network, images[:half], machine)
+    return {stage: (whole[stage] - less[stage]) / (len(images) - half) for stage in STAGES}
+
+
+def kept_bytes(network: ResNet, images: Tensor, machine: Machine) -> dict[str, int]:
+    """Return how many bytes each stage's forward pass keeps in all, but for the network's own tensors and the images.
 
     What several operations keep is counted once, where it is kept first. Measured with autograd's own hooks on saved
     tensors, in training mode and in the machine's number format.

@@ -1,5 +1,6 @@
 """What happens in which order while a network learns? Order, forgetting, memorising, a map of the pictures, noise."""
 
+import math
 from itertools import combinations
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from resnet50.evaluation.findings import number, percent, standard_error
 from resnet50.model.resnet import ResNet
 from resnet50.study.experiment import Experiment, Measured, Observation, Source
 from resnet50.study.figures import BLUE, GREEN, GREY, ORANGE, VERMILION, WIDTH, band
-from resnet50.study.lab import Lab, Plan, TrainedRun
+from resnet50.study.lab import Lab, Pictures, Plan, TrainedRun
 from resnet50.study.small import BATCH_SIZE, Setup, SmallTraining, make_network, small_pictures, train_small
 
 COLUMNS = ["network", "seed", "sample", "epoch", "quantity", "value"]
@@ -132,22 +133,23 @@ def majority(lab: Lab) -> pd.DataFrame:
 
 def noise_scales(lab: Lab, trainings: list[SmallTraining]) -> pd.DataFrame:
     """Return the gradient noise scale before training and after it; `epoch` 0 is before, the last one after."""
+    pictures = small_pictures(lab, "train")
     rows: list[tuple[str, int, int, str, float]] = []
     for training in trainings[:MEMORISING_SEEDS]:
         networks = {0: make_network(lab, training.setup), lab.plan.epochs: lab.to_device(training.network())}
         for (epoch, network), draw in ((item, draw) for item in networks.items() for draw in range(lab.plan.draws)):
             lab.step(f"gradient noise, {training.setup.name}, epoch {epoch}, draw {draw}")
-            value = noise_scale(*gradient_norms(lab, network, draw), chunk=BATCH_SIZE)
+            value = noise_scale(*gradient_norms(lab, pictures, network, draw), chunk=BATCH_SIZE)
             rows.append((TRUE, training.setup.seed, epoch, "noise_scale", value))
     return pd.DataFrame(rows, columns=["network", "seed", "epoch", "quantity", "value"])
 
 
-def gradient_norms(lab: Lab, network: ResNet, draw: int) -> tuple[np.ndarray, float]:
+def gradient_norms(lab: Lab, pictures: Pictures, network: ResNet, draw: int) -> tuple[np.ndarray, float]:
     """Return |g|² of every batch of the training pictures in a drawn order, and |mean of all g|²; in fp32.
 
     In training mode: the batch norms take their statistics from each batch, as in a step.
     """
-    pictures, preprocess = small_pictures(lab, "train"), lab.small_preprocess()
+    preprocess = lab.small_preprocess()
     order = torch.from_numpy(np.random.default_rng([lab.seed, 0x4015E, draw]).permutation(len(pictures)))
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     total = [torch.zeros_like(parameter) for parameter in parameters]
@@ -165,20 +167,20 @@ def gradient_norms(lab: Lab, network: ResNet, draw: int) -> tuple[np.ndarray, fl
 
 
 def noise_scale(squares: np.ndarray, square_of_mean: float, chunk: int) -> float:
-    """Return tr(Σ)/|G|², the batch size at which noise and gradient are equal (McCandlish et al., appendix A.1).
+    """Return tr(Σ)/|G|², the batch size at which noise and gradient are equal (McCandlish et al., section 2.2).
 
-    From gradients at two batch sizes b < B: |G|² = (B|G_B|² − b|G_b|²)/(B − b), tr(Σ) = (|G_b|² − |G_B|²)/(1/b − 1/B);
-    both without bias. Infinite where the estimate of |G|² is not above zero: it drowns in noise.
+    The N training pictures are the whole population: G is their mean gradient, and Σ the covariance of single ones. Of
+    batches of b drawn from it without replacement, tr(Σ) = b·(|g|² − |G|²)·(N − 1)/(N − b) on average. (The paper's
+    estimator takes both from a sample; with so few pictures its |G|² is a difference of nearly equal numbers.)
 
     Args:
-        squares: |g|² of the batches of `chunk` samples each.
-        square_of_mean: |G_B|² of the mean over all of them.
-        chunk: b.
+        squares: |g|² of the batches, that together are the population.
+        square_of_mean: |G|².
+        chunk: b, pictures in each batch.
     """
-    b, big = chunk, chunk * len(squares)
-    gradient = (big * square_of_mean - b * squares.mean()) / (big - b)
-    noise = (squares.mean() - square_of_mean) / (1 / b - 1 / big)
-    return float(noise / gradient) if gradient > 0 else float("inf")
+    population = chunk * len(squares)
+    noise = chunk * (squares.mean() - square_of_mean) * (population - 1) / max(1, population - chunk)
+    return float(noise / square_of_mean) if square_of_mean > 0 else float("inf")
 
 
 def samples_to_map(lab: Lab, training: SmallTraining, ids: list[str]) -> tuple[str, pd.DataFrame]:
@@ -186,9 +188,10 @@ def samples_to_map(lab: Lab, training: SmallTraining, ids: list[str]) -> tuple[s
 
     Columns: sample, epoch, loss.
     """
-    runs = sorted(lab.runs, key=lambda run: run.kind != "fine-tuned")
-    for run in runs:
-        if (samples := observed(run)) is not None:
+    known = set(lab.dataset.split("train")["image_id"])
+    for run in sorted(lab.runs, key=lambda run: run.kind != "fine-tuned"):
+        samples = observed(run)
+        if samples is not None and set(samples["sample"]) <= known:
             return run.kind, samples
     samples = training.samples.assign(sample=np.array(ids, dtype=object)[training.samples["row"]])
     return "ResNet-18, small", samples
@@ -419,47 +422,49 @@ def unforgettable(learnt: np.ndarray, events: np.ndarray, never: int) -> np.ndar
     return (known & (events == 0)).sum(1) / np.maximum(known.sum(1), 1)
 
 
-ALPHA = 0.01
-"""Level at which a rank correlation counts as more than chance."""
+WEAK = 0.2
+"""Rank correlation below which two orders have next to nothing in common: 4 % of their variance."""
 
 
-def agreement(table: pd.DataFrame, quantity: str) -> tuple[list[float], bool, bool]:
-    """Return the rank correlations of all pairs of seeds; whether all are clearly positive; whether any is."""
-    values = by_seed(table, quantity)
-    found = [cast(Any, spearmanr(values[a], values[b])) for a, b in combinations(range(len(values)), 2)]
-    clear = [bool(result.statistic > 0 and result.pvalue < ALPHA) for result in found]
-    return [float(result.statistic) for result in found], bool(clear) and all(clear), any(clear)
+def interval(correlation: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a rank correlation of n pairs (Fisher's z; deviation by Bonett & Wright 2000)."""
+    reach = 1.96 * math.sqrt((1 + correlation**2 / 2) / max(1, n - 3))
+    z = math.atanh(min(max(correlation, -0.999999), 0.999999))
+    return math.tanh(z - reach), math.tanh(z + reach)
 
 
 def order_repeats(table: pd.DataFrame) -> Observation:
-    """Seen if every pair of seeds learns the pictures in clearly correlated order (Spearman, p < 0.01).
+    """Seen if every pair of seeds learns the pictures in correlated order: the 95 % interval lies above 0.
 
-    Not seen if no pair does; undecided otherwise, and with one seed.
+    Not seen if every pair's interval lies below 0.2; undecided otherwise, and with one seed.
     """
     return repeats(table, "order_repeats", "learning_epoch", "the epoch in which a picture is learnt for good")
 
 
 def forgetting_repeats(table: pd.DataFrame) -> Observation:
-    """Seen if every pair of seeds forgets the same pictures, clearly correlated (Spearman, p < 0.01).
+    """Seen if every pair of seeds forgets the same pictures: the rank correlation's 95 % interval lies above 0.
 
-    Not seen if no pair does; undecided otherwise, and with one seed.
+    Not seen if every pair's interval lies below 0.2; undecided otherwise, and with one seed.
     """
     return repeats(table, "forgetting_repeats", "forgetting_events", "how often a picture is forgotten")
 
 
 def repeats(table: pd.DataFrame, rule: str, quantity: str, words: str) -> Observation:
     """Read whether a quantity of the samples agrees between seeds."""
-    correlations, every, some = agreement(table, quantity)
-    if not correlations:
-        return Observation(rule, "undecided", f"There is one seed only, and nothing to compare {words} with.")
-    outcome = "seen" if every else "undecided" if some else "not seen"
-    low, high = min(correlations), max(correlations)
-    count = by_seed(table, quantity).shape[1]
+    values = by_seed(table, quantity)
+    count = values.shape[1]
+    found = [float(cast(Any, spearmanr(a, b)).statistic) for a, b in combinations(values, 2)]
+    found = [value for value in found if math.isfinite(value)]
+    if not found:
+        return Observation(rule, "undecided", f"There are no two seeds to compare {words} between.")
+    lows, highs = zip(*(interval(value, count) for value in found), strict=True)
+    outcome = "seen" if min(lows) > 0 else "not seen" if max(highs) < WEAK else "undecided"
     return Observation(
         rule,
         outcome,
-        f"Between two seeds {words} has a rank correlation of {low:.2f} to {high:.2f} ({len(correlations)} pairs of "
-        f"seeds, {count} pictures).",
+        f"Between two seeds {words} has a rank correlation of {min(found):.2f} to {max(found):.2f} ({len(found)} "
+        f"pairs of seeds, {count} pictures; 95 % intervals from {min(lows):.2f} to {max(highs):.2f}). Part of it is "
+        "that some classes are learnt before others.",
     )
 
 
@@ -487,14 +492,14 @@ MEMORISED = 0.9
 
 
 def shuffled_labels_are_memorised(table: pd.DataFrame) -> Observation:
-    """Seen if shuffled labels are learnt to 90 % in every seed.
+    """Seen if shuffled labels are learnt to 90 %, and above the commonest class's share by three standard errors.
 
-    Undecided if accuracy is above the commonest class's share by three standard errors: on the way. Not seen otherwise.
+    In every seed. Undecided if they are above that share only: on the way. Not seen otherwise.
     """
     shuffled = last_accuracy(table, SHUFFLED, "train_accuracy")
     share, n = fact(table, "majority_share"), int(fact(table, "training_pictures"))
     on_the_way = shuffled.min() > share + 3 * standard_error(share, n)
-    outcome = "seen" if shuffled.min() >= MEMORISED else "undecided" if on_the_way else "not seen"
+    outcome = "not seen" if not on_the_way else "seen" if shuffled.min() >= MEMORISED else "undecided"
     ends = {"seen": "is memorised", "undecided": "is being memorised", "not seen": "was not memorised in this time"}
     epochs = int(of(table, "train_accuracy", SHUFFLED)["epoch"].max())
     return Observation(
