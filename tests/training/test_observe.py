@@ -18,7 +18,7 @@ from resnet50.model.file import load_model
 from resnet50.model.resnet import ResNet
 from resnet50.training.loop import TrainingData, fit
 from resnet50.training.machine import choose_machine
-from resnet50.training.observe import Observer, branch_facts, output_facts
+from resnet50.training.observe import LOOKS, Observer, branch_facts, looks_for, output_facts
 from resnet50.training.optim import train_mode
 from resnet50.training.state import TrainState, start_state
 from tests.conftest import TINY
@@ -111,19 +111,56 @@ def test_every_samples_loss_is_that_of_its_step() -> None:
     assert first.loc[rows, "correct"].tolist() == (logits.argmax(1) == labels).float().tolist()
 
 
-def test_both_sides_of_an_addition_are_compared_image_by_image() -> None:
-    x = torch.randn(3, 4, 2, 2)
-    facts = branch_facts(x, -0.5 * x)
-    assert facts["residual_ratio"].item() == pytest.approx(0.5)
-    assert facts["residual_cosine"].item() == pytest.approx(-1.0)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_both_sides_of_an_addition_are_compared_image_by_image(layout: torch.memory_format) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, residual = (torch.randn(3, 4, 2, 2, generator=generator).to(memory_format=layout) for _ in range(2))
+    ratios, cosines = branch_facts(x, residual)
+    torch.testing.assert_close(ratios, residual.flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1))
+    torch.testing.assert_close(cosines, F.cosine_similarity(residual.flatten(1), x.flatten(1)))
+    ratios, cosines = branch_facts(x, -0.5 * x)
+    torch.testing.assert_close(ratios, torch.full((3,), 0.5))
+    torch.testing.assert_close(cosines, torch.full((3,), -1.0))
 
 
 def test_a_channel_that_never_fires_is_dead() -> None:
     y = torch.rand(3, 4, 2, 2) + 0.1
     y[:, 1] = 0
+    y[:2, 2] = 0  # this one fires for one image
     facts = output_facts(y, y)
-    assert facts["dead_channels"].item() == 0.25
-    assert facts["activation_variance"].item() == pytest.approx(y.var().item())
+    assert facts.dead().item() == 0.25
+    assert facts.variance().item() == pytest.approx(y.var(correction=0).item(), rel=1e-5)
+
+
+def test_the_parts_of_a_batch_are_looked_at_as_one() -> None:
+    y = torch.rand(5, 4, 2, 2)
+    y[:3, 1] = 0  # dead in the first part alone
+    whole, parts = output_facts(y, y), output_facts(y[:3], y[:3]) + output_facts(y[3:], y[3:])
+    assert whole.dead().item() == parts.dead().item() == 0
+    assert parts.variance().item() == pytest.approx(whole.variance().item(), rel=1e-5)
+
+
+def test_residuals_are_those_of_the_network_by_hand() -> None:
+    small = Small(network())
+    images, _ = small.batch(0)
+    by_hand = network()
+    train_mode(by_hand)
+    with torch.no_grad():
+        x = by_hand.maxpool(by_hand.relu(by_hand.bn1(by_hand.conv1(images))))
+        block = by_hand.layer1[0]
+        change = block.bn2(block.conv2(block.relu1(block.bn1(block.conv1(x)))))
+        out = block.relu2(change + x)
+    small.fit()
+    layers = small.observer.layers()
+    ratio = (change.flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)).mean().item()
+    assert value(layers, 0, "layer1.0", "residual_ratio") == pytest.approx(ratio, rel=1e-3)
+    assert value(layers, 0, "layer1.0", "activation_variance") == pytest.approx(out.var().item(), rel=1e-3)
+
+
+def test_a_run_looks_at_few_steps_of_a_short_epoch() -> None:
+    assert [looks_for(steps) for steps in (1, 19, 40, 100, 160, 100_000)] == [1, 1, 2, 5, LOOKS, LOOKS]
+    observer = Observer(network(), 3200, 100, CPU.device, looks=4)
+    assert sorted(observer.looked_at) == [0, 25, 50, 75]
 
 
 def test_a_dead_channel_is_found_in_a_network() -> None:

@@ -6,6 +6,7 @@ which the step computes anyway. Nothing waits for the device before the epoch is
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,43 @@ from resnet50.model.taps import block_names, record, record_branches
 LOOKS = 8
 """Steps of an epoch that are looked at in detail: enough for a mean, few enough to cost next to nothing."""
 
+STEPS_PER_LOOK = 20
+"""Steps of a run that share one look: it may cost half a step, which then is 2.5 % of them."""
+
 TINY = 1e-12
 """Keeps a ratio finite whose denominator is zero."""
+
+
+def looks_for(steps_per_epoch: int) -> int:
+    """Return how many steps of an epoch a run looks at: at least one, and few enough to cost next to nothing."""
+    return max(1, min(LOOKS, steps_per_epoch // STEPS_PER_LOOK))
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Of a block's outputs: how many values, their sum, their sum of squares, and the largest of each channel."""
+
+    count: int
+    total: Tensor
+    squares: Tensor
+    largest: Tensor
+
+    def __add__(self, other: "Outputs") -> "Outputs":
+        """Take two parts of a batch together."""
+        return Outputs(
+            self.count + other.count,
+            self.total + other.total,
+            self.squares + other.squares,
+            torch.maximum(self.largest, other.largest),
+        )
+
+    def variance(self) -> Tensor:
+        """Return the variance over images, channels and positions."""
+        return (self.squares / self.count - (self.total / self.count).square()).clamp_min(0)
+
+    def dead(self) -> Tensor:
+        """Return the share of channels that are zero everywhere."""
+        return (self.largest <= 0).float().mean()
 
 
 class Observer:
@@ -52,6 +88,8 @@ class Observer:
         self.rows: list[int] = []
         self.step = -1
         self.seen: dict[tuple[str, str], list[Tensor]] = {}
+        self.outputs: dict[str, list[Outputs]] = {}
+        self.branches: dict[str, list[Tensor]] = {}
         self.weights: dict[str, Tensor] = {}
         self.statistics: dict[tuple[str, str], Tensor] = {}
 
@@ -83,10 +121,10 @@ class Observer:
             record_branches(self.network, branch_facts, self.blocks if self.has_shortcuts else ()) as branches,
         ):
             yield
-        for facts in (outputs, branches):
-            for block, values in facts.items():
-                for quantity, value in values.items():
-                    self.add(block, quantity, value)
+        for block in self.blocks:
+            self.outputs.setdefault(block, []).append(outputs[block])
+        for block, facts in branches.items():
+            self.branches.setdefault(block, []).append(facts)
 
     def after_forward(self, logits: Tensor, labels: Tensor) -> None:
         """Take the logits (N×classes) and labels (N) of the next N samples of the step."""
@@ -96,9 +134,18 @@ class Observer:
         self.correct[rows] = (logits.argmax(1) == labels).float()
 
     def before_update(self) -> None:
-        """Look at the gradients of the whole batch, and keep the weights that the step is about to change."""
+        """Look at the blocks and gradients of the whole batch; keep the weights that the step is about to change."""
         if not self.looking:
             return
+        for block, (first, *others) in self.outputs.items():
+            whole = sum(others, start=first)
+            self.add(block, "activation_variance", whole.variance())
+            self.add(block, "dead_channels", whole.dead())
+        for block, parts in self.branches.items():
+            ratio, cosine = torch.cat(parts, dim=1).mean(dim=1)
+            self.add(block, "residual_ratio", ratio)
+            self.add(block, "residual_cosine", cosine)
+        self.outputs, self.branches = {}, {}
         layers = {name: weight for name, weight in layer_weights(self.network) if weight.grad is not None}
         gradients = [weight.grad for weight in layers.values() if weight.grad is not None]
         for name, norm in zip(layers, torch._foreach_norm(gradients), strict=True):  # pyright: ignore
@@ -123,9 +170,9 @@ class Observer:
 
     def end_epoch(self, epoch: int) -> None:
         """Finish an epoch, counted from 1: here the numbers come from the device."""
+        now = running_statistics(self.network)
         for (layer, quantity), before in self.statistics.items():
-            now = running_statistics(self.network)[layer, quantity]
-            self.add(layer, f"{quantity}_drift", (now - before).norm() / (before.norm() + TINY))
+            self.add(layer, f"{quantity}_drift", (now[layer, quantity] - before).norm() / (before.norm() + TINY))
         self.finished.append(self.table(epoch))
         loss, correct = self.loss.cpu().numpy(), self.correct.cpu().numpy()
         samples = pd.DataFrame({"epoch": epoch, "row": np.arange(len(loss)), "loss": loss, "correct": correct})
@@ -166,19 +213,21 @@ def concatenated(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame
 
 
 @torch.no_grad()
-def output_facts(x: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """Look at a block's output, N×C×H×W."""
+def output_facts(x: Tensor, y: Tensor) -> Outputs:
+    """Look at a block's output, N×C×H×W, in as few passes over it as there are facts: it costs what it reads."""
     del x
-    y = y.float()
-    return {"activation_variance": y.var(), "dead_channels": (y.amax((0, 2, 3)) <= 0).float().mean()}
+    total, norm = y.sum(dtype=torch.float32), torch.linalg.vector_norm(y, dtype=torch.float32)
+    return Outputs(y.numel(), total, norm.square(), y.amax((0, 2, 3)))
 
 
 @torch.no_grad()
-def branch_facts(shortcut: Tensor, residual: Tensor) -> dict[str, Tensor]:
-    """Look at both sides of a block's addition, N×C×H×W each."""
-    x, change = shortcut.flatten(1).float(), residual.flatten(1).float()
-    ratio = change.norm(dim=1) / (x.norm(dim=1) + TINY)
-    return {"residual_ratio": ratio.mean(), "residual_cosine": F.cosine_similarity(change, x, dim=1).mean()}
+def branch_facts(shortcut: Tensor, residual: Tensor) -> Tensor:
+    """Look at both sides of a block's addition, N×C×H×W each: return their ratios and cosines by image, 2×N."""
+    # Channels last in memory, as they are: no copy.
+    x, change = (side.permute(0, 2, 3, 1).flatten(1) for side in (shortcut, residual))
+    size, step = (torch.linalg.vector_norm(side, dim=1, dtype=torch.float32) for side in (x, change))
+    cosine = (change * x).sum(dim=1, dtype=torch.float32) / (step * size + TINY)
+    return torch.stack([step / (size + TINY), cosine])
 
 
 def layer_weights(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

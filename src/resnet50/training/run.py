@@ -29,7 +29,7 @@ from resnet50.training.compiling import compile_step, decide_compile, needs_timi
 from resnet50.training.frozen import on_features
 from resnet50.training.loop import TrainingData, fit, measure_epoch
 from resnet50.training.machine import Machine, choose_machine, keep_memory
-from resnet50.training.observe import Observer
+from resnet50.training.observe import Observer, looks_for
 from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones
 from resnet50.training.record import RunRecord, versions, write_json
 from resnet50.training.state import TrainState, start_state
@@ -81,7 +81,8 @@ def run(
     """Train with everything decided, and write the run folder as it goes."""
     observer = None
     if options.observe:
-        observer = Observer(state.network, data.order.rows, len(data.order), machine.device)
+        steps = len(data.order)
+        observer = Observer(state.network, data.order.rows, steps, machine.device, looks_for(steps))
     image_ids = dataset.split("train")["image_id"]
     write_json(about, options.out / "run.json")
     say(f"training {data.train_images:,} images an epoch, validating on {data.val_images:,}")
