@@ -30,10 +30,10 @@ class RunRecord:
         folder: Path,
         classes: tuple[str, ...],
         preprocess: Preprocess,
-        observer: Observer | None,
-        image_ids: pd.Series,
+        observer: Observer | None = None,
+        image_ids: pd.Series | None = None,
     ) -> None:
-        """Begin a record; `image_ids` are those of the training split, for what an observer saw of the samples."""
+        """Begin a record; with an observer, `image_ids` are those of the training split's rows."""
         self.folder, self.classes, self.preprocess = folder, classes, preprocess
         self.observer, self.image_ids = observer, image_ids
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ class RunRecord:
         self.rows.writerow(dataclasses.asdict(metrics))
         self.csv.flush()
         self.write_events(metrics)
-        if self.observer is not None:
+        if self.observer is not None and self.image_ids is not None:
             write_observed(self.observer, self.image_ids, self.folder / "observed")
         self.save_last(state)
         if best:
