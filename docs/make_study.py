@@ -28,12 +28,17 @@ def main(arguments: list[str]) -> None:
     for name in COURSE:
         page = PAGES / f"{name}.md"
         text = page.read_text(encoding="utf-8")
-        for data, study in studies.items():
+        for data, study in finished(studies, name).items():
             text = fill(text, f"study:{data}:{name}", shown(load(name), data, study))
         page.write_text(text, encoding="utf-8")
     index = PAGES / "README.md"
     text = fill(index.read_text(encoding="utf-8"), "study:overview", overview(studies))
     index.write_text(fill(text, "study:conditions", conditions(studies)), encoding="utf-8")
+
+
+def finished(studies: dict[str, Path], name: str) -> dict[str, Path]:
+    """Return the studies that have an experiment."""
+    return {data: study for data, study in studies.items() if (study / f"{name}.csv").is_file()}
 
 
 def fill(text: str, mark: str, content: str) -> str:
@@ -86,7 +91,10 @@ def overview(studies: dict[str, Path]) -> str:
     lines = ["| experiment | rule | " + " | ".join(NAMES[data] for data in studies) + " |"]
     lines.append("| --- | --- |" + " --- |" * len(studies))
     for name in COURSE:
-        readings = [load(name).read(read_table(load(name), study)) for study in studies.values()]
+        having = finished(studies, name)
+        readings = [
+            load(name).read(read_table(load(name), study)) if data in having else [] for data, study in studies.items()
+        ]
         for rule in dict.fromkeys(seen.rule for reading in readings for seen in reading if seen.outcome != "note"):
             cells = [outcomes(reading, rule) for reading in readings]
             lines.append(f"| [{name}]({name}.md) | {rule.replace('_', ' ')} | {' | '.join(cells)} |")
