@@ -163,7 +163,8 @@ def draw_time(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_xlabel("stage (1 to 4: the layers)")
     axes.set_ylabel("ms an image, forward and backward")
     axes.set_title("time against the least possible")
-    axes.legend()
+    axes.set_ylim(0, 1.35 * axes.get_ylim()[1])
+    axes.legend(loc="upper left")
 
 
 def draw_networks(axes: Axes, table: pd.DataFrame) -> None:

@@ -25,7 +25,7 @@ QUICK_SECONDS = {
     "landscape": 105.0,
     "resolution": 35.0,
 }
-"""About what each takes there at quick effort when all run in this order; a training counts with the first that uses it.
+"""About what each takes there at quick effort, all in this order; a training counts with the first that uses it.
 
 Put together from single trainings (ResNet-18 8 s, -34 17 s, -50 29 s) and what the experiments took besides.
 """
