@@ -47,7 +47,8 @@ def study(options: StudyOptions) -> Path:
     )
     names = COURSE if options.name == "all" else (options.name,)
     say(f"{options.effort} effort, {lab.machine.precision} on {lab.machine.device}: {lab.machine.why}")
-    say(f"about {duration(estimate(lab, names))} on a machine like this one, if nothing else runs on it")
+    if to_do := [name for name in names if load(name).finished(lab) is None]:
+        say(f"about {duration(estimate(lab, to_do))} on a machine like this one, if nothing else runs on it")
     start = time.perf_counter()
     for name in names:
         carry_out(load(name), lab)
