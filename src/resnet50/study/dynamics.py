@@ -453,8 +453,8 @@ def repeats(table: pd.DataFrame, rule: str, quantity: str, words: str) -> Observ
     """Read whether a quantity of the samples agrees between seeds."""
     values = by_seed(table, quantity)
     count = values.shape[1]
-    found = [float(cast(Any, spearmanr(a, b)).statistic) for a, b in combinations(values, 2)]
-    found = [value for value in found if math.isfinite(value)]
+    varying = [value for value in values if len(np.unique(value)) > 1]  # a constant has no rank correlation
+    found = [float(cast(Any, spearmanr(a, b)).statistic) for a, b in combinations(varying, 2)]
     if not found:
         return Observation(rule, "undecided", f"There are no two seeds to compare {words} between.")
     lows, highs = zip(*(interval(value, count) for value in found), strict=True)
