@@ -20,8 +20,9 @@ Every option is declared once, in `src/resnet50/config.py`, and has the same nam
 command line is `batch_size: 64` in a YAML file (`--config FILE`, flags go over it) and `batch_size=64` in Python.
 `resnet50 COMMAND --help` shows the same on the screen. A switch is turned off with `no-` in front: `--no-overwrite`.
 
-Exit codes: 0 done; 2 something in the input can be mended, and one line says what; 1 a bug, with its traceback; 130
-Ctrl-C."""
+Exit codes: 0 done; 2 something in the input can be mended, and one line says what; 1 a bug, with its traceback; 75
+training stopped before its end because a signal or `--max-time` asked for it, and `--resume` goes on; 130 Ctrl-C, after
+which `--resume` goes on too."""
 
 EXAMPLES = {
     "prepare": (

@@ -21,11 +21,11 @@ from torch.profiler import ProfilerActivity, profile
 from torchvision.models import resnet50
 
 from resnet50.bench.ours import set_up
+from resnet50.training.inputs import build_network
 from resnet50.training.loop import train_step
 from resnet50.training.optim import train_mode
-from resnet50.training.run import build_network
 from resnet50.training.state import start_state
-from resnet50.training.waiting import Waiting
+from resnet50.training.waiting import EpochClock
 
 STEPS, BATCH, SIZE = 5, 32, 224
 PARTS = {
@@ -58,11 +58,11 @@ def part_of(operator):
     return "the rest, Python"
 
 
-def measure(step, wait):
+def measure(step, waited):
     """Return the milliseconds a step spends on each part: the mean of a few steps after two to warm up."""
     for _ in range(2):
         step()
-    wait.seconds = 0.0
+    before = waited()
     start = time.perf_counter()
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(STEPS):
@@ -71,25 +71,24 @@ def measure(step, wait):
     parts = defaultdict(float)
     for event in profiler.key_averages():
         parts[part_of(event.key)] += event.self_cpu_time_total / 1000 / STEPS
-    parts["waiting for the loader"] = wait.seconds * 1000 / STEPS
+    parts["waiting for the loader"] = (waited() - before) * 1000 / STEPS
     parts["the rest, Python"] += 1000 * whole / STEPS - sum(parts.values())
     return parts
 
 
 def ours(dataset):
-    """Return our step on batches of the dataset, and the clock of its waiting."""
+    """Return our step on batches of the dataset, and the seconds it has waited for them."""
     training = set_up(dataset, image_size=SIZE, batch_size=BATCH)
     network = build_network(training.options, training.dataset, None)
     state = start_state(network, training.options, training.machine, steps_per_epoch=1000)
     train_mode(state.network)
-    waiting = Waiting()
-    batches = waiting.on(training.data.train)
+    batches = EpochClock(state).waiting(training.data.train)
 
     def step():
         images, labels = next(batches)
         train_step(state, images, labels, training.data, training.options, training.machine)
 
-    return step, waiting
+    return step, lambda: state.epoch_waited
 
 
 def torchvisions():
@@ -103,7 +102,7 @@ def torchvisions():
         F.cross_entropy(network(images), labels).backward()
         optimizer.step()
 
-    return step, Waiting()
+    return step, lambda: 0.0
 
 
 def draw(sides, out):

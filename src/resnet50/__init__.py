@@ -22,12 +22,16 @@ def prepare(source: str | Path, out: str | Path, **options: Any) -> "PreparedDat
     return prepare(from_values(PrepareOptions, {"source": source, "out": out, **options}))
 
 
-def train(dataset: str | Path, out: str | Path, **options: Any) -> Path:
-    """Train a network and return its run folder; options as in `resnet50.config.TrainOptions`."""
+def train(dataset: str | Path | None = None, out: str | Path | None = None, **options: Any) -> Path:
+    """Train a network and return its run folder; options as in `resnet50.config.TrainOptions`.
+
+    `train(resume=run)` goes on with one that was interrupted.
+    """
     from resnet50.config import TrainOptions, from_values
     from resnet50.training.run import train
 
-    return train(from_values(TrainOptions, {"dataset": dataset, "out": out, **options}))
+    places = {name: value for name, value in (("dataset", dataset), ("out", out)) if value is not None}
+    return train(from_values(TrainOptions, places | options))
 
 
 def evaluate(run: str | Path, **options: Any) -> dict[str, Any]:

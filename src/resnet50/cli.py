@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from resnet50 import config, console
-from resnet50.errors import UserError, nearest
+from resnet50.errors import Stopped, UserError, nearest
 
 VERBS: dict[str, tuple[type, str]] = {
     "prepare": (config.PrepareOptions, "resnet50.etl.prepare:prepare"),
@@ -22,8 +22,9 @@ VERBS: dict[str, tuple[type, str]] = {
 }
 """Each verb's options and the function that carries it out, imported only when it is called."""
 
-USAGE, BUG, INTERRUPTED = 2, 1, 130
-"""Exit codes: the user can mend it; it is ours to mend; Ctrl-C, as shells have it."""
+USAGE, BUG, GOES_ON, INTERRUPTED = 2, 1, 75, 130
+"""Exit codes: the user can mend it; it is ours to mend; stopped as asked, to be resumed (EX_TEMPFAIL of sysexits.h);
+Ctrl-C, as shells have it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -45,6 +46,9 @@ def run(arguments: Sequence[str]) -> int:
     except UserError as error:
         console.errors.print(f"[red]error:[/red] {console.escape(str(error))}")
         return USAGE
+    except Stopped as asked:
+        console.errors.print(str(asked), markup=False)
+        return GOES_ON
     except KeyboardInterrupt:
         console.errors.print("interrupted")
         return INTERRUPTED

@@ -75,6 +75,9 @@ class PrepareOptions:
     store: bool = option("Keep every photo decoded and small in the dataset: what training then reads.", True)
     store_size: int = option("Shorter side of the photos in the pixel store, in pixels; none is enlarged.", 256)
     strict: bool = option("Stop at anything the audit finds instead of leaving it out.", False)
+    allow_outside: bool = option("Let ids name images outside the image folder: ../other/1.jpg, /data/1.jpg.", False)
+    shard: str | None = option("Do only a part, as 2/8 for the second of eight; see --merge.", None)
+    merge: int | None = option("Put the parts of so many shards together instead of reading the images.", None)
     overwrite: bool = option("Replace what the output folder holds.", False)
 
 
@@ -135,7 +138,7 @@ class TrainOptions:
     budget: str | None = option(
         "Time for the whole training, as 90s, 5m or 2h: a few steps are measured, then epochs is fixed to fit.", None
     )
-    batch_size: int = option("Images per optimiser step.", 32)
+    batch_size: int | Literal["auto"] = option("Images per optimiser step; auto: as many as fit into memory.", 32)
     accumulate: int = option("Parts each batch is cut into to save memory; the step stays the same.", 1)
     label_smoothing: float = option("Share of the target that is spread over all classes.", 0.05)
     class_weights: Literal["none", "balanced"] = option("Weigh classes equally in the loss, or by 1/frequency.", "none")
@@ -157,7 +160,24 @@ class TrainOptions:
     )
     deterministic: bool = option("On CUDA: the same bits on every run, somewhat slower.", False)
     seed: int = option("Seed of initialisation, order and augmentation.", 0)
+
+    resume: Path | None = option(
+        "Go on with an interrupted run (its folder) to the same bits; its other options are its own.", None
+    )
+    max_time: str | None = option(
+        "Stop after this time, as 90s, 5m or 2h, with a checkpoint and exit code 75: --resume goes on.", None
+    )
+    checkpoint_minutes: float = option("Minutes between two checkpoints within an epoch.", 10.0)
+    keep: int = option("Checkpoints that stay while training goes on.", 2)
+    sync_bn: bool = option("Under torchrun, on GPUs: batch norm over the whole batch, not each process's share.", False)
+    skip_bad: int = option("Go on without up to N images that have gone bad since the dataset was prepared.", 0)
     overwrite: bool = option("Replace what the run folder holds.", False)
+
+    @property
+    def batch(self) -> int:
+        """Return the images per optimiser step, once that is decided."""
+        assert isinstance(self.batch_size, int)
+        return self.batch_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +191,8 @@ class EvaluateOptions:
     workers: int | None = option("Loader processes; chosen from the CPU count when left out.", None)
     device: str = option("auto, cpu, cuda, cuda:N or mps.", "auto")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option("Number format of the forward pass.", "auto")
+    shard: str | None = option("Do only a part, as 2/8 for the second of eight; see --merge.", None)
+    merge: int | None = option("Put the parts of so many shards together instead of classifying.", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +214,8 @@ class PredictOptions:
     engine: EngineName = option(
         "What runs the network; auto: on a CPU OpenVINO where it is installed, else torch.", "auto"
     )
+    shard: str | None = option("Do only a part, as 2/8 for the second of eight; see --merge.", None)
+    merge: int | None = option("Put the parts of so many shards together instead of classifying.", None)
     overwrite: bool = option("Replace an existing CSV.", False)
 
 
@@ -314,8 +338,11 @@ def from_arguments(options: type[Options], arguments: Sequence[str], prog: str) 
     parser = parser_for(options, prog)
     try:
         namespace = parser.parse_args(list(arguments))
+        defaults = resumed_options(options, vars(namespace))
         if namespace.config is not None:
-            parser.set_defaults(read_yaml(Path(namespace.config), options))
+            defaults |= read_yaml(Path(namespace.config), options)
+        if defaults:
+            parser.set_defaults(defaults)
             namespace = parser.parse_args(list(arguments))
     except argparse.ArgumentError as error:
         raise UserError(explain(str(error), options)) from error
@@ -325,11 +352,22 @@ def from_arguments(options: type[Options], arguments: Sequence[str], prog: str) 
 def from_values(options: type[Options], values: dict[str, Any]) -> Options:
     """Build options from named values, with the same checks as the command line; the Python functions' way in."""
     check_keys(values, options, "")
+    values = resumed_options(options, values) | values
     try:
         namespace = parser_for(options, options.__name__).parse_object(values)
     except argparse.ArgumentError as error:
         raise UserError(explain(str(error), options)) from error
     return complete(options, vars(namespace), options.__name__)
+
+
+def resumed_options(options: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a resumed run was started with; nothing if none is resumed."""
+    if not values.get("resume"):
+        return {}
+    run = Path(values["resume"])
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run} is not a training run (it has no config.yaml): --resume takes the folder of one")
+    return read_yaml(run / "config.yaml", options) | {"out": str(run), "resume": str(run), "max_time": None}
 
 
 def complete(options: type[Options], values: dict[str, Any], prog: str) -> Options:

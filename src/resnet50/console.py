@@ -1,8 +1,10 @@
 """What a person sees while a command works: messages, tables and progress, plain lines when not on a terminal."""
 
+import io
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
@@ -16,6 +18,36 @@ errors = Console(highlight=False, soft_wrap=True, stderr=True)
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two progress lines when standard error is not a terminal."""
+
+
+class Speech:
+    """What a process that is not the first says: kept until there is a file for it, for the screen is the first's."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank, self.file = rank, io.StringIO() if rank else None
+
+    def to_file(self, folder: Path) -> None:
+        """Let `rank-N.log` in a folder have it, from the beginning."""
+        if isinstance(self.file, io.StringIO):
+            folder.mkdir(exist_ok=True)
+            log = (folder / f"rank-{self.rank}.log").open("a", encoding="utf-8", buffering=1)
+            log.write(self.file.getvalue())
+            self.file = console.file = errors.file = log
+
+
+@contextmanager
+def only_the_first_speaks(rank: int) -> Generator[Speech]:
+    """Keep the words of all processes but the first from the screen, until the end of the block."""
+    speech = Speech(rank)
+    before = console.file, errors.file
+    if speech.file is not None:
+        console.file = errors.file = speech.file
+    try:
+        yield speech
+    finally:
+        if speech.file is not None:
+            console.file, errors.file = before
+            speech.file.close()
 
 
 class Advance(Protocol):

@@ -17,6 +17,13 @@ class UserError(Exception):
         super().__init__(message.strip().splitlines()[-1].partition(": ")[2] if from_worker else message)
 
 
+class Stopped(Exception):  # noqa: N818  # nothing went wrong
+    """Training stopped before it was done because it was asked to; the message says why, and how it goes on.
+
+    The command line exits with a code of its own, for whatever starts jobs again.
+    """
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str:
     """Return `" (did you mean 'x'?)"` for the candidate closest to `name`, or an empty string when none is close."""
     matches = difflib.get_close_matches(name, list(candidates), n=1)

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from resnet50.config import TrainOptions
 from resnet50.console import plain_progress
 from resnet50.data import Augmentation, AugmentedDataset, Dataset, Preprocess, evaluation_loader, training_loader
-from resnet50.data.loader import ordered_loader
+from resnet50.data.loader import OrderedRows, ordered_loader
 from resnet50.errors import UserError
 from resnet50.model import resnet18
+from resnet50.model.resnet import ResNet
 from resnet50.training.compiling import compile_step
 from resnet50.training.frozen import on_features
 from resnet50.training.loop import EpochMetrics, TrainingData, fit, measure_epoch, train_step, validate
@@ -42,8 +43,9 @@ def data(tmp_path: Path, picture: MakePicture) -> TrainingData:
     labels = [number % 2 for number in range(30)]
     augmented = AugmentedDataset(paths[:20], labels[:20], Augmentation(preprocess=PREPROCESS), seed=0)
     train, order = training_loader(augmented, 8, 0)
-    val = evaluation_loader(Dataset(paths[20:], labels[20:], PREPROCESS), 4, 0)
-    return TrainingData(train, order, val, val_images=10, preprocess=PREPROCESS, class_weights=None)
+    val_order = OrderedRows(10, 4)
+    val = evaluation_loader(Dataset(paths[20:], labels[20:], PREPROCESS), 4, 0, val_order)
+    return TrainingData(train, order, val, val_order, preprocess=PREPROCESS, class_weights=None)
 
 
 def fresh_state(options: TrainOptions = OPTIONS, seed: int = 0) -> TrainState:
@@ -51,10 +53,12 @@ def fresh_state(options: TrainOptions = OPTIONS, seed: int = 0) -> TrainState:
     return start_state(resnet18(2), options, CPU, steps_per_epoch=2)
 
 
-def in_double_precision(state: TrainState) -> TrainState:
-    """Let a network compute in float64: norms over a few images of one pixel magnify what kernels round otherwise."""
-    state.network.double().register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
-    return state
+def double_state(options: TrainOptions, network: ResNet | None = None) -> TrainState:
+    """Begin in float64: norms over a few images of one pixel magnify what kernels round otherwise."""
+    torch.manual_seed(0)
+    network = (network or resnet18(2)).double()
+    network.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+    return start_state(network, options, CPU, steps_per_epoch=2)
 
 
 def batch(size: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,7 +69,7 @@ def batch(size: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 3.0])])
 def test_a_step_is_that_of_plain_pytorch(data: TrainingData, weights: torch.Tensor | None) -> None:
     options = replace(OPTIONS, label_smoothing=0.1, schedule="constant", warmup=0.0)
-    state = in_double_precision(fresh_state(options))
+    state = double_state(options)
     network = copy.deepcopy(state.network).train()
     head = {"params": list(network.fc.parameters()), "lr": 1e-2}
     backbone = [p for name, p in network.named_parameters() if not name.startswith("fc.")]
@@ -124,7 +128,7 @@ def test_bf16_points_the_way_that_fp32_does(data: TrainingData) -> None:
 @pytest.mark.slow
 def test_a_compiled_step_is_the_eager_one(data: TrainingData) -> None:
     options = replace(OPTIONS, optimizer="sgd", lr=1e-2, head_lr=1e-2)
-    states = in_double_precision(fresh_state(options)), in_double_precision(fresh_state(options))
+    states = double_state(options), double_state(options)
     for _ in range(2):
         train_step(states[0], *batch(), data, options, CPU)
         train_step(states[1], *batch(), compile_step(data), options, CPU)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import resnet50
 from resnet50.config import TrainOptions
-from resnet50.data.loader import EpochBatches, TensorBatches
+from resnet50.data.loader import EpochBatches, OrderedRows, TensorBatches
 from resnet50.data.transforms import Preprocess
 from resnet50.errors import UserError
 from resnet50.model.file import load_model
@@ -36,7 +36,8 @@ class Small:
         self.images, self.labels = images, torch.arange(10) % 3
         order = EpochBatches(10, 4, seed=0)
         self.data = TrainingData(
-            TensorBatches(images, self.labels, 4, order), order, TensorBatches(images, self.labels, 4), 10,
+            TensorBatches(images, self.labels, 4, order), order,
+            TensorBatches(images, self.labels, 4), OrderedRows(10, 4),
             Preprocess(size=32, resize=32), None,
         )  # fmt: skip
         values = {

@@ -20,7 +20,8 @@ from resnet50.config import TrainOptions, from_arguments, from_values
 from resnet50.errors import UserError
 from resnet50.etl.decode import UnreadableImageError
 from resnet50.model.file import load_model
-from resnet50.training.run import class_weights, default_rates, parse_duration
+from resnet50.training.choices import default_rates, parse_duration
+from resnet50.training.inputs import class_weights
 from tests.conftest import TINY
 
 TIMING = ("images_per_second", "wait_seconds", "seconds")
@@ -41,7 +42,7 @@ def test_a_run_folder_holds_the_whole_record(trained: Path) -> None:
     assert {"python", "torch", "torchvision", "resnet50"} <= set(about["versions"])
     assert any("precision fp32" in decision for decision in about["decisions"])
     assert list((trained / "tensorboard").iterdir())
-    best, last = load_model(trained), load_model(trained / "checkpoints" / "last.safetensors")
+    best, last = load_model(trained), load_model(trained / "last.safetensors")
     assert best.classes == last.classes == ("cat", "dog")
     assert best.preprocess.size == 32
 
@@ -179,20 +180,20 @@ def test_ctrl_c_keeps_what_is_there_and_says_so(prepared: Path, tmp_path: Path) 
     assert "of 1000 epochs" in out
     assert json.loads((tmp_path / "run" / "run.json").read_text())["stopped"] == "interrupted"
     assert rows(tmp_path / "run")
-    assert load_model(tmp_path / "run" / "checkpoints" / "last.safetensors").classes == ("cat", "dog")
+    assert f"`resnet50 train --resume {tmp_path / 'run'}` goes on" in out
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400), ("1.5h", 5400), ("1m30s", 90)]
 )
 def test_budgets_are_read_as_people_write_them(text: str, seconds: float) -> None:
-    assert parse_duration(text) == seconds
+    assert parse_duration(text, "--budget") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "5x", "m", "-5m", "1.2.3s"])
 def test_budgets_that_are_no_time_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--budget"):
-        parse_duration(text)
+        parse_duration(text, "--budget")
 
 
 def test_rates_grow_with_the_batch() -> None:

@@ -9,10 +9,11 @@ import torch
 from resnet50.config import TrainOptions
 from resnet50.cores import available_cores
 from resnet50.etl.prepared import PreparedDataset, load_prepared
+from resnet50.training.choices import choose_preprocess, resolve
 from resnet50.training.compiling import compile_step, decide_compile
+from resnet50.training.inputs import load_data
 from resnet50.training.loop import TrainingData
 from resnet50.training.machine import Machine, choose_machine, keep_memory
-from resnet50.training.run import choose_preprocess, load_data, resolve
 
 RUN_SECONDS = 3 * 3600.0
 """Length of the run that `auto` decides for: a compile has the time to pay for itself, where it ever does."""

@@ -1,7 +1,8 @@
 """`DataLoader`s: shuffled for training, in order for evaluation. All hand over uint8 batches."""
 
 import math
-from collections.abc import Iterator, Sized
+import signal
+from collections.abc import Iterator, Sequence, Sized
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -21,11 +22,19 @@ class Loader(Sized, Protocol):
 
 
 class EpochBatches(Sampler[list[Sample]]):
-    """The batches of an epoch in an order that (seed, epoch) alone gives. Set `epoch` before each pass."""
+    """The batches of an epoch in an order that (seed, epoch) alone gives.
 
-    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
-        self.rows, self.batch_size, self.seed = rows, batch_size, seed
-        self.epoch = 0
+    Attributes:
+        epoch: set before each pass.
+        first: the batch that the next pass begins with.
+        left_out: rows that are missing from their batches.
+        share: which of how many processes this is: each takes its share of every batch.
+    """
+
+    def __init__(self, rows: int, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)) -> None:
+        self.rows, self.batch_size, self.seed, self.share = rows, batch_size, seed, share
+        self.epoch = self.first = 0
+        self.left_out: Sequence[int] = ()
 
     def __len__(self) -> int:
         """Return batches per epoch: an incomplete last one is dropped, unless it is the only one."""
@@ -34,8 +43,34 @@ class EpochBatches(Sampler[list[Sample]]):
     def __iter__(self) -> Iterator[list[Sample]]:
         """Yield lists of (epoch, row)."""
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield [Sample(self.epoch, int(row)) for row in order[start : start + self.batch_size]]
+        for start in range(self.first * self.batch_size, len(self) * self.batch_size, self.batch_size):
+            batch = order[start : start + self.batch_size][self.share[0] :: self.share[1]]
+            yield [Sample(self.epoch, int(row)) for row in batch if row not in self.left_out]
+
+
+class OrderedRows(Sampler[list[int]]):
+    """The rows of a table in batches, from its first to its last, each once, but for those in `left_out`.
+
+    With a `share`, only those that this one of so many processes takes.
+    """
+
+    def __init__(self, rows: int, batch_size: int, share: tuple[int, int] = (0, 1)) -> None:
+        self.rows, self.batch_size, self.share = rows, batch_size, share
+        self.left_out: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        """Return the number of batches; the last may be smaller."""
+        return math.ceil(len(self.taken()) / self.batch_size)
+
+    def taken(self) -> Sequence[int]:
+        """Return the rows, in order."""
+        rows = range(self.share[0], self.rows, self.share[1])
+        return [row for row in rows if row not in self.left_out] if self.left_out else rows
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rows = self.taken()
+        for start in range(0, len(rows), self.batch_size):
+            yield list(rows[start : start + self.batch_size])
 
 
 class OrderedBatches(Sampler[list[Sample]]):
@@ -54,9 +89,11 @@ class OrderedBatches(Sampler[list[Sample]]):
             yield [Sample(0, row) for row in range(start, min(start + self.batch_size, self.rows))]
 
 
-def training_loader(dataset: AugmentedDataset, batch_size: int, workers: int) -> tuple[Batches, EpochBatches]:
+def training_loader(
+    dataset: AugmentedDataset, batch_size: int, workers: int, share: tuple[int, int] = (0, 1)
+) -> tuple[Batches, EpochBatches]:
     """Return a shuffled loader of (uint8 N×3×H×W, int64 N) and the sampler that knows the epoch."""
-    sampler = EpochBatches(len(dataset), batch_size, dataset.seed)
+    sampler = EpochBatches(len(dataset), batch_size, dataset.seed, share)
     return batch_loader(dataset, sampler, workers), sampler
 
 
@@ -74,19 +111,19 @@ def batch_loader(dataset: AugmentedDataset, batches: Sampler[list[Sample]], work
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=single_thread,
+        worker_init_fn=start_worker,
     )
 
 
-def evaluation_loader(dataset: Dataset, batch_size: int, workers: int) -> Batches:
+def evaluation_loader(dataset: Dataset, batch_size: int, workers: int, order: OrderedRows | None = None) -> Batches:
     """Return a loader over every row exactly once, in order; the last batch may be smaller."""
     return DataLoader(
         cast(Any, dataset),
-        batch_size,
+        batch_sampler=order or OrderedRows(len(dataset), batch_size),
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=single_thread,
+        worker_init_fn=start_worker,
     )
 
 
@@ -130,7 +167,8 @@ class TensorBatches:
                 yield self.inputs[rows], self.labels[rows]
 
 
-def single_thread(worker: int) -> None:
-    """Keep a loader process to one core: the others belong to the network."""
+def start_worker(worker: int) -> None:
+    """Keep a loader process to one core, the others are the network's; what Ctrl-C means is its parent's to say."""
     del worker
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

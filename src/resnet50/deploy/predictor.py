@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from resnet50.config import EngineName, PredictOptions
-from resnet50.console import progress, say
+from resnet50.console import only_the_first_speaks, progress, say
 from resnet50.cores import available_cores
 from resnet50.data.dataset import Dataset
 from resnet50.data.loader import evaluation_loader
@@ -21,8 +21,12 @@ from resnet50.deploy.submission import fill_template
 from resnet50.errors import UserError
 from resnet50.etl.decode import IMAGE_EXTENSIONS, decode, to_rgb
 from resnet50.evaluation.evaluate import probability_columns
-from resnet50.model.file import Model, load_model
+from resnet50.model.file import Model, load_model, model_file
+from resnet50.sharding import check_sharding, digest_of, file_digest
 from resnet50.training.machine import Machine, choose_machine, limit_threads
+from resnet50.training.processes import joined
+from resnet50.training.shares import in_shares
+from resnet50.whole import whole_file
 
 ImageInput = str | Path | bytes | Image.Image | np.ndarray
 """A file, the bytes of one, a Pillow image, or an array of uint8: H×W×3 (RGB) or H×W (grey)."""
@@ -143,13 +147,38 @@ def predict(options: PredictOptions) -> pd.DataFrame:
     check(options)
     paths = find_images(options.images)
     limit_threads()
-    classifier = Classifier.load(options.run, device=options.device, precision=options.precision, engine=options.engine)
-    workers = min(4, available_cores()) if options.workers is None else options.workers
-    data = Dataset(paths, [-1] * len(paths), classifier.model.preprocess)
-    engine = classifier.engine(options.batch_size, len(paths))
+    with joined() as processes, only_the_first_speaks(processes.rank):
+        machine = choose_machine(options.device, options.precision, processes)
+        classifier = Classifier(load_model(options.run), machine, options.engine)
+        probabilities = shares(options, paths, classifier)
+        if probabilities is None or not processes.first:
+            return pd.DataFrame()
+        return write_down(options, paths, probabilities, classifier)
+
+
+def shares(options: PredictOptions, paths: Sequence[Path], classifier: Classifier) -> np.ndarray | None:
+    """Return the probability of every class for every file; None after a shard, which is written."""
     machine = classifier.machine
+    workers = min(4, available_cores()) if options.workers is None else options.workers
+    engine = classifier.engine(options.batch_size, len(paths))
     say(f"{engine.name} ({engine.why}), {machine.precision} on {machine.device} ({machine.why})")
-    probabilities = classify(engine, data, options.batch_size, workers)
+    weights = file_digest(model_file(options.run))
+    digest = digest_of(weights, [str(path) for path in paths], options.batch_size, machine.precision, engine.name)
+    folder = Path(f"{options.out}.shards")
+
+    def work(part: slice) -> np.ndarray:
+        if not paths[part]:
+            return np.zeros((0, len(classifier.classes)))
+        data = Dataset(paths[part], [-1] * len(paths[part]), classifier.model.preprocess)
+        return classify(engine, data, options.batch_size, workers)
+
+    return in_shares(work, len(paths), folder, digest, machine.processes, options)
+
+
+def write_down(
+    options: PredictOptions, paths: Sequence[Path], probabilities: np.ndarray, classifier: Classifier
+) -> pd.DataFrame:
+    """Show the likeliest classes of the first images, write the CSV, and return the table."""
     table = as_table(paths, probabilities, classifier.classes)
     show(table, probabilities, classifier.classes, options.top_k)
     if options.out is not None:
@@ -158,7 +187,8 @@ def predict(options: PredictOptions) -> pd.DataFrame:
             assert options.template is not None  # checked
             written = fill_template(options.template, table, classifier.classes)
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        written.to_csv(options.out, index=False)
+        with whole_file(options.out) as partial:
+            written.to_csv(partial, index=False)
         say(f"{len(written):,} rows in {options.out}")
     return table
 
@@ -175,6 +205,9 @@ def classify(engine: Engine, data: Dataset, batch_size: int, workers: int) -> np
 
 def check(options: PredictOptions) -> None:
     """Raise a UserError for options that don't go together."""
+    check_sharding(options.shard, options.merge)
+    if options.out is None and (options.shard is not None or options.merge is not None):
+        raise UserError("--shard and --merge need --out FILE.csv: the shards lie beside it until they are merged")
     if options.batch_size < 1 or options.top_k < 1:
         raise UserError("--batch-size and --top-k must be at least 1")
     if options.format == "submission" and (options.template is None or options.out is None):

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import pandas as pd
 from resnet50.console import progress
 from resnet50.cores import available_cores
 from resnet50.errors import UserError
-from resnet50.etl.decode import UnreadableImageError, decode_photo
+from resnet50.etl.decode import UnreadableImageError, cannot_be_opened, decode_photo, read_photo_file
 from resnet50.etl.store import StoreWriter, shrink
 
 CHUNK = 32
@@ -79,12 +79,19 @@ class ReadImage(NamedTuple):
     pixels: np.ndarray | None
 
 
+Read = Callable[[Path, pd.Index, int | None], Iterator[ReadImage]]
+"""Reads images (folder, files in it, shorter side for the store) in order."""
+
 FACTS = ("width", "height", "sha256", "reason")
 """What of it becomes columns of the table."""
 
 
 def read_images(
-    rows: pd.DataFrame, folder: Path, store: StoreWriter | None = None, dropped: Sequence[str] = ()
+    rows: pd.DataFrame,
+    folder: Path,
+    store: StoreWriter | None = None,
+    dropped: Sequence[str] = (),
+    read: Read | None = None,
 ) -> pd.DataFrame:
     """Read and decode every image that the rows name, and add the columns width, height, sha256 and reason.
 
@@ -96,13 +103,14 @@ def read_images(
         folder: where the files are.
         store: takes the pixels.
         dropped: labels whose images are not stored.
+        read: reads the images; `read_parallel` when left out.
     """
     with_file = rows.loc[rows["file"] != "", ["file", "label"]]
     labelled = ~with_file["label"].isin(["", *dropped])
     to_store = labelled.groupby(with_file["file"], sort=False).any()  # a file may be named by several rows
     side = None if store is None else store.shorter_side
     facts: list[tuple[int, int, str, str]] = []
-    for image, wanted in zip(read_parallel(folder, to_store.index, side), to_store, strict=True):
+    for image, wanted in zip((read or read_parallel)(folder, to_store.index, side), to_store, strict=True):
         facts.append((image.width, image.height, image.sha256, image.reason))
         if store is not None and wanted and image.pixels is not None:
             store.add(image.sha256, image.pixels)
@@ -114,6 +122,11 @@ def read_images(
         sha256=found["sha256"].fillna("").astype("str"),
         reason=found["reason"].fillna("").astype("str"),
     )
+
+
+def files_of(rows: pd.DataFrame) -> pd.Index:
+    """Return the image files that the rows name, each once, in the order in which `read_images` reads them."""
+    return pd.Index(rows.loc[rows["file"] != "", "file"].unique())
 
 
 def read_parallel(folder: Path, files: pd.Index, shorter_side: int | None) -> Iterator[ReadImage]:
@@ -148,12 +161,12 @@ def read_chunk(paths: list[str], shorter_side: int | None) -> list[ReadImage]:
 def read_image(path: str, shorter_side: int | None) -> ReadImage:
     """Read one image file; shrink it for the store, if it is to have a shorter side."""
     try:
-        content = Path(path).read_bytes()
+        content = read_photo_file(path)
         photo = decode_photo(content, shorter_side)
     except UnreadableImageError as error:
         return ReadImage(0, 0, "", str(error).partition(": ")[2], None)
     except OSError as error:
-        return ReadImage(0, 0, "", f"cannot be opened ({error.strerror})", None)
+        return ReadImage(0, 0, "", cannot_be_opened(error), None)
     pixels = None if shorter_side is None else shrink(photo, shorter_side)
     return ReadImage(photo.width, photo.height, hashlib.sha256(content).hexdigest(), "", pixels)
 

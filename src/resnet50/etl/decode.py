@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import re
+import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -19,6 +22,22 @@ IMAGE_EXTENSIONS = (
 # Pillow warns of oddities in metadata and of large photos: not the user's concern here. One filter for good, because
 # `warnings.catch_warnings` around every image is not safe in the threads that read them.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+LARGEST_FILE = 600_000_000
+"""Bytes of a file: an uncompressed photo of as many pixels as Pillow opens has fewer."""
+
+STRIP = 1 << 22
+"""Pixels that are converted at a time: on the way, some modes need ten times the memory of the result."""
+
+OTHER_KINDS = {
+    "HEIC": rb"....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "SVG": rb"(?:\xef\xbb\xbf)?\s*<(?:.*<)?svg[\s>]",
+    "PDF": rb"%PDF-",
+    "EPS": rb"%!PS|\xc5\xd0\xd3\xc6",
+}
+"""What is taken for photos and can't be read here: a pattern of how each starts."""
 
 
 class UnreadableImageError(UserError):
@@ -62,18 +81,64 @@ def decode_photo(source: str | Path | bytes, shorter_side: int | None = None) ->
     Raises:
         UnreadableImageError: with the file's name and the reason.
     """
-    name = "these bytes" if isinstance(source, bytes) else str(source)
+    name = "these bytes" if isinstance(source, bytes) else one_line(str(source))
     try:
-        content = source if isinstance(source, bytes) else Path(source).read_bytes()
-        with Image.open(io.BytesIO(content)) as image:  # reads the header only
-            return decode_jpeg(content, image, shorter_side) or Photo.of(to_rgb(upright(image)))
+        content = source if isinstance(source, bytes) else read_photo_file(source)
     except FileNotFoundError as error:
         raise UnreadableImageError(f"{name}: no such file") from error
+    except OSError as error:
+        raise UnreadableImageError(f"{name}: {cannot_be_opened(error)}") from error
+    try:
+        return photo_of(content, shorter_side)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"{name}: too many pixels to be a photograph ({error})") from error
     except Exception as error:  # Pillow's format plugins raise whatever their parsers trip over
-        reason = "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error) or repr(error)
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        reason = what_it_is(content) if unknown else one_line(str(error) or repr(error))
         raise UnreadableImageError(f"{name}: cannot be read as an image ({reason})") from error
+
+
+def photo_of(content: bytes, shorter_side: int | None) -> Photo:
+    """Decode the bytes of a file; whatever Pillow raises where it can't."""
+    with Image.open(io.BytesIO(content)) as image:  # reads the header only
+        if image.format == "EPS":  # a program: Pillow would let Ghostscript run it
+            raise Image.UnidentifiedImageError
+        return decode_jpeg(content, image, shorter_side) or decode_any(image)
+
+
+def read_photo_file(path: str | Path) -> bytes:
+    """Return the bytes of an image file.
+
+    Raises:
+        OSError: it can't be opened, is no ordinary file (of a pipe one would wait for ever), or is too large.
+    """
+    path = Path(path)
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError("a folder" if stat.S_ISDIR(status.st_mode) else "no ordinary file")
+    if status.st_size > LARGEST_FILE:
+        raise OSError(f"{status.st_size / 1e9:,.1f} GB are too many for a photo")
+    return path.read_bytes()
+
+
+def cannot_be_opened(error: OSError) -> str:
+    """Say why `read_photo_file` failed."""
+    return f"cannot be opened ({error.strerror or error})"
+
+
+def what_it_is(content: bytes) -> str:
+    """Say what a file is that no decoder knows."""
+    if not content:
+        return "the file is empty"
+    for kind, start in OTHER_KINDS.items():
+        if re.match(start, content[:4096], re.DOTALL | re.IGNORECASE):
+            return f"{kind} is not supported: convert it to JPEG or PNG"
+    return "not an image"
+
+
+def one_line(text: str) -> str:
+    """Return text with escapes for what can't be printed on one line."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def decode_jpeg(content: bytes, header: Image.Image, shorter_side: int | None) -> Photo | None:
@@ -95,6 +160,12 @@ def decode_jpeg(content: bytes, header: Image.Image, shorter_side: int | None) -
         if turn in SWAPPING:
             width, height = height, width
     return Photo(pixels, width, height)
+
+
+def decode_any(image: Image.Image) -> Photo:
+    """Decode an image of any format with Pillow."""
+    image = upright(image)
+    return Photo(rgb_pixels(image), image.width, image.height)
 
 
 TURNS = {
@@ -128,21 +199,63 @@ def upright(image: Image.Image) -> Image.Image:
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any Pillow mode to RGB, 8 bits a channel."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
+    return image if is_rgb(image) else Image.fromarray(rgb_pixels(image))
+
+
+def is_rgb(image: Image.Image) -> bool:
+    """Return whether an image needs no conversion."""
+    return image.mode == "RGB" and "transparency" not in image.info
+
+
+def rgb_pixels(image: Image.Image) -> np.ndarray:
+    """Return the pixels of an image of any Pillow mode as RGB: uint8, h×w×3."""
+    if is_rgb(image):
+        return np.asarray(image)
+    convert = conversion(image)
+    if image.width * image.height <= STRIP:
+        return convert(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for rows in strips(image):
+        pixels[rows] = convert(rows_of(image, rows))
+    return pixels
+
+
+def conversion(image: Image.Image) -> Callable[[Image.Image], np.ndarray]:
+    """Return what makes RGB pixels of an image that is not RGB, or of some rows of it."""
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(scale_to_uint8(np.asarray(image))).convert("RGB")
+        peak = max(float(np.nan_to_num(np.asarray(rows_of(image, rows))).max()) for rows in strips(image))
+        return lambda part: np.repeat(scale_to_uint8(np.asarray(part), peak)[..., np.newaxis], 3, axis=2)
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+        return lay_on_white
+    return lambda part: np.asarray(part.convert("RGB"))
 
 
-def scale_to_uint8(grey: np.ndarray) -> np.ndarray:
-    """Map deep grey values to 0–255: floats from 0–1 where all lie there, integers from 16 bits unless all fit 8."""
+def strips(image: Image.Image) -> list[slice]:
+    """Return the rows of an image in strips of about `STRIP` pixels."""
+    rows = max(1, STRIP // image.width)
+    return [slice(top, min(top + rows, image.height)) for top in range(0, image.height, rows)]
+
+
+def rows_of(image: Image.Image, rows: slice) -> Image.Image:
+    """Return some rows of an image."""
+    return image.crop((0, rows.start, image.width, rows.stop))
+
+
+def lay_on_white(image: Image.Image) -> np.ndarray:
+    """Return the pixels of a transparent image over white."""
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+
+
+def scale_to_uint8(grey: np.ndarray, peak: float) -> np.ndarray:
+    """Map deep grey values to 0–255: floats from 0–1 where all lie there, integers from 16 bits unless all fit 8.
+
+    Args:
+        grey: the values, or some of them.
+        peak: the largest of all.
+    """
     values = np.nan_to_num(grey.astype(np.float64))
-    peak = values.max(initial=0.0)
     if np.issubdtype(grey.dtype, np.floating):
         values = values * 255.0 if peak <= 1.0 else values
     elif grey.dtype.itemsize == 2 or peak > 255:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from resnet50.config import PrepareOptions
 from resnet50.errors import UserError
-from resnet50.etl.files import FileIndex, first_part, list_files, narrow_to_images, no_images
+from resnet50.etl.files import FileIndex, find_outside, first_part, list_files, narrow_to_images, no_images
 from resnet50.etl.split import SPLIT_NAMES
 from resnet50.etl.table import (
     CSV_SUFFIXES,
@@ -63,8 +63,9 @@ def extract(options: PrepareOptions) -> Extracted:
     if not source.exists():
         raise UserError(f"source {options.source} does not exist")
     if source.is_file():
-        return extract_table(options, source, list_files(options.images or source.parent))
-    files = list_files(source)
+        folder = options.images or source.parent
+        return extract_table(options, source, list_files(folder, allow_outside=options.allow_outside))
+    files = list_files(source, allow_outside=options.allow_outside)
     about_a_table = [
         flag
         for flag in ("images", "id_column", "label_column", "path_template", "group_column", "split_column")
@@ -74,7 +75,9 @@ def extract(options: PrepareOptions) -> Extracted:
         return extract_folders(options, files)
     table = find_labelled_table(options, files)
     if table is not None:
-        return extract_table(options, table, list_files(options.images) if options.images else files)
+        if options.images is not None:
+            files = list_files(options.images, allow_outside=options.allow_outside)
+        return extract_table(options, table, files)
     if about_a_table:
         flag = "--" + about_a_table[0].replace("_", "-")
         raise UserError(
@@ -94,11 +97,14 @@ def extract_table(options: PrepareOptions, path: Path, files: FileIndex) -> Extr
     id_column, label_column = choose_columns(options, table, files, notes)
 
     names = file_names(table[id_column], options.path_template, table)
-    if options.images is None:
+    outside = pd.Series("", index=names.index, dtype="str")
+    if options.allow_outside:
+        outside = find_outside(names, files.folder)
+    if options.images is None and (outside == "").all():
         files = narrow_to_images(names, files)
         notes.append(f"image folder: {files.folder}")
     position = files.find(names)
-    if (position < 0).all():
+    if (position < 0).all() and (outside == "").all():
         raise no_images(names, files)
     unlisted = files.is_image.copy()
     unlisted[position[position >= 0]] = False
@@ -110,6 +116,7 @@ def extract_table(options: PrepareOptions, path: Path, files: FileIndex) -> Extr
     several = bool(template_columns - {None, "image_id"})
     ids = names if several else table[id_column]
     file = files.paths.reindex(position, fill_value="").set_axis(table.index)
+    file = file.where(file != "", outside)
     group = ids if options.group_column is None else table[options.group_column].where(lambda value: value != "", ids)
     rows = pd.DataFrame(
         {
@@ -158,7 +165,7 @@ def find_labelled_table(options: PrepareOptions, files: FileIndex) -> Path | Non
     Raises:
         UserError: several tables could be meant.
     """
-    images = list_files(options.images) if options.images else files
+    images = list_files(options.images, allow_outside=options.allow_outside) if options.images else files
     tables: list[Path] = []
     for path in files.paths:
         name = PurePosixPath(path)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resnet50.console import warn
 from resnet50.errors import UserError
 from resnet50.etl.decode import IMAGE_EXTENSIONS
 
@@ -128,8 +129,10 @@ def as_paths(ids: pd.Series) -> pd.Series:
     return ids.str.replace("\\", "/", regex=False).str.removeprefix("./").str.lstrip("/")
 
 
-def list_files(folder: Path) -> FileIndex:
-    """List all files below a folder, hidden ones and what macOS leaves in archives aside; links are followed once.
+def list_files(folder: Path, *, allow_outside: bool = False) -> FileIndex:
+    """List all files below a folder, hidden ones and what macOS leaves in archives aside.
+
+    Links are followed once, and those that lead out of the folder only if that is allowed.
 
     Raises:
         UserError: there is no such folder, it can't be read, or a file name in it is not UTF-8.
@@ -137,7 +140,9 @@ def list_files(folder: Path) -> FileIndex:
     if not folder.is_dir():
         raise UserError(f"folder {folder} does not exist" if not folder.exists() else f"{folder} is not a folder")
     folder = folder.absolute()
+    inside = folder.resolve()
     paths: list[str] = []
+    outside: list[str] = []
     seen: set[tuple[int, int]] = set()
     pending = [""]
     while pending:
@@ -151,16 +156,53 @@ def list_files(folder: Path) -> FileIndex:
                 for entry in entries:
                     if entry.name.startswith(".") or entry.name == "__MACOSX":
                         continue
-                    if entry.is_dir():
+                    if entry.is_symlink() and not (allow_outside or leads_inside(entry.path, inside)):
+                        outside.append(below + entry.name)
+                    elif is_folder(entry):
                         pending.append(f"{below}{entry.name}/")
-                    else:
+                    elif entry.is_symlink() or entry.is_file():  # not a pipe: one would wait for it for ever
                         paths.append(below + entry.name)
         except OSError as error:
             raise UserError(f"folder {folder / below} cannot be read: {error.strerror}") from error
-    for path in paths:
+    for path in (*paths, *outside):
         if not path.isascii():
             check_utf8(path, folder)
+    if outside:
+        count = f"{len(outside):,}, the first is {outside[0]!r}"
+        warn(f"links that lead out of {folder} are not followed without --allow-outside ({count})")
     return FileIndex(folder, sorted(paths))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder or leads to one; links that lead in a circle are files that can't be read."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def leads_inside(link: str, folder: Path) -> bool:
+    """Return whether a link leads to something in a folder (resolved), or round in a circle."""
+    try:
+        return Path(link).resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):  # the latter is Python's word for a circle before 3.13
+        return True
+
+
+def find_outside(ids: pd.Series, folder: Path) -> pd.Series:
+    """Return for each id the path, relative to a folder, of the file that it names outside of it; "" for none.
+
+    Such an id is an absolute path, or goes up from the folder by '..'.
+    """
+    written = ids.str.replace("\\", "/", regex=False)
+    leaving = written.str.startswith("/") | written.str.contains(r"(?:^|/)\.\.(?:/|$)", regex=True)
+    found: dict[str, str] = {}
+    for name in written[leaving].unique():
+        path = folder / name
+        if os.path.isfile(path):  # noqa: PTH113  # which takes any name, however long
+            # '..' leads up from where a linked folder really lies
+            found[name] = os.path.relpath(path.parent.resolve() / path.name, folder.resolve()).replace(os.sep, "/")
+    return written.where(leaving, "").map(found).fillna("").astype("str")
 
 
 def check_utf8(path: str, folder: Path) -> None:

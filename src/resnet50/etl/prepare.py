@@ -1,6 +1,7 @@
 """`resnet50 prepare`: extract, read and store, audit, leave out, split, write."""
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,23 +11,29 @@ from rich.text import Text
 from resnet50.config import PrepareOptions
 from resnet50.console import console, say, warn
 from resnet50.errors import UserError, nearest
-from resnet50.etl.audit import CAUSES, KINDS, Audit, audit, read_images, small_classes, stop_at_findings
+from resnet50.etl.audit import CAUSES, KINDS, Audit, audit, files_of, read_images, small_classes, stop_at_findings
 from resnet50.etl.extract import Extracted, extract
 from resnet50.etl.prepared import COLUMNS, PreparedDataset, check_output, replacing, write_prepared
+from resnet50.etl.shards import read_shards, remove_shards, shards_folder, write_shard
 from resnet50.etl.split import SPLITS, Shares, keep_published, parse_shares, split_rows
 from resnet50.etl.store import FOLDER as STORE
 from resnet50.etl.store import SMALLEST_SIZE, StoreWriter, check_space, estimate_bytes, megabytes
+from resnet50.sharding import Shard, check_sharding, parse_shard, started_by_torchrun
 
 LONGEST_TABLE = 30
 """Up to so many classes are shown one by one."""
 
 
-def prepare(options: PrepareOptions) -> PreparedDataset:
+def prepare(options: PrepareOptions) -> PreparedDataset | None:
     """Turn a source of labelled images into a prepared dataset, and say what was found and done.
+
+    Returns:
+        The dataset; None after a shard of it, and under torchrun in all processes but the first.
 
     Raises:
         UserError: something about the source or the options is wrong; nothing is written then.
     """
+    check_sharding(options.shard, options.merge)
     shares = parse_shares(options.split)
     if options.min_class_count < 0:
         raise UserError(f"--min-class-count {options.min_class_count} is below 0")
@@ -42,17 +49,37 @@ def prepare(options: PrepareOptions) -> PreparedDataset:
     dropped = labels_to_drop(options.drop_labels, source.rows["label"])
     check_classes(source.rows["label"], dropped)
 
+    together = started_by_torchrun()
+    shard = together or (None if options.shard is None else parse_shard(options.shard))
+    if shard is not None:
+        read_shard_of(source, shard)
+        if together is None or shard.index > 0:
+            return None
+    merge = together.count if together else options.merge
     with replacing(options.out) as folder:
-        dataset = build(folder, source, dropped, shares)
+        dataset = build(folder, source, dropped, shares, merge)
+    if merge is not None:
+        remove_shards(shards_folder(options))
     say(f"written to {options.out}")
     return dataset
 
 
-def build(folder: Path, source: Extracted, dropped: list[str], shares: Shares) -> PreparedDataset:
-    """Read, audit and split the images, show what was found, and write it all into an empty folder."""
+def read_shard_of(source: Extracted, shard: Shard) -> None:
+    """Read a shard of the images, for a merge."""
+    options = source.options
+    side = options.store_size if options.store else None
+    path = write_shard(shard, shards_folder(options), source.images, files_of(source.rows), side)
+    say(f"shard {shard.index + 1}/{shard.count} in {path}; when all are there, --merge {shard.count} makes the dataset")
+
+
+def build(
+    folder: Path, source: Extracted, dropped: list[str], shares: Shares, merge: int | None = None
+) -> PreparedDataset:
+    """Read (or take from shards), audit and split the images, show what was found, and write it all into a folder."""
     options = source.options
     store = start_store(folder, source)
-    rows = read_images(source.rows, source.images, store, dropped)
+    read = None if merge is None else partial(read_shards, merge, shards_folder(options))
+    rows = read_images(source.rows, source.images, store, dropped, read)
     found = audit(rows, source.unlisted)
     kept = rows[(found.cause == "") & ~rows["label"].isin(dropped)]
     candidates = sorted(set(rows["label"].unique()) - {"", *dropped})

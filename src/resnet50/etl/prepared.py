@@ -1,6 +1,7 @@
 """A prepared dataset as a folder: dataset.yaml, manifest.parquet, audit.json, pixels/. Written here, read here."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import yaml
 from resnet50.config import PrepareOptions
 from resnet50.errors import UserError
 from resnet50.etl.split import SPLITS
+from resnet50.whole import cannot_write
 
 DESCRIPTION, MANIFEST, AUDIT = "dataset.yaml", "manifest.parquet", "audit.json"
 
@@ -135,7 +137,7 @@ def write_prepared(
 ) -> PreparedDataset:
     """Write a prepared dataset into a folder that is to become `options.out`.
 
-    Equal input gives equal bytes; of the options, `out` and `overwrite` are not written, as they say nothing of it.
+    Equal input gives equal bytes; of the options, those that say nothing of it are not written.
 
     Args:
         folder: an empty one, or with a pixel store in it; see `replacing`.
@@ -160,7 +162,7 @@ def write_prepared(
         "options": {
             key: str(value) if isinstance(value, Path) else value
             for key, value in dataclasses.asdict(options).items()
-            if key not in ("out", "overwrite")
+            if key not in ("out", "overwrite", "shard", "merge")
         },
     }
     text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
@@ -174,7 +176,11 @@ def write_prepared(
 
 @contextmanager
 def replacing(out: Path) -> Generator[Path]:
-    """Give a new folder beside `out` to write to, which takes its place at the end, and vanishes on an error."""
+    """Give a new folder beside `out` to write to, which takes its place at the end, and vanishes on an error.
+
+    Raises:
+        UserError: the disk is full, or has become read-only.
+    """
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = out.parent / f".{out.name}.new-{os.getpid()}"
@@ -185,9 +191,11 @@ def replacing(out: Path) -> Generator[Path]:
         if out.exists():
             out.rename(stale)
         fresh.rename(out)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(fresh, ignore_errors=True)
         if stale.exists() and not out.exists():
             stale.rename(out)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise cannot_write(out, error) from error
         raise
     shutil.rmtree(stale, ignore_errors=True)

@@ -2,10 +2,11 @@
 
 import string
 import warnings
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from resnet50.errors import UserError, nearest
 from resnet50.etl.decode import IMAGE_EXTENSIONS
@@ -39,9 +40,7 @@ def read_table(path: Path) -> pd.DataFrame:
     else:
         raise UserError(f"{path} is neither a table (.csv, .tsv, .parquet) nor a folder")
     table = table.set_axis([str(column).strip() for column in table.columns], axis="columns")
-    if not table.columns.is_unique:
-        twice = table.columns[table.columns.duplicated()][0]
-        raise UserError(f"{path} has two columns named {twice!r}: rename one")
+    check_unique(table.columns, path)
     if table.empty:
         raise UserError(f"{path} has no rows")
     for column in table.columns:
@@ -50,21 +49,34 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.DataFrame({column: table[column].fillna("").str.strip() for column in table.columns})
 
 
+def check_unique(columns: Iterable[str], path: Path) -> None:
+    """Raise a UserError if two columns of a table have the same name."""
+    names = pd.Series(columns, dtype="str")
+    twice = names[names.duplicated()]
+    if len(twice):
+        raise UserError(f"{path} has two columns named {twice.iloc[0]!r}: rename one")
+
+
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a CSV file as strings."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             header = file.readline()
+        read = partial(
+            pd.read_csv,
+            path,
+            sep=max(",;\t|", key=header.count),
+            dtype="str",
+            keep_default_na=False,
+            index_col=False,
+            encoding="utf-8-sig",
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                path,
-                sep=max(",;\t|", key=header.count),
-                dtype="str",
-                keep_default_na=False,
-                index_col=False,
-                encoding="utf-8-sig",
-            )
+            table = read()
+            names = read(header=None, nrows=1).iloc[0]  # as written: pandas numbers those that come twice
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8 CSV") from error
     except pd.errors.EmptyDataError as error:
@@ -74,14 +86,19 @@ def read_csv(path: Path) -> pd.DataFrame:
     except pd.errors.ParserError as error:
         reason = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
         raise UserError(f"{path} is not a proper CSV table: {reason}") from error
+    names = names.str.strip()
+    check_unique(names[names != ""], path)
+    return table
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
     """Read a Parquet file as strings; whole numbers that were stored as floats lose their '.0'."""
     try:
         table = pd.read_parquet(path).reset_index(drop=True)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} is not a readable Parquet file: {' '.join(str(error).split())}") from error
+    except Exception as error:  # of damaged metadata, pandas and Arrow raise whatever they trip over
+        reason = " ".join((str(error) or repr(error)).split())
+        raise UserError(f"{path} is not a readable Parquet file: {reason}") from error
+    check_unique([str(name) for name in table.columns], path)
     for name in table.columns:
         values = table[name].convert_dtypes() if pd.api.types.is_float_dtype(table[name]) else table[name]
         table[name] = values.astype("object").where(values.notna(), "").astype("str")

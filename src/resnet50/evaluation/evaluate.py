@@ -9,37 +9,70 @@ import torch
 from sklearn import metrics as sk
 
 from resnet50.config import EvaluateOptions, TrainOptions, read_yaml
-from resnet50.console import progress, say
+from resnet50.console import only_the_first_speaks, progress, say
 from resnet50.cores import available_cores
 from resnet50.data.dataset import Dataset
 from resnet50.data.loader import evaluation_loader
 from resnet50.errors import UserError
 from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.evaluation.report import write_report
-from resnet50.model.file import Model, load_model
+from resnet50.model.file import Model, load_model, model_file
+from resnet50.sharding import check_sharding, digest_of, file_digest
 from resnet50.training.loop import forward_batches
 from resnet50.training.machine import Machine, choose_machine, keep_memory, limit_threads
+from resnet50.training.processes import joined
 from resnet50.training.record import write_json
+from resnet50.training.shares import in_shares
+from resnet50.whole import whole_file
 
 
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Measure a run on a split; write `evaluation/SPLIT.json`, `SPLIT.csv` and `report.html`; return the figures.
+
+    With a shard, or under torchrun in all processes but the first, images are classified and nothing is returned.
 
     Raises:
         UserError: no such run, dataset or split, or a dataset of other classes.
     """
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: must be at least 1")
-    machine = choose_machine(options.device, options.precision)
-    keep_memory()
-    limit_threads()
-    model = load_model(options.run)
-    dataset = load_prepared(options.dataset or trained_on(options.run))
-    check_classes(model, dataset, options.run)
+    check_sharding(options.shard, options.merge)
+    with joined() as processes, only_the_first_speaks(processes.rank):
+        machine = choose_machine(options.device, options.precision, processes)
+        keep_memory()
+        limit_threads()
+        model = load_model(options.run)
+        dataset = load_prepared(options.dataset or trained_on(options.run))
+        check_classes(model, dataset, options.run)
+        probabilities = shares(options, model, dataset, machine)
+        if probabilities is None or not processes.first:
+            return {}
+        return write_down(options, dataset, probabilities)
+
+
+def shares(options: EvaluateOptions, model: Model, dataset: PreparedDataset, machine: Machine) -> np.ndarray | None:
+    """Return the probability of every class for every image of the split; None after a shard, which is written."""
     rows = dataset.split(options.split)
     workers = min(4, available_cores()) if options.workers is None else options.workers
-    data = Dataset(rows["path"], rows["label_index"], model.preprocess)
-    probabilities = classify(model, data, machine, options.batch_size, workers)
+    folder = options.run / "evaluation" / f"{file_name(options, dataset)}.shards"
+    weights = file_digest(model_file(options.run))
+    digest = digest_of(weights, dataset.fingerprint, options.split, options.batch_size, machine.precision)
+
+    def work(part: slice) -> np.ndarray:
+        data = Dataset(rows["path"].iloc[part], rows["label_index"].iloc[part], model.preprocess)
+        return classify(model, data, machine, options.batch_size, workers)
+
+    return in_shares(work, len(rows), folder, digest, machine.processes, options)
+
+
+def file_name(options: EvaluateOptions, dataset: PreparedDataset) -> str:
+    """Return what the files of this evaluation are called: another dataset's don't take the place of the run's own."""
+    return options.split if options.dataset is None else f"{dataset.folder.resolve().name}-{options.split}"
+
+
+def write_down(options: EvaluateOptions, dataset: PreparedDataset, probabilities: np.ndarray) -> dict[str, Any]:
+    """Measure, write figures, table and report, and return the figures."""
+    rows = dataset.split(options.split)
     figures = {
         "split": options.split,
         "dataset": dataset.name,
@@ -48,9 +81,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     }
     folder = options.run / "evaluation"
     folder.mkdir(exist_ok=True)
-    # Another dataset's figures don't take the place of this one's.
-    name = options.split if options.dataset is None else f"{dataset.folder.resolve().name}-{options.split}"
-    per_image(rows, probabilities, dataset.classes).to_csv(folder / f"{name}.csv", index=False)
+    name = file_name(options, dataset)
+    with whole_file(folder / f"{name}.csv") as partial:
+        per_image(rows, probabilities, dataset.classes).to_csv(partial, index=False)
     write_json(figures, folder / f"{name}.json")
     report = write_report(options.run)
     say(summary(figures))
@@ -75,6 +108,8 @@ def check_classes(model: Model, dataset: PreparedDataset, run: Path) -> None:
 
 def classify(model: Model, data: Dataset, machine: Machine, batch_size: int, workers: int) -> np.ndarray:
     """Return the probability of every class for every image, float64, N×classes, in order."""
+    if not len(data):
+        return np.zeros((0, len(model.classes)))
     network = model.network.to(machine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     batches = evaluation_loader(data, batch_size, workers)
     parts: list[torch.Tensor] = []

@@ -29,6 +29,7 @@ from resnet50.evaluation.plots import Floats, Line, Unit, plot_by_epoch, plot_by
 from resnet50.evaluation.reading import read_training
 from resnet50.evaluation.reading_classes import majority, read_classes
 from resnet50.evaluation.reading_inside import by_epoch, read_inside
+from resnet50.whole import whole_file
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
@@ -112,9 +113,8 @@ def write_report(run: Path) -> Path:
     """
     html = render(load_run(run))
     path = run / "report.html"
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(html, encoding="utf-8")
     return path
 
 

@@ -13,6 +13,7 @@ from resnet50.config import Depth, ShortcutKind, Variant
 from resnet50.data.transforms import Preprocess
 from resnet50.errors import UserError
 from resnet50.model.resnet import ResNet
+from resnet50.whole import whole_file
 
 FORMAT = "resnet50-1"
 
@@ -38,9 +39,13 @@ def save_model(model: Model, path: Path) -> None:
         "preprocess": model.preprocess.to_json(),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(save(tensors, metadata))  # save_file would make it unreadable for others than its owner
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(save(tensors, metadata))  # save_file would make it unreadable for others than its owner
+
+
+def model_file(path: Path) -> Path:
+    """Return the model file of a run folder, or the file itself."""
+    return path / "model.safetensors" if path.is_dir() else path
 
 
 def load_model(path: Path) -> Model:
@@ -49,8 +54,7 @@ def load_model(path: Path) -> Model:
     Raises:
         UserError: no such file, not one of ours, or damaged.
     """
-    if path.is_dir():
-        path = path / "model.safetensors"
+    path = model_file(path)
     if not path.is_file():
         raise UserError(
             f"no model at {path}: give a run folder (the output of `resnet50 train`) or a model.safetensors"

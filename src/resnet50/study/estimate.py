@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from resnet50.model.resnet import ResNet
 from resnet50.study.lab import QUICK, Lab, Plan
 from resnet50.study.small import BATCH_SIZE
-from resnet50.training.run import parse_duration
+from resnet50.training.choices import parse_duration
 
 REFERENCE_RATE = 200.0
 """Images/s of `rate` on the machine that `QUICK_SECONDS` were measured on: two cores with AVX-512 and bf16."""
@@ -42,7 +42,7 @@ def estimate(lab: Lab, names: Sequence[str]) -> float:
     pace = REFERENCE_RATE / rate(lab)
     seconds = sum(QUICK_SECONDS[name] * pace * growth(name, lab.plan) for name in names)
     if set(names) & {*LOOKING, "dynamics"} and not lab.given:
-        seconds += 2 * parse_duration(lab.plan.run_budget)
+        seconds += 2 * parse_duration(lab.plan.run_budget, "--budget")
     return seconds
 
 

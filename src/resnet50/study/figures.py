@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from resnet50.whole import whole_file
+
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GREY = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b6b6b",
 )  # fmt: skip
@@ -69,9 +71,8 @@ def save_svg(figure: Figure, path: Path) -> None:
     file = io.StringIO()
     with style(), rc_context({"svg.fonttype": "none", "svg.hashsalt": path.stem}):
         figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None, "Creator": None}, dpi=150)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(file.getvalue(), encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(file.getvalue(), encoding="utf-8")
 
 
 def spread(table: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:

@@ -25,9 +25,11 @@ from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.model.file import Model, load_model
 from resnet50.model.resnet import ResNet
 from resnet50.model.weights import load_pretrained
+from resnet50.training.inputs import build_network
 from resnet50.training.machine import Machine, choose_machine, keep_memory
 from resnet50.training.record import versions
-from resnet50.training.run import build_network, train
+from resnet50.training.run import train
+from resnet50.whole import whole_file
 
 Effort = Literal["quick", "full"]
 
@@ -314,6 +316,5 @@ def claim_folder(out: Path, about: dict[str, Any], *, overwrite: bool) -> None:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    table.to_csv(partial, index=False)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        table.to_csv(partial, index=False)

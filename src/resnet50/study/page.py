@@ -16,6 +16,7 @@ from markupsafe import Markup
 from resnet50.console import duration
 from resnet50.study.experiment import Experiment, Observation
 from resnet50.study.lab import DESCRIPTION, Lab
+from resnet50.whole import whole_file
 
 OUTCOMES = {
     "seen": "seen here",
@@ -56,9 +57,8 @@ def write_page(lab: Lab, experiments: Sequence[Experiment], seconds: Mapping[str
         duration=duration,
     )
     path = lab.folder / "index.html"
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(html, encoding="utf-8")
     return path
 
 

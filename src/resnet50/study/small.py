@@ -5,9 +5,11 @@ constant after a short warm-up, so that the curves show the network and not the 
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,8 +17,7 @@ import torch
 from torch import nn
 
 from resnet50.config import Depth, ShortcutKind, TrainOptions
-from resnet50.data.loader import EpochBatches, TensorBatches
-from resnet50.errors import UserError
+from resnet50.data.loader import EpochBatches, OrderedRows, TensorBatches
 from resnet50.etl.prepared import replacing
 from resnet50.model.file import Model, load_model, save_model
 from resnet50.model.resnet import ResNet
@@ -24,6 +25,7 @@ from resnet50.study.lab import Lab, Pictures, write_table
 from resnet50.training.loop import EpochMetrics, TrainingData, fit
 from resnet50.training.observe import Observer
 from resnet50.training.state import TrainState, start_state
+from resnet50.training.trouble import Diverged
 
 BATCH_SIZE = 32
 
@@ -143,10 +145,9 @@ def carry_out(lab: Lab, setup: Setup, watch: Watch | None, folder: Path) -> None
     look()
     try:
         fit(state, data, options, lab.machine, at_epoch_end, observer)
-    except UserError:
-        if not history or np.isfinite([history[-1].objective, history[-1].val_loss]).all():
-            raise
-        # The loss is no longer a number: for a network without norms that is the result.
+    except Diverged:  # for a network without norms that is the result
+        if not history or np.isfinite([history[-1].objective, history[-1].val_loss]).all():  # within an epoch
+            history.append(without_numbers(state.epoch + 1))
     write_table(pd.DataFrame([dataclasses.asdict(metrics) for metrics in history]), folder / "history.csv")
     write_table(observer.layers(), folder / "layers.csv")
     write_table(observer.samples(), folder / "samples.csv")
@@ -155,6 +156,12 @@ def carry_out(lab: Lab, setup: Setup, watch: Watch | None, folder: Path) -> None
     if setup.batch_norm:
         model = Model(state.network, lab.dataset.classes, data.preprocess)
         save_model(model, folder / "model.safetensors")
+
+
+def without_numbers(epoch: int) -> EpochMetrics:
+    """Return the metrics of an epoch that diverged before its end."""
+    nothing = dict.fromkeys([field.name for field in dataclasses.fields(EpochMetrics)], math.nan)
+    return EpochMetrics(**cast(Any, nothing | {"epoch": epoch, "skipped_steps": 0}))
 
 
 def training_options(lab: Lab, setup: Setup) -> TrainOptions:
@@ -188,7 +195,7 @@ def small_data(lab: Lab, setup: Setup, options: TrainOptions) -> TrainingData:
         train=TensorBatches(train.pixels, labels, BATCH_SIZE, order),
         order=order,
         val=TensorBatches(val.pixels, val.labels, BATCH_SIZE),
-        val_images=len(val),
+        val_order=OrderedRows(len(val), BATCH_SIZE),
         preprocess=lab.small_preprocess(),
         class_weights=None,
     )

@@ -42,7 +42,7 @@ def on_features(data: TrainingData, in_order: Loader, network: ResNet, machine: 
         features, labels = (torch.cat(part) for part in zip(*parts, strict=True))
         return TensorBatches(features, labels, data.order.batch_size, order)
 
-    with progress("computing features", data.order.rows + data.val_images, "images") as advance:
+    with progress("computing features", data.order.rows + data.val_order.rows, "images") as advance:
         return dataclasses.replace(
             data,
             train=compute(in_order, data.order),

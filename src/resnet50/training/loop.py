@@ -1,33 +1,39 @@
 """The training loop, from top to bottom: a run is epochs, an epoch is steps and a validation, a step is a batch."""
 
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from resnet50.config import TrainOptions
 from resnet50.console import Advance, duration, progress, warn
-from resnet50.data.loader import EpochBatches, Loader
+from resnet50.data.loader import EpochBatches, Loader, OrderedRows
 from resnet50.data.transforms import Preprocess
 from resnet50.errors import UserError
+from resnet50.etl.decode import UnreadableImageError
 from resnet50.model.resnet import ResNet
 from resnet50.training.machine import Machine
 from resnet50.training.observe import Observer
 from resnet50.training.optim import set_learning_rate, train_mode, update_average
+from resnet50.training.processes import Processes
 from resnet50.training.state import MetricSums, TrainState
-from resnet50.training.waiting import WAITING_SHARE, Waiting, faster_loading
+from resnet50.training.trouble import Diverged, cut_batch, is_out_of_memory, leave_out, look_for_divergence
+from resnet50.training.waiting import WAITING_SHARE, EpochClock, faster_loading
 
-Forward = Callable[[ResNet, Tensor, Preprocess], Tensor]
-"""Maps a network and a batch on its device to logits."""
+Forward = Callable[[Any, Tensor, Preprocess], Tensor]
+"""Maps a network, or its replica among others, and a batch on its device to logits."""
 
 
-def forward_images(network: ResNet, images: Tensor, preprocess: Preprocess) -> Tensor:
+def forward_images(network: nn.Module, images: Tensor, preprocess: Preprocess) -> Tensor:
     """Map uint8 images, N×3×H×W, to logits."""
     return network(preprocess.normalize(images))
 
@@ -38,8 +44,9 @@ class EpochMetrics:
 
     `train_loss` and `val_loss` are the plain cross-entropy in nats, without label smoothing or class weights, so that
     they can be compared; `objective` is what is minimised, with both. Training figures are means over the epoch, under
-    augmentation, while the weights change; validation figures are those of the weights that are saved. `wait_seconds`
-    of the epoch's `seconds` went by while training waited for the loader.
+    augmentation, while the weights change; validation figures are those of the weights that are saved. `skipped_steps`
+    had no finite gradient and changed nothing. `wait_seconds` of the epoch's `seconds` went by while training waited
+    for the loader.
     """
 
     epoch: int
@@ -51,6 +58,7 @@ class EpochMetrics:
     lr: float
     head_lr: float
     grad_norm: float
+    skipped_steps: int
     images_per_second: float
     wait_seconds: float
     seconds: float
@@ -60,17 +68,19 @@ class EpochMetrics:
 class TrainingData:
     """The two sides of the table that training reads, as batches of uint8 images and labels.
 
-    `forward` is how the network takes them; `compiled`, the same compiled, is for training steps only.
+    `forward` is how the network takes them; `compiled`, the same compiled, is for training steps only. `paths` are
+    those of the rows of both splits, where they come from files.
     """
 
     train: Loader
     order: EpochBatches
     val: Loader
-    val_images: int
+    val_order: OrderedRows
     preprocess: Preprocess
     class_weights: Tensor | None
     forward: Forward = forward_images
     compiled: Forward | None = None
+    paths: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
 
     @property
     def train_images(self) -> int:
@@ -84,6 +94,14 @@ class AtEpochEnd(Protocol):
     def __call__(self, state: TrainState, metrics: EpochMetrics, *, best: bool) -> None: ...  # noqa: D102
 
 
+BetweenSteps = Callable[[TrainState], None]
+"""What happens after every step, and every batch of a validation: a checkpoint, or the end of it by a `Stopped`."""
+
+
+def nothing(state: TrainState) -> None:
+    """Let nothing happen between steps."""
+
+
 def fit(
     state: TrainState,
     data: TrainingData,
@@ -91,40 +109,46 @@ def fit(
     machine: Machine,
     report: AtEpochEnd,
     observer: Observer | None = None,
+    between_steps: BetweenSteps = nothing,
 ) -> str:
-    """Train until the epochs are done or patience is out; an observer looks on.
+    """Train until the epochs are done or patience is out, from wherever the state is; an observer looks on.
 
     Returns:
-        Why it stopped: "finished" or "early stopping".
+        Why it ended: "finished" or "early stopping".
 
     Raises:
-        UserError: the loss is no longer a number.
+        Diverged: the loss or the gradient is no longer a number.
     """
-    seconds = 0.0
-    while state.epoch < options.epochs:
+    while state.epoch < options.epochs and not out_of_patience(state, options):
         name = f"epoch {state.epoch + 1}/{options.epochs}"
-        if seconds:
-            name += f", {duration((options.epochs - state.epoch) * seconds)} left in all"
-        with progress(name, data.train_images + data.val_images, "images") as advance:
-            start = time.perf_counter()
-            waited = train_epoch(state, data, options, machine, advance, observer)
-            train_images = state.sums.images.item()  # the epoch's first wait for the device
-            train_seconds = time.perf_counter() - start
-            val_loss, val_accuracy = validate(state.network_to_keep, data, machine, advance)
-        seconds = time.perf_counter() - start
+        if state.epoch:
+            name += f", {duration((options.epochs - state.epoch) * state.seconds / state.epoch)} left in all"
+        with progress(name, data.train_images + data.val_order.rows, "images") as advance:
+            clock = EpochClock(state)
+            train_epoch(state, data, options, machine, advance, observer, between_steps, clock)
+            sums = state.sums.of_all(machine.processes)
+            train_images = sums.images.item()  # the epoch's first wait for the device
+            train_seconds = clock.tick()
+            val_loss, val_accuracy = validate_readable(state, data, options, machine, advance, between_steps)
+            clock.tick()
         state.epoch += 1
         if observer is not None:
             observer.end_epoch(state.epoch)
-        metrics = epoch_metrics(state, val_loss, val_accuracy, train_images / train_seconds, waited, seconds)
+        metrics = epoch_metrics(state, sums, val_loss, val_accuracy, train_images / train_seconds)
         best = state.observe(val_loss)
+        state.end_epoch(asdict(metrics))
         report(state, metrics, best=best)
-        if waited > WAITING_SHARE * seconds and state.epoch == min(2, options.epochs):  # the first starts the loader up
-            warn(f"{waited / seconds:.0%} of the epoch went by waiting for photos: {faster_loading(vars(options))}")
-        if not all(map(torch.isfinite, map(torch.tensor, (metrics.objective, val_loss)))):
-            raise UserError(f"the loss is no longer a number in epoch {state.epoch}: start again with a lower --lr")
-        if options.early_stopping is not None and state.epochs_since_best >= options.early_stopping:
-            return "early stopping"
-    return "finished"
+        share = metrics.wait_seconds / metrics.seconds
+        if share > WAITING_SHARE and state.epoch == min(2, options.epochs):  # the first starts the loader up
+            warn(f"{share:.0%} of the epoch went by waiting for photos: {faster_loading(vars(options))}")
+        if not all(map(math.isfinite, (metrics.objective, val_loss))):
+            raise Diverged(f"the loss is no longer a number in epoch {state.epoch}: start again with a lower --lr")
+    return "early stopping" if out_of_patience(state, options) else "finished"
+
+
+def out_of_patience(state: TrainState, options: TrainOptions) -> bool:
+    """Return whether validation has not got better for too long."""
+    return options.early_stopping is not None and state.epochs_since_best >= options.early_stopping
 
 
 def train_epoch(
@@ -133,19 +157,40 @@ def train_epoch(
     options: TrainOptions,
     machine: Machine,
     advance: Advance,
-    observer: Observer | None = None,
-) -> float:
-    """Take every step of one epoch; return the seconds spent waiting for batches."""
+    observer: Observer | None,
+    between_steps: BetweenSteps,
+    clock: EpochClock,
+) -> None:
+    """Take the steps of an epoch that are still to be taken."""
     train_mode(state.network)
-    state.sums = MetricSums.zeros(machine.device)
     data.order.epoch = state.epoch
-    if observer is not None:
-        observer.start_epoch(data.order)
-    waiting = Waiting()
-    for images, labels in waiting.on(data.train):
+    if state.step == state.epoch * len(data.order):
+        state.sums = MetricSums.zeros(machine.device)
+        if observer is not None:
+            observer.start_epoch()
+    for images, labels in clock.waiting(remaining_batches(state, data, options, observer)):
         train_step(state, images, labels, data, options, machine, observer)
         advance(len(labels))
-    return waiting.seconds
+        clock.tick()
+        between_steps(state)
+        look_for_divergence(state)
+
+
+def remaining_batches(
+    state: TrainState, data: TrainingData, options: TrainOptions, observer: Observer | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of the epoch from the next step's on, without images that can't be read, as far as allowed."""
+    while True:
+        data.order.first = state.step - state.epoch * len(data.order)
+        data.order.left_out = state.left_out["train"]
+        if observer is not None:
+            observer.follow(data.order)
+        try:
+            yield from data.train
+        except UnreadableImageError as error:
+            leave_out(state, "train", data.paths.get("train", ()), error, options.skip_bad)
+        else:
+            return
 
 
 def train_step(
@@ -159,26 +204,15 @@ def train_step(
 ) -> None:
     """Take one optimiser step on a batch of images (N×3×H×W, as `data.forward` takes them) and labels (N).
 
-    The loss is the weighted sum over the batch divided by its total weight, into however many parts the batch is cut.
+    A step whose gradient is not finite changes no weight and is counted.
     """
-    set_learning_rate(state.optimizer, state.schedule.factor(state.step))
-    total_weight = batch_weight(labels, data.class_weights)
-    forward = data.compiled or data.forward
+    set_learning_rate(state.optimizer, state.schedule.factor(state.step) / 2**state.setbacks)
     if observer is not None:
         observer.start_step()
-        forward = data.forward if observer.looking else forward  # taps and compiled code don't go together
-    for part, part_labels in zip(images.chunk(options.accumulate), labels.chunk(options.accumulate), strict=True):
-        part_labels = part_labels.to(machine.device, non_blocking=True)  # noqa: PLW2901
-        with machine.autocast(), nullcontext() if observer is None else observer.forward():
-            logits = forward(state.network, to_device(part, machine), data.preprocess).float()
-        loss = F.cross_entropy(
-            logits, part_labels, data.class_weights, label_smoothing=options.label_smoothing, reduction="sum"
-        )
-        loss = loss / total_weight
-        state.scaler.scale(loss).backward()
-        add_to_sums(state.sums, loss.detach(), logits.detach(), part_labels)
-        if observer is not None:
-            observer.after_forward(logits.detach(), part_labels)
+    if not len(labels):  # every image of it left out
+        state.step += 1
+        return
+    sums = compute_gradient(state, images, labels, data, options, machine, observer)
     state.scaler.unscale_(state.optimizer)
     if observer is not None:
         observer.before_update()
@@ -186,9 +220,8 @@ def train_step(
     norm = get_total_norm(gradients)
     if options.clip_grad is not None:
         clip_grads_with_norm_(state.network.parameters(), options.clip_grad, norm)
-    add_norm(state.sums, norm, skip_infinite=state.scaler.is_enabled())
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
+    add_step(state, sums, norm)
+    step_if_finite(state, norm)
     if observer is not None:
         observer.after_update()
     state.optimizer.zero_grad()
@@ -197,39 +230,175 @@ def train_step(
         update_average(state.average, state.network, options.ema, state.step)
 
 
+def compute_gradient(
+    state: TrainState,
+    images: Tensor,
+    labels: Tensor,
+    data: TrainingData,
+    options: TrainOptions,
+    machine: Machine,
+    observer: Observer | None,
+) -> MetricSums:
+    """Compute the gradient of a batch's loss, in more and more parts as long as memory runs out; return its sums."""
+    while True:
+        parts = min(max(options.accumulate, state.parts), len(labels))
+        try:
+            return add_up_gradients(state, images, labels, parts, data, options, machine, observer)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        state.optimizer.zero_grad()
+        if machine.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if observer is not None:
+            observer.restart_step()
+        if machine.processes.count > 1:  # the others are waiting for this gradient
+            raise UserError("out of memory: raise --accumulate, or lower --batch-size, and go on with --resume")
+        cut_batch(state, parts, len(labels))
+
+
+def add_up_gradients(
+    state: TrainState,
+    images: Tensor,
+    labels: Tensor,
+    parts: int,
+    data: TrainingData,
+    options: TrainOptions,
+    machine: Machine,
+    observer: Observer | None,
+) -> MetricSums:
+    """Add up the gradients of a batch's parts.
+
+    The loss is the weighted sum over the batch divided by its total weight, into however many parts the batch is cut.
+    """
+    processes = machine.processes
+    total_weight = batch_weight(labels, data, options, processes)
+    forward = data.compiled or data.forward
+    if observer is not None and observer.looking:
+        forward = data.forward  # taps and compiled code don't go together
+    class_weights = None if data.class_weights is None else data.class_weights.to(machine.device)
+    sums = MetricSums.zeros(machine.device)
+    cut = list(zip(images.chunk(parts), labels.chunk(parts), strict=True))
+    for number, (part, part_labels) in enumerate(cut, start=1):
+        part_labels = part_labels.to(machine.device, non_blocking=True)  # noqa: PLW2901
+        with machine.autocast(), nullcontext() if observer is None else observer.forward():
+            logits = forward(state.replica, to_device(part, machine), data.preprocess).float()
+        loss = F.cross_entropy(
+            logits, part_labels, class_weights, label_smoothing=options.label_smoothing, reduction="sum"
+        )
+        loss = loss / total_weight
+        with gradients_stay_here(state.replica) if number < len(cut) else nullcontext():
+            state.scaler.scale(loss * processes.count).backward()  # of which the processes take the mean
+        sums.objective += loss.detach()
+        add_to_sums(sums, logits.detach(), part_labels)
+        if observer is not None:
+            observer.after_forward(logits.detach(), part_labels)
+    return sums
+
+
+def add_step(state: TrainState, step: MetricSums, norm: Tensor) -> None:
+    """Add a step's sums and gradient norm to the epoch's, as far as they are numbers. Nothing waits for the device."""
+    number, finite = torch.isfinite(step.objective), torch.isfinite(norm)
+    step.steps += 1
+    for name in ("objective", "steps", "loss", "correct", "images"):
+        value = getattr(step, name)
+        setattr(state.sums, name, getattr(state.sums, name) + torch.where(number, value, torch.zeros_like(value)))
+    state.sums.grad_norm += torch.where(finite, norm, torch.zeros_like(norm))
+    state.sums.norms += finite
+    state.bad_steps = torch.where(finite, 0, state.bad_steps + 1)
+
+
+def step_if_finite(state: TrainState, norm: Tensor) -> None:
+    """Let the optimiser step, unless the gradient is not finite."""
+    if state.scaler.is_enabled():  # the scaler does the same by itself
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+    elif state.optimizer.defaults["fused"]:  # fused kernels look at this on the device, as the scaler has them do
+        state.optimizer.found_inf = (~torch.isfinite(norm)).float()  # pyright: ignore[reportAttributeAccessIssue]
+        state.optimizer.step()
+    elif torch.isfinite(norm):
+        state.optimizer.step()
+
+
 def to_device(images: Tensor, machine: Machine) -> Tensor:
     """Move images to the device, channels last: the layout that convolutions like."""
     return images.to(machine.device, non_blocking=True, memory_format=torch.channels_last)
 
 
-def batch_weight(labels: Tensor, class_weights: Tensor | None) -> Tensor | int:
-    """Return the total weight of a batch: the sum of its labels' class weights."""
-    return len(labels) if class_weights is None else class_weights[labels.to(class_weights.device)].sum()
+def batch_weight(labels: Tensor, data: TrainingData, options: TrainOptions, processes: Processes) -> float:
+    """Return the total weight of a batch, all processes' shares of it: the sum of its labels' class weights.
+
+    Computed on the CPU, so that nothing waits for a GPU; processes only tell each other what they can't know.
+    """
+    if data.class_weights is not None:
+        return processes.total(data.class_weights[labels.cpu()].sum()).item()
+    if processes.count == 1:
+        return len(labels)
+    if options.skip_bad:  # some shares may lack an image
+        return processes.total(torch.tensor(float(len(labels)))).item()
+    return min(data.order.batch_size, data.order.rows)
 
 
-def add_to_sums(sums: MetricSums, objective: Tensor, logits: Tensor, labels: Tensor) -> None:
-    """Add a part of a batch; `objective` is its share of the batch's mean."""
-    sums.objective += objective
+def gradients_stay_here(replica: nn.Module) -> AbstractContextManager[None]:
+    """Add up gradients in this process only: the last part of a batch sends them to the others."""
+    return replica.no_sync() if isinstance(replica, DistributedDataParallel) else nullcontext()
+
+
+def add_to_sums(sums: MetricSums, logits: Tensor, labels: Tensor) -> None:
+    """Add a batch, or a part of one."""
     sums.loss += F.cross_entropy(logits, labels, reduction="sum")
     sums.correct += (logits.argmax(1) == labels).sum()
     sums.images += len(labels)
 
 
-def add_norm(sums: MetricSums, norm: Tensor, *, skip_infinite: bool) -> None:
-    """Add a step's gradient norm; under an fp16 scaler a step with an infinite one is skipped, here too."""
-    counts = torch.isfinite(norm) if skip_infinite else torch.ones_like(norm, dtype=torch.bool)
-    sums.grad_norm += torch.where(counts, norm, torch.zeros_like(norm))
-    sums.norms += counts
+def validate_readable(
+    state: TrainState,
+    data: TrainingData,
+    options: TrainOptions,
+    machine: Machine,
+    advance: Advance,
+    between_steps: BetweenSteps,
+) -> tuple[float, float]:
+    """Validate as `validate` does, without images that can't be read, as far as allowed."""
+    while True:
+        data.val_order.left_out = state.left_out["val"]
+        try:
+            # Processes have their own shares of the images, and can only agree on what to do where all of them are.
+            alone = machine.processes.count == 1
+            between = (lambda: between_steps(state)) if alone else None
+            return validate(state.network_to_keep, data, machine, advance, between)
+        except UnreadableImageError as error:
+            leave_out(state, "val", data.paths.get("val", ()), error, options.skip_bad)
 
 
-def validate(network: ResNet, data: TrainingData, machine: Machine, advance: Advance) -> tuple[float, float]:
-    """Return mean cross-entropy (nats) and accuracy over the validation split, every image counted once."""
+def validate(
+    network: ResNet,
+    data: TrainingData,
+    machine: Machine,
+    advance: Advance,
+    between_batches: Callable[[], None] | None = None,
+) -> tuple[float, float]:
+    """Return mean cross-entropy (nats) and accuracy over the validation split, every image counted once.
+
+    Each process validates its share, all of them with the first's statistics of batch norm.
+    """
+    same_buffers(network, machine.processes)
     sums = MetricSums.zeros(machine.device)
     for logits, labels in forward_batches(network, data.val, data.preprocess, machine, data.forward):
-        add_to_sums(sums, torch.zeros_like(sums.objective), logits, labels.to(machine.device))
+        add_to_sums(sums, logits, labels.to(machine.device))
         advance(len(labels))
+        if between_batches is not None:
+            between_batches()
+    sums = sums.of_all(machine.processes)
     images = sums.images.item()
     return sums.loss.item() / images, sums.correct.item() / images
+
+
+def same_buffers(network: nn.Module, processes: Processes) -> None:
+    """Give the network of every process the buffers of the first's: those that replicas train with."""
+    if processes.count > 1:
+        for buffer in network.buffers():
+            dist.broadcast(buffer, src=0)
 
 
 @torch.no_grad()
@@ -249,16 +418,10 @@ def forward_batches(
 
 
 def epoch_metrics(
-    state: TrainState,
-    val_loss: float,
-    val_accuracy: float,
-    images_per_second: float,
-    wait_seconds: float,
-    seconds: float,
+    state: TrainState, sums: MetricSums, val_loss: float, val_accuracy: float, images_per_second: float
 ) -> EpochMetrics:
     """Turn an epoch's sums into its row of `metrics.csv`."""
-    sums = state.sums
-    images = sums.images.item()
+    images = sums.images.item() or math.nan  # not one that gave a number
     rates = {group["name"]: group["lr"] for group in state.optimizer.param_groups}
     return EpochMetrics(
         epoch=state.epoch,
@@ -266,13 +429,14 @@ def epoch_metrics(
         train_accuracy=sums.correct.item() / images,
         val_loss=val_loss,
         val_accuracy=val_accuracy,
-        objective=sums.objective.item() / state.schedule.steps_per_epoch,
+        objective=sums.objective.item() / (sums.steps.item() or math.nan),
         lr=rates.get("backbone", 0.0),
         head_lr=rates["head"],
         grad_norm=sums.grad_norm.item() / max(sums.norms.item(), 1.0),
+        skipped_steps=state.schedule.steps_per_epoch - round(sums.norms.item()),
         images_per_second=images_per_second,
-        wait_seconds=wait_seconds,
-        seconds=seconds,
+        wait_seconds=state.epoch_waited,
+        seconds=state.epoch_seconds,
     )
 
 

@@ -13,17 +13,19 @@ import torch
 from resnet50.config import Precision
 from resnet50.cores import available_cores
 from resnet50.errors import UserError
+from resnet50.training.processes import ALONE, Processes
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and in which number format the forward and backward pass run."""
+    """Where and in which number format the forward and backward pass run, and which other processes take part."""
 
     device: torch.device
     precision: Precision
     why: str
+    processes: Processes = ALONE
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """Run matrix products and convolutions in `precision`; norms, losses and sums stay in fp32."""
@@ -56,19 +58,22 @@ def limit_threads() -> None:
     torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
 
 
-def choose_machine(device: str, precision: str) -> Machine:
-    """Resolve `auto` for both; a UserError for a device that isn't here."""
+def choose_machine(device: str, precision: str, processes: Processes = ALONE) -> Machine:
+    """Resolve `auto` for both, a GPU for each process; a UserError for a device that isn't here."""
     chosen = choose_device(device)
+    if chosen.type == "cuda" and processes.count > 1:
+        chosen = choose_device(f"cuda:{processes.local_rank}")
+        torch.cuda.set_device(chosen)
     if chosen.type == "cuda":
         torch.backends.cudnn.benchmark = True  # shapes are fixed: the fastest kernels are looked for once
         torch.set_float32_matmul_precision("high")  # TF32 where the numbers are fp32
     if precision == "auto":
-        return Machine(chosen, *choose_precision(chosen))
+        return Machine(chosen, *choose_precision(chosen), processes)
     if precision not in DTYPES:
         raise UserError(f"precision {precision!r} is none of auto, {', '.join(DTYPES)}")
     if precision == "fp16" and chosen.type == "cpu":
         raise UserError("fp16 is for GPUs: on a CPU use --precision bf16 or fp32")
-    return Machine(chosen, cast(Precision, precision), "as asked")
+    return Machine(chosen, cast(Precision, precision), "as asked", processes)
 
 
 def choose_device(name: str) -> torch.device:

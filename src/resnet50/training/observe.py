@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet50.data.dataset import Sample
+from resnet50.errors import UserError
 from resnet50.model.resnet import NoShortcut, ResNet
 from resnet50.model.taps import block_names, record, record_branches
+from resnet50.whole import whole_file
+
+OBSERVED = "observed"
+"""Folder of a run with what was seen."""
 
 LOOKS = 8
 """Steps of an epoch that are looked at in detail: enough for a mean, few enough to cost next to nothing."""
@@ -85,6 +91,7 @@ class Observer:
         self.finished: list[pd.DataFrame] = []
         self.finished_samples: list[pd.DataFrame] = []
         self.batches: Iterator[list[Sample]] = iter(())
+        self.batch: list[int] = []
         self.rows: list[int] = []
         self.step = -1
         self.seen: dict[tuple[str, str], list[Tensor]] = {}
@@ -93,17 +100,25 @@ class Observer:
         self.weights: dict[str, Tensor] = {}
         self.statistics: dict[tuple[str, str], Tensor] = {}
 
-    def start_epoch(self, batches: Iterable[list[Sample]]) -> None:
-        """Begin an epoch whose batches have these samples."""
-        self.batches, self.step, self.seen = iter(batches), -1, {}
+    def start_epoch(self) -> None:
+        """Begin an epoch."""
+        self.step, self.seen = -1, {}
         self.loss.fill_(torch.nan)
         self.correct.fill_(torch.nan)
         self.statistics = running_statistics(self.network)
 
+    def follow(self, batches: Iterable[list[Sample]]) -> None:
+        """Take the samples of the batches that come from here on."""
+        self.batches = iter(batches)
+
     def start_step(self) -> None:
         """Begin a step."""
         self.step += 1
-        self.rows = [sample.row for sample in next(self.batches)]
+        self.batch = self.rows = [sample.row for sample in next(self.batches)]
+
+    def restart_step(self) -> None:
+        """Forget what was seen of a step whose forward pass was broken off."""
+        self.rows, self.outputs, self.branches = self.batch, {}, {}
 
     @property
     def looking(self) -> bool:
@@ -177,6 +192,46 @@ class Observer:
         loss, correct = self.loss.cpu().numpy(), self.correct.cpu().numpy()
         samples = pd.DataFrame({"epoch": epoch, "row": np.arange(len(loss)), "loss": loss, "correct": correct})
         self.finished_samples.append(samples)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was seen since the last epoch ended, and before the first step, as tensors and plain values."""
+        return {
+            "epochs": len(self.finished_samples),
+            "start": [table.to_dict("list") for table in self.finished[:1]],
+            "loss": self.loss,
+            "correct": self.correct,
+            "step": self.step,
+            "seen": [[layer, quantity, values] for (layer, quantity), values in self.seen.items()],
+            "statistics": [[layer, quantity, value] for (layer, quantity), value in self.statistics.items()],
+        }
+
+    def load_state_dict(self, saved: dict[str, Any], folder: Path) -> None:
+        """Take back what `state_dict` returned; what was seen in whole epochs, `write_observed` has put in the folder.
+
+        Raises:
+            UserError: it isn't there.
+        """
+        try:
+            layers = pd.read_csv(folder / "layers.csv", float_precision="round_trip") if saved["epochs"] else None
+            samples = pd.read_parquet(folder / "samples.parquet") if saved["epochs"] else None
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"what was observed so far is missing from {folder} ({error}): start the run again"
+            ) from error
+        self.finished = [pd.DataFrame(start) for start in saved["start"]]
+        self.finished_samples = []
+        for epoch in range(1, saved["epochs"] + 1):
+            assert layers is not None and samples is not None  # there are epochs
+            self.finished.append(layers[layers["epoch"] == epoch])
+            columns = ["epoch", "row", "loss", "correct"]
+            self.finished_samples.append(samples.loc[samples["epoch"] == epoch, columns])
+        self.loss.copy_(saved["loss"])
+        self.correct.copy_(saved["correct"])
+        self.step = saved["step"]
+        self.seen = {
+            (layer, quantity): [value.to(self.device) for value in values] for layer, quantity, values in saved["seen"]
+        }
+        self.statistics = {(layer, quantity): value.to(self.device) for layer, quantity, value in saved["statistics"]}
 
     def table(self, epoch: int) -> pd.DataFrame:
         """Return what was seen since the epoch began: the mean of its looks."""
@@ -259,9 +314,7 @@ def write_observed(observer: Observer, image_ids: pd.Series, folder: Path) -> No
     folder.mkdir(exist_ok=True)
     samples = observer.samples()
     samples["image_id"] = image_ids.to_numpy()[samples["row"]]
-    layers = folder / "layers.csv.part"
-    observer.layers().to_csv(layers, index=False)
-    layers.replace(folder / "layers.csv")
-    partial = folder / "samples.parquet.part"
-    samples.to_parquet(partial, index=False)
-    partial.replace(folder / "samples.parquet")
+    with whole_file(folder / "layers.csv") as partial:
+        observer.layers().to_csv(partial, index=False)
+    with whole_file(folder / "samples.parquet") as partial:
+        samples.to_parquet(partial, index=False)

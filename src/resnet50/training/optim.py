@@ -38,7 +38,7 @@ def train_mode(network: ResNet) -> None:
     """Switch to training mode, except for frozen batch norms: theirs would go on moving their statistics."""
     network.train()
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+        if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)) and not module.weight.requires_grad:
             module.eval()
 
 
@@ -63,7 +63,11 @@ def make_optimizer(network: ResNet, options: TrainOptions) -> Optimizer:
     # Fused kernels update all tensors in one pass; mps has none.
     fused = next(network.parameters()).device.type in ("cpu", "cuda")
     if options.optimizer == "sgd":
-        return SGD(groups, lr=0.0, momentum=options.momentum, nesterov=options.momentum > 0, fused=fused)
+        optimizer = SGD(groups, lr=0.0, momentum=options.momentum, nesterov=options.momentum > 0, fused=fused)
+        if options.momentum > 0:  # zeros, and not what memory holds, should the very first step be skipped
+            for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     return (AdamW if options.optimizer == "adamw" else Adam)(groups, lr=0.0, fused=fused)
 
 

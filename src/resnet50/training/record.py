@@ -1,9 +1,12 @@
-"""What a run writes down while it trains: the table on the screen, `metrics.csv`, TensorBoard events, weights."""
+"""What a run writes down while it trains: the table on the screen, `metrics.csv`, events, weights, checkpoints."""
 
-import csv
 import dataclasses
 import json
+import math
 import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -14,33 +17,63 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from resnet50.console import say
 from resnet50.data.transforms import Preprocess
+from resnet50.errors import Stopped
 from resnet50.model.file import Model, save_model
+from resnet50.training.checkpoint import Checkpoints
 from resnet50.training.loop import EpochMetrics
-from resnet50.training.observe import Observer, write_observed
+from resnet50.training.observe import OBSERVED, Observer, write_observed
+from resnet50.training.processes import ALONE, Processes
 from resnet50.training.state import TrainState
+from resnet50.training.stopping import REASONS, StopRequest
+from resnet50.whole import whole_file
 
 HEADER = "epoch   train loss    acc    val loss    acc         lr   grad norm   images/s   seconds"
 
 
+@dataclass(frozen=True)
+class Observation:
+    """An observer, and the ids of the images in the rows that it sees."""
+
+    observer: Observer
+    image_ids: pd.Series
+
+
 class RunRecord:
-    """The run folder as it fills: one row an epoch, and the best and the last weights."""
+    """The run folder as it fills: one row an epoch, the best weights, checkpoints to go on from."""
 
     def __init__(
         self,
         folder: Path,
         classes: tuple[str, ...],
         preprocess: Preprocess,
-        observer: Observer | None = None,
-        image_ids: pd.Series | None = None,
+        checkpoints: Checkpoints,
+        *,
+        stop: StopRequest | None = None,
+        observation: Observation | None = None,
+        belongs_to: dict[str, Any] | None = None,
+        epochs_done: int = 0,
+        processes: Processes = ALONE,
     ) -> None:
-        """Begin a record; with an observer, `image_ids` are those of the training split's rows."""
+        """Begin, or go on with, a record.
+
+        Args:
+            folder: of the run.
+            classes: of the dataset.
+            preprocess: of everything but training.
+            checkpoints: take the state.
+            stop: looked at between steps.
+            observation: what an observer sees is written too.
+            belongs_to: goes into every checkpoint: what a resume compares or needs besides the state.
+            epochs_done: epochs that are in the record already.
+            processes: of which only the first writes.
+        """
         self.folder, self.classes, self.preprocess = folder, classes, preprocess
-        self.observer, self.image_ids = observer, image_ids
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        self.events = SummaryWriter(str(folder / "tensorboard"))
-        self.csv = (folder / "metrics.csv").open("w", newline="", encoding="utf-8")
-        self.rows = csv.DictWriter(self.csv, [field.name for field in dataclasses.fields(EpochMetrics)])
-        self.rows.writeheader()
+        self.checkpoints, self.stop, self.observation = checkpoints, stop or StopRequest(), observation
+        self.belongs_to, self.processes = belongs_to or {}, processes
+        self.events: SummaryWriter | None = None
+        if processes.first:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs_done + 1)
 
     def __enter__(self) -> "RunRecord":
         say(HEADER)
@@ -49,34 +82,88 @@ class RunRecord:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.csv.close()
-        self.events.close()
+        if self.events is not None:
+            self.events.close()
+
+    def between_steps(self, state: TrainState) -> None:
+        """Write a checkpoint when it is time; if training is to stop, write one and say so.
+
+        Raises:
+            KeyboardInterrupt: because of Ctrl-C.
+            Stopped: because of another signal, or because the time is up.
+        """
+        # Agreeing takes a message round all processes: a thousand of them do so more seldom than eight.
+        if state.step % max(1, self.processes.count // 8):
+            return
+        due = self.processes.first and self.checkpoints.due(epoch_end=False)
+        reason, due = self.processes.highest(REASONS.index(self.stop.reason), due)
+        if reason:
+            self.checkpoint(state, wait=True)
+            if REASONS[reason] == "interrupted":
+                raise KeyboardInterrupt
+            raise Stopped(REASONS[reason])
+        if due and state.bad_steps.item() == 0:
+            self.checkpoint(state)
 
     def at_epoch_end(self, state: TrainState, metrics: EpochMetrics, *, best: bool) -> None:
-        """Write an epoch's row everywhere; keep the weights as last, and as best when they are."""
+        """Write an epoch's row everywhere; keep the weights if they are the best; write a checkpoint when due."""
         say(table_row(metrics, best=best))
-        self.rows.writerow(dataclasses.asdict(metrics))
-        self.csv.flush()
+        self.write_metrics(state.rows)
         self.write_events(metrics)
-        if self.observer is not None and self.image_ids is not None:
-            write_observed(self.observer, self.image_ids, self.folder / "observed")
-        self.save_last(state)
+        if self.observation is not None:
+            write_observed(self.observation.observer, self.observation.image_ids, self.folder / OBSERVED)
         if best:
-            save_model(Model(state.network_to_keep, self.classes, self.preprocess), self.folder / "model.safetensors")
+            self.save_weights(state, "model.safetensors")
+        due = self.processes.first and self.checkpoints.due(epoch_end=True)
+        numbers = math.isfinite(metrics.objective) and math.isfinite(metrics.val_loss)
+        if self.processes.highest(due)[0] and numbers and state.bad_steps.item() == 0:
+            self.checkpoint(state)
 
-    def save_last(self, state: TrainState) -> None:
-        """Keep the weights as they are now."""
-        model = Model(state.network_to_keep, self.classes, self.preprocess)
-        save_model(model, self.folder / "checkpoints" / "last.safetensors")
+    def checkpoint(self, state: TrainState, *, wait: bool = False) -> None:
+        """Write everything that it takes to go on from here."""
+        observer = None if self.observation is None else self.observation.observer.state_dict()
+        saved = state.state_dict() | {"sums": vars(state.sums.of_all(self.processes))}
+        saved["counters"]["left_out"] = all_left_out(self.processes.gather(state.left_out))
+        content = {"state": saved, "observer": observer, "preprocess": self.preprocess.to_json()}
+        if self.processes.first:
+            self.checkpoints.save(content | self.belongs_to, wait=wait)
+
+    def finish(self, state: TrainState) -> None:
+        """Keep the last weights beside the best ones; checkpoints of a finished run have served."""
+        if not self.processes.first:
+            return
+        self.checkpoints.finish()
+        self.save_weights(state, "last.safetensors")
+        shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
+
+    def save_weights(self, state: TrainState, name: str) -> None:
+        """Write a model file with the weights as they are now."""
+        if self.processes.first:
+            save_model(Model(state.network_to_keep, self.classes, self.preprocess), self.folder / name)
+
+    def write_metrics(self, rows: Sequence[dict[str, float]]) -> None:
+        """Write the rows of all epochs so far."""
+        if not self.processes.first:
+            return
+        columns = [field.name for field in dataclasses.fields(EpochMetrics)]
+        with whole_file(self.folder / "metrics.csv") as partial:
+            pd.DataFrame(rows, columns=columns).to_csv(partial, index=False)
 
     def write_events(self, metrics: EpochMetrics) -> None:
         """Write an epoch to TensorBoard, training and validation beside each other."""
+        if self.events is None:
+            return
         for name, value in dataclasses.asdict(metrics).items():
             side, _, what = name.partition("_")
             tag = f"{what}/{side}" if side in ("train", "val") else name
             if name != "epoch":
                 self.events.add_scalar(tag, value, metrics.epoch)
         self.events.flush()
+
+
+def all_left_out(shares: Sequence[dict[str, list[int]]]) -> dict[str, list[int]]:
+    """Return the rows that any process goes on without."""
+    return {split: sorted({row for share in shares for row in share[split]}) for split in shares[0]}
 
 
 def table_row(metrics: EpochMetrics, *, best: bool) -> str:
@@ -90,9 +177,8 @@ def table_row(metrics: EpochMetrics, *, best: bool) -> str:
 
 def write_json(values: dict[str, Any], path: Path) -> None:
     """Write JSON, whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def versions() -> dict[str, str]:

@@ -1,363 +1,299 @@
-"""`resnet50 train`: from options to a run folder, step by step."""
+"""`resnet50 train`: from options, or from a checkpoint, to a run folder."""
 
 import dataclasses
 import os
-import re
-import shutil
-import time
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from resnet50 import config
-from resnet50.config import TrainOptions, Variant, flag, write_yaml
-from resnet50.console import duration, say, warn
+from resnet50.config import TrainOptions, from_values, write_yaml
+from resnet50.console import Speech, duration, only_the_first_speaks, say, warn
 from resnet50.cores import available_cores
-from resnet50.data.dataset import AugmentedDataset, Dataset
-from resnet50.data.loader import KeptBatches, evaluation_loader, ordered_loader, training_loader
-from resnet50.data.transforms import Augmentation, Preprocess
-from resnet50.errors import UserError
+from resnet50.data.transforms import Preprocess
+from resnet50.errors import Stopped, UserError
 from resnet50.etl.prepared import PreparedDataset, load_prepared
-from resnet50.etl.store import open_store
 from resnet50.model.resnet import STAGES, ResNet
 from resnet50.model.weights import PretrainedWeights, load_pretrained
-from resnet50.model.weights import apply as apply_weights
-from resnet50.training.compiling import compile_step, decide_compile, needs_timing
-from resnet50.training.frozen import on_features
-from resnet50.training.loop import TrainingData, fit, measure_epoch
+from resnet50.training.checkpoint import Checkpoints, intact_checkpoints, list_checkpoints, newest_checkpoint
+from resnet50.training.choices import (
+    check,
+    check_batch,
+    choose_preprocess,
+    parse_duration,
+    plan,
+    resolve,
+    warn_of_odd_data,
+)
+from resnet50.training.compiling import compile_step
+from resnet50.training.folder import (
+    ABOUT,
+    CHECKPOINTS,
+    CONFIG,
+    DONE,
+    empty_run_folder,
+    lock_run_folder,
+)
+from resnet50.training.inputs import build_network, freeze_features, load_data
+from resnet50.training.loop import TrainingData, fit
 from resnet50.training.machine import Machine, choose_machine, keep_memory
-from resnet50.training.observe import Observer, looks_for
-from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones
-from resnet50.training.record import RunRecord, versions, write_json
+from resnet50.training.memory import choose_batch_size
+from resnet50.training.observe import OBSERVED, Observer, looks_for
+from resnet50.training.processes import Processes, is_lost_process, joined
+from resnet50.training.record import Observation, RunRecord, versions, write_json
 from resnet50.training.state import TrainState, start_state
+from resnet50.training.stopping import StopRequest
+from resnet50.training.trouble import MOST_SETBACKS, Diverged, note
+from resnet50.whole import whole_file
 
 
 def train(options: TrainOptions) -> Path:
-    """Train a network on a prepared dataset and return the run folder.
+    """Train a network on a prepared dataset, or go on with a run that was interrupted; return the run folder.
 
     Raises:
         UserError: an option or input that can't be used.
         KeyboardInterrupt: Ctrl-C, after everything learnt so far is on disk.
+        Stopped: the time is up or another process asked for it; likewise.
     """
-    check(options)
+    stop = StopRequest(None if options.max_time is None else parse_duration(options.max_time, "--max-time"))
+    with joined() as processes, only_the_first_speaks(processes.rank) as speech:
+        try:
+            options = go_on_if_restarted(options)
+            if processes.first:
+                check(options)
+            processes.from_first(None)  # what is wrong, one process is enough to say
+            train_together(options, processes, stop, speech)
+        except Exception as error:
+            if is_lost_process(error):
+                raise UserError(
+                    f"process {processes.rank} of {processes.count} has lost touch with the others: one of them is "
+                    f"gone or stuck; `--resume {options.out}` goes on from the last checkpoint"
+                ) from error
+            raise
+    return options.out
+
+
+def go_on_if_restarted(options: TrainOptions) -> TrainOptions:
+    """Return the options to resume with, if torchrun or SLURM has started an unfinished run's command again."""
+    restarts = max(int(os.environ.get(name, "0")) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    if not restarts or options.resume is not None or not list_checkpoints(options.out / CHECKPOINTS):
+        return options
+    resumed = from_values(TrainOptions, {"resume": options.out})
+    return dataclasses.replace(resumed, max_time=options.max_time)
+
+
+def train_together(options: TrainOptions, processes: Processes, stop: StopRequest, speech: Speech) -> None:
+    """Train as one of the processes, the first of which has the run folder."""
     dataset = load_prepared(options.dataset)
-    machine = choose_machine(options.device, options.precision)
+    machine = choose_machine(options.device, options.precision, processes)
     keep_memory()
     torch.set_num_threads(options.threads or available_cores())
     if options.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)
+    begun, about = None, dict[str, Any]()
+    if options.resume is None:
+        begun, about = begin(options, dataset, machine)
+    lock = lock_run_folder(options.out) if processes.first else nullcontext()
+    with lock, stop.listening():  # nothing that can be wrong with the options comes after this
+        if begun is None:
+            begun, about = take_up(options, dataset, machine)
+        elif processes.first:
+            empty_run_folder(begun.options)
+            write_config(begun.options)
+        processes.from_first(None)  # the folder is there
+        speech.to_file(options.out / "logs")
+        run(begun, about, dataset, machine, stop)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run with everything decided: concrete options, state, data, and an observer if there is one."""
+
+    options: TrainOptions
+    state: TrainState
+    data: TrainingData
+    observer: Observer | None
+
+
+def begin(options: TrainOptions, dataset: PreparedDataset, machine: Machine) -> tuple[Begun, dict[str, Any]]:
+    """Decide what was left open and build everything; return it with what `run.json` says."""
+    options = choose_batch_size(options, len(dataset.classes), len(dataset.split("train")), machine)
+    check_batch(options)
     pretrained = load_pretrained(options.weights, options.depth)
     options, decisions = resolve(options, pretrained, machine)
     preprocess = choose_preprocess(options, pretrained)
     data = load_data(options, dataset, preprocess, machine)
+    network = build_network(options, dataset, pretrained)
     if options.freeze == len(STAGES):
-        data = freeze_features(options, dataset, pretrained, data, machine)
-    options, more = plan(options, dataset, pretrained, data, machine)
-    decisions += more
-    state = start_state(build_network(options, dataset, pretrained), options, machine, len(data.order))
+        data = freeze_features(options, dataset, network, data, machine)
+    options, more = machine.processes.from_first(plan(options, dataset, pretrained, data, machine))
+    state = start_state(network, options, machine, len(data.order))
     if options.compile == "on":
         data = compile_step(data)
-    for decision in decisions:
+    for decision in decisions + more:
         say(decision)
-    claim_run_folder(options)  # nothing that can be wrong with the options comes after this
-    write_yaml(options, options.out / "config.yaml")
-    about = describe(options, dataset, pretrained, machine, decisions, state.network)
-    run(state, options, data, machine, about, dataset)
-    return options.out
+    warn_of_odd_data(options, dataset)
+    about = describe(options, dataset, pretrained, machine, decisions + more, state.network)
+    return Begun(options, state, data, make_observer(options, state, data, machine)), about
 
 
-def run(
-    state: TrainState,
-    options: TrainOptions,
-    data: TrainingData,
-    machine: Machine,
-    about: dict[str, Any],
-    dataset: PreparedDataset,
-) -> None:
-    """Train with everything decided, and write the run folder as it goes."""
-    observer = None
-    if options.observe:
-        steps = len(data.order)
-        observer = Observer(state.network, data.order.rows, steps, machine.device, looks_for(steps))
-    image_ids = dataset.split("train")["image_id"]
-    write_json(about, options.out / "run.json")
-    say(f"training {data.train_images:,} images an epoch, validating on {data.val_images:,}")
-    start, stopped = time.perf_counter(), "failed"
-    with RunRecord(options.out, dataset.classes, data.preprocess, observer, image_ids) as record:
-        try:
-            stopped = fit(state, data, options, machine, record.at_epoch_end, observer)
-        except KeyboardInterrupt:
-            stopped = "interrupted"
-            record.save_last(state)
-            raise
-        finally:
-            seconds = round(time.perf_counter() - start, 1)
-            ending = {
-                "epochs_done": state.epoch,
-                "best_epoch": state.best_epoch,
-                "stopped": stopped,
-                "seconds": seconds,
-            }
-            write_json(about | ending, options.out / "run.json")
-            say(last_words(options, ending))
-
-
-def check(options: TrainOptions) -> None:
-    """Raise a UserError for the first option that can't be, before anything is read or written."""
-    for name, allowed in (
-        ("depth", config.Depth), ("shortcuts", config.ShortcutKind), ("augment", config.Augment),
-        ("flips", config.Flips), ("optimizer", config.OptimizerName), ("schedule", config.ScheduleName),
-    ):  # fmt: skip
-        if getattr(options, name) not in get_args(allowed):
-            raise UserError(
-                f"{flag(name)} {getattr(options, name)!r} is none of {', '.join(map(str, get_args(allowed)))}"
-            )
-    for name in ("epochs", "batch_size", "accumulate", "step_epochs", "early_stopping", "threads"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"{flag(name)} {value}: must be at least 1")
-    for name in ("lr", "head_lr", "clip_grad"):
-        value = getattr(options, name)
-        if value is not None and not value > 0:
-            raise UserError(f"{flag(name)} {value}: must be above 0")
-    for name in ("warmup", "label_smoothing", "momentum", "ema"):
-        value = getattr(options, name)
-        if value is not None and not 0 <= value < 1:
-            raise UserError(f"{flag(name)} {value}: must be at least 0 and below 1")
-    for name in ("workers", "weight_decay", "seed", "plateau_patience"):
-        value = getattr(options, name)
-        if value is not None and value < 0:
-            raise UserError(f"{flag(name)} {value}: must not be negative")
-    check_together(options)
-    parse_milestones(options.milestones)
-    if options.budget is not None:
-        parse_duration(options.budget)
-    check_run_folder(options)
-
-
-def check_together(options: TrainOptions) -> None:
-    """Raise a UserError for options that don't go together."""
-    if options.accumulate > options.batch_size:
+def take_up(options: TrainOptions, dataset: PreparedDataset, machine: Machine) -> tuple[Begun, dict[str, Any]]:
+    """Build everything as it was when the run's newest intact checkpoint was written."""
+    processes = machine.processes
+    saved = processes.from_first(newest_checkpoint(options.out / CHECKPOINTS) if processes.first else None)
+    if saved["fingerprint"] != dataset.fingerprint:
         raise UserError(
-            f"--accumulate {options.accumulate}: a batch of {options.batch_size} can't be cut into more parts"
+            f"{dataset.folder} is not the dataset that {options.out} was trained on: its fingerprint differs"
         )
-    if options.observe and options.freeze == len(STAGES):
-        raise UserError("--observe has nothing to look at with every stage frozen: lower --freeze, or leave it out")
+    about = cast(dict[str, Any], saved["about"])
+    data = load_data(options, dataset, Preprocess.from_json(saved["preprocess"]), machine)
+    network = build_network(options, dataset, None)
+    network.load_state_dict(saved["state"]["network"])
+    if options.freeze == len(STAGES):
+        data = freeze_features(options, dataset, network, data, machine)
+    state = start_state(network, options, machine, len(data.order))
+    state.load_state_dict(saved["state"])
+    state.sums = state.sums.share(processes)
+    if options.compile == "on":
+        data = compile_step(data)
+    observer = make_observer(options, state, data, machine)
+    if observer is not None:
+        observer.load_state_dict(saved["observer"], options.out / OBSERVED)
+    note_resumed(state, about, data)
+    return Begun(options, state, data, observer), about
 
 
-def check_run_folder(options: TrainOptions) -> None:
-    """Raise a UserError unless the run folder is free, or an earlier run that may be overwritten."""
-    out = options.out
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file: give a folder for the run")
-    if out.is_dir() and any(out.iterdir()):
-        if not options.overwrite:
-            raise UserError(f"{out} already holds something: choose another folder, or add --overwrite")
-        if not (out / "config.yaml").is_file():
-            raise UserError(f"{out} holds something that is not a training run: --overwrite won't delete it")
-
-
-def claim_run_folder(options: TrainOptions) -> None:
-    """Make the run folder anew, without what an earlier run left."""
-    check_run_folder(options)
-    if options.out.is_dir():
-        shutil.rmtree(options.out)
-    options.out.mkdir(parents=True)
-
-
-def resolve(
-    options: TrainOptions, pretrained: PretrainedWeights | None, machine: Machine
-) -> tuple[TrainOptions, list[str]]:
-    """Replace everything left to us by concrete values; return the options and a sentence on each choice."""
-    rate, head_rate = default_rates(options, fine_tuning=pretrained is not None)
-    lr = rate if options.lr is None else options.lr
-    head_lr = options.head_lr if options.head_lr is not None else head_rate * lr / rate
-    cores = available_cores()
-    store = options.store and open_store(options.dataset) is not None
-    frozen = options.freeze == len(STAGES)
-    # Beside a GPU every core may load. A CPU that trains is slower than one process that decodes, and cutting a batch
-    # from the store takes it a hundredth of a step.
-    workers = min(16, cores) if machine.device.type != "cpu" else 0 if store else 1
-    resolved = dataclasses.replace(
-        options,
-        dataset=options.dataset.absolute(),  # so that the run is evaluated from wherever
-        weights="none" if pretrained is None else pretrained.source,
-        variant=options.variant or (pretrained.variant if pretrained else "v1.5"),
-        eval_size=options.eval_size or options.image_size,
-        store=store,
-        augment="none" if frozen else options.augment,
-        resize_mode=options.resize_mode or (pretrained.preprocess.resize_mode if pretrained else "crop"),
-        workers=workers if options.workers is None else options.workers,
-        lr=lr,
-        head_lr=head_lr,
-        weight_decay=WEIGHT_DECAYS[options.optimizer] if options.weight_decay is None else options.weight_decay,
-        device=str(machine.device),
-        precision=machine.precision,
-        threads=options.threads or cores,
+def note_resumed(state: TrainState, about: dict[str, Any], data: TrainingData) -> None:
+    """Say where the run goes on, and warn if that is not with the same software."""
+    done = state.step - state.epoch * len(data.order)
+    place = (
+        f"after step {done} of {len(data.order)} of epoch {state.epoch + 1}" if done else f"after epoch {state.epoch}"
     )
-    start = f"fine-tuning from {pretrained.source}" if pretrained else "training from scratch"
-    decisions = [
-        f"device {machine.device}, precision {machine.precision}: {machine.why}",
-        f"{start}: ResNet-{resolved.depth} {resolved.variant}, {resolved.optimizer}, "
-        f"learning rate {lr:g} (head {head_lr:g}), weight decay {resolved.weight_decay:g}",
-    ]
-    if frozen:
-        decisions.append(
-            "every stage is frozen: features are computed once, without augmentation, for the head to train on"
-        )
-    if pretrained and resolved.variant != pretrained.variant:
-        warn(f"these weights belong to the {pretrained.variant} variant: with {resolved.variant} they start out worse")
-    return resolved, decisions
+    event = f"resumed {place if state.step else 'at the start'}"
+    state.events.append(event)
+    say(event)
+    changed = [f"{name} {about['versions'].get(name)} -> {now}" for name, now in versions().items()
+               if about["versions"].get(name) != now]  # fmt: skip
+    if changed:
+        warn(f"the software has changed since, so the numbers may differ in their last digits: {', '.join(changed)}")
 
 
-def default_rates(options: TrainOptions, *, fine_tuning: bool) -> tuple[float, float]:
-    """Return good peak rates of backbone and head for the optimiser and the batch size.
-
-    They grow with the batch: linearly for SGD (Goyal et al. 2017, arXiv 1706.02677), by its square root for Adam and
-    AdamW (Malladi et al. 2022, arXiv 2205.10287).
-    """
-    rate, head_rate = PEAK_RATES[options.optimizer, fine_tuning]
-    growth = options.batch_size / 32
-    growth = growth if options.optimizer == "sgd" else growth**0.5
-    return rate * growth, head_rate * growth
-
-
-def choose_preprocess(options: TrainOptions, pretrained: PretrainedWeights | None) -> Preprocess:
-    """Return the preprocessing of validation and everything after it: the weights' own, at this run's size."""
-    assert options.eval_size is not None and options.resize_mode is not None  # resolved
-    own = pretrained.preprocess if pretrained else Preprocess()
-    return dataclasses.replace(own, resize_mode=options.resize_mode).resized(options.eval_size)
-
-
-def load_data(
-    options: TrainOptions, dataset: PreparedDataset, preprocess: Preprocess, machine: Machine
-) -> TrainingData:
-    """Build the loaders of both splits."""
-    assert options.workers is not None  # resolved
-    train, val = dataset.split("train"), dataset.split("val")
-    photos = training_photos(options, dataset, preprocess)
-    loader, order = training_loader(photos, options.batch_size, options.workers)
-    plain = evaluation_loader(Dataset(val["path"], val["label_index"], preprocess), options.batch_size, options.workers)
-    keep = 3 * preprocess.size**2 * len(val) <= KEPT_BYTES
-    weights = class_weights(options, train["label_index"].to_numpy(), len(dataset.classes))
-    return TrainingData(
-        train=loader,
-        order=order,
-        val=KeptBatches(plain) if keep else plain,
-        val_images=len(val),
-        preprocess=preprocess,
-        class_weights=None if weights is None else weights.to(machine.device),
-    )
-
-
-KEPT_BYTES = 1 << 30
-"""Up to so many bytes of validation images stay in memory, as the network takes them, instead of being read again."""
-
-
-def training_photos(options: TrainOptions, dataset: PreparedDataset, preprocess: Preprocess) -> AugmentedDataset:
-    """Return the training split under augmentation: from the pixel store if it is to be used, else from the files."""
-    train = dataset.split("train")
-    photos = train["path"]
-    store = open_store(dataset.folder) if options.store else None
-    if store is not None:
-        photos = store.photos(train)
-        if store.shorter_side < options.image_size:
-            warn(
-                f"the pixel store's photos have {store.shorter_side} pixels on the shorter side, less than "
-                f"--image-size {options.image_size}: prepare with a larger --store-size, or train with --no-store"
-            )
-    augmentation = Augmentation(
-        preprocess=preprocess.resized(options.image_size),
-        level=options.augment,
-        crop_scale=options.crop_scale,
-        flips=options.flips,
-    )
-    return AugmentedDataset(photos, train["label_index"], augmentation, options.seed)
-
-
-def freeze_features(
-    options: TrainOptions,
-    dataset: PreparedDataset,
-    pretrained: PretrainedWeights | None,
-    data: TrainingData,
-    machine: Machine,
-) -> TrainingData:
-    """Replace the images by what the frozen stages make of them."""
-    assert options.workers is not None  # resolved
-    photos = training_photos(options, dataset, data.preprocess)
-    network = build_network(options, dataset, pretrained).to(machine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return on_features(data, ordered_loader(photos, options.batch_size, options.workers), network, machine)
-
-
-def class_weights(options: TrainOptions, labels: np.ndarray, classes: int) -> Tensor | None:
-    """Return 1/frequency of each class, scaled so that the average image weighs 1; None for equal weights."""
-    if options.class_weights == "none":
+def make_observer(options: TrainOptions, state: TrainState, data: TrainingData, machine: Machine) -> Observer | None:
+    """Return an observer if one is asked for."""
+    if not options.observe:
         return None
-    counts = np.bincount(labels, minlength=classes)
-    return torch.tensor(len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), dtype=torch.float32)
+    steps = len(data.order)
+    return Observer(state.network, data.order.rows, steps, machine.device, looks_for(steps))
 
 
-def build_network(options: TrainOptions, dataset: PreparedDataset, pretrained: PretrainedWeights | None) -> ResNet:
-    """Build the network for the dataset's classes and give it the weights to start from."""
-    torch.manual_seed(options.seed)
-    network = ResNet(
-        options.depth,
-        len(dataset.classes),
-        cast(Variant, options.variant),
-        options.shortcuts,
-        zero_gamma=options.zero_gamma,
+def run(begun: Begun, about: dict[str, Any], dataset: PreparedDataset, machine: Machine, stop: StopRequest) -> None:
+    """Train to the end, or until something asks to stop, and write the run folder on the way."""
+    options, state, data, observer = begun.options, begun.state, begun.data, begun.observer
+    image_ids = dataset.split("train")["image_id"]
+    checkpoints = Checkpoints(options.out / CHECKPOINTS, options.checkpoint_minutes, options.keep)
+    record = RunRecord(
+        options.out,
+        dataset.classes,
+        data.preprocess,
+        checkpoints,
+        stop=stop,
+        observation=None if observer is None else Observation(observer, image_ids),
+        belongs_to={"fingerprint": dataset.fingerprint, "about": about},
+        epochs_done=state.epoch,
+        processes=machine.processes,
     )
-    if pretrained is not None:
-        apply_weights(pretrained, network, dataset.classes)
-    return network
-
-
-def plan(
-    options: TrainOptions,
-    dataset: PreparedDataset,
-    pretrained: PretrainedWeights | None,
-    data: TrainingData,
-    machine: Machine,
-) -> tuple[TrainOptions, list[str]]:
-    """Decide what depends on how long an epoch takes: how many fit the budget, and whether compiling pays."""
-    epoch_seconds, decisions = 0.0, list[str]()
-    if options.budget is not None or needs_timing(options, machine):
-        say("measuring a few steps, to see how long an epoch takes")
-        spare = start_state(build_network(options, dataset, pretrained), options, machine, len(data.order))
-        epoch_seconds = measure_epoch(spare, data, options, machine)
-    if options.budget is not None:
-        epochs = epochs_within(options.budget, epoch_seconds)
-        decisions.append(f"{epochs} epochs of about {duration(epoch_seconds)} each: what fits into {options.budget}")
-        options = dataclasses.replace(options, epochs=epochs, budget=None)
-    compiled, why = decide_compile(options, machine, epoch_seconds * options.epochs)
-    decisions.append(f"the step is {'compiled' if compiled else 'not compiled'}: {why}")
-    return dataclasses.replace(options, compile="on" if compiled else "off"), decisions
-
-
-def epochs_within(budget: str, epoch_seconds: float) -> int:
-    """Return how many epochs fit into the budget; at least one, with a warning if even that is too much."""
-    seconds = parse_duration(budget)
-    if epoch_seconds > seconds:
-        warn(f"one epoch takes about {duration(epoch_seconds)}, more than the budget of {budget}")
-    return max(1, int(seconds / epoch_seconds))
-
-
-def parse_duration(text: str) -> float:
-    """Read 90s, 5m, 1h30m, or plain seconds; return seconds."""
-    match = re.fullmatch(r"(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?", text.strip())
+    say(f"training {data.train_images:,} images an epoch, validating on {data.val_order.rows:,}")
+    stopped = "failed"
     try:
-        seconds = (
-            sum(float(n) * unit for n, unit in zip(match.groups(), (3600, 60, 1), strict=True) if n) if match else 0
-        )
-    except ValueError:
-        seconds = 0
-    if seconds <= 0:
-        raise UserError(f"--budget {text!r}: give a time as 90s, 5m or 1h30m")
-    return seconds
+        with record:
+            record.write_metrics(state.rows)
+            if machine.processes.first:
+                write_about(about, state, "not yet", options)
+            if state.step == 0:  # to go on from, or back to, before the first epoch is over
+                record.checkpoint(state)
+            stopped = fit_with_setbacks(begun, machine, record)
+            record.finish(state)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+        raise
+    except Stopped as asked:
+        stopped = str(asked)
+        raise Stopped(f"{asked}: go on with `resnet50 train --resume {options.out}`") from asked
+    finally:
+        checkpoints.wait_quietly()
+        if machine.processes.first:
+            write_about_if_possible(about, state, stopped, options)
+        say(last_words(options, state, stopped))
+
+
+def fit_with_setbacks(begun: Begun, machine: Machine, record: RunRecord) -> str:
+    """Fit; where the loss or gradient stops being a number, go back to a checkpoint and try again, at most twice."""
+    options, state, data, observer = begun.options, begun.state, begun.data, begun.observer
+    while True:
+        try:
+            return fit(state, data, options, machine, record.at_epoch_end, observer, record.between_steps)
+        except Diverged as trouble:
+            go_back(begun, trouble, record)
+
+
+def go_back(begun: Begun, trouble: Diverged, record: RunRecord) -> None:
+    """Return to the newest checkpoint without trouble, with half the learning rate.
+
+    Raises:
+        UserError: that has been tried often enough, or there is none.
+    """
+    state, options = begun.state, begun.options
+    if state.setbacks >= MOST_SETBACKS:
+        raise UserError(f"{trouble}; going back with half the learning rate was tried {MOST_SETBACKS} times")
+    record.checkpoints.finish()
+    step, setbacks, events, parts = state.step, state.setbacks + 1, state.events, state.parts
+    processes = record.processes
+    saved = processes.from_first(untroubled_checkpoint(options.out / CHECKPOINTS) if processes.first else None)
+    if saved is None:
+        raise trouble
+    state.load_state_dict(saved["state"])
+    state.sums = state.sums.share(processes)
+    state.setbacks, state.events, state.parts = setbacks, events, parts
+    if begun.observer is not None:
+        begun.observer.load_state_dict(saved["observer"], options.out / OBSERVED)
+    reason = str(trouble).partition(":")[0]
+    note(state, f"{reason} (step {step}): back to step {state.step}, with 1/{2**setbacks} of the learning rate")
+    record.write_metrics(state.rows)
+    record.checkpoint(state, wait=True)  # so that a resume takes the same way
+
+
+def untroubled_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """Return the newest intact checkpoint from a time when gradients were finite."""
+    return next((saved for saved in intact_checkpoints(folder) if not saved["state"]["bad_steps"].item()), None)
+
+
+def write_about(about: dict[str, Any], state: TrainState, stopped: str, options: TrainOptions) -> None:
+    """Write `run.json`: what the run depends on, and how far it has got."""
+    ending = {
+        "epochs_done": state.epoch,
+        "best_epoch": state.best_epoch,
+        "stopped": stopped,
+        "seconds": round(state.seconds + state.epoch_seconds, 1),
+        "events": state.events,
+    }
+    write_json(about | ending, options.out / ABOUT)
+
+
+def write_about_if_possible(about: dict[str, Any], state: TrainState, stopped: str, options: TrainOptions) -> None:
+    """Write `run.json` at the end; an error that ends the run, as of a full disk, is not to be hidden by another."""
+    try:
+        write_about(about, state, stopped, options)
+    except UserError as error:
+        warn(str(error))
+
+
+def write_config(options: TrainOptions) -> None:
+    """Write `config.yaml`."""
+    with whole_file(options.out / CONFIG) as partial:
+        write_yaml(options, partial)
 
 
 def describe(
@@ -386,16 +322,17 @@ def describe(
         "precision": machine.precision,
         "decisions": decisions,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "epochs_done": 0,
-        "stopped": "not yet",
     }
 
 
-def last_words(options: TrainOptions, ending: dict[str, Any]) -> str:
+def last_words(options: TrainOptions, state: TrainState, stopped: str) -> str:
     """Return the sentence that ends a run: why it stopped and where its best weights are."""
-    done, best = ending["epochs_done"], ending["best_epoch"]
-    how = "stopped early" if ending["stopped"] == "early stopping" else ending["stopped"]
-    text = f"{how} after {done} of {options.epochs} epochs in {duration(ending['seconds'])}"
-    if best:
-        return f"{text}; the best weights, of epoch {best}, are in {options.out / 'model.safetensors'}"
-    return f"{text}, before the first validation: the weights as they were are in {options.out / 'checkpoints'}"
+    how = "stopped early" if stopped == "early stopping" else stopped
+    seconds = duration(state.seconds + state.epoch_seconds)
+    text = f"{how} after {state.epoch} of {options.epochs} epochs in {seconds}"
+    if stopped not in DONE:
+        text += f"; `resnet50 train --resume {options.out}` goes on"
+    if state.best_epoch:
+        text += "; the best weights" if stopped in DONE else "; the best weights so far"
+        text += f", of epoch {state.best_epoch}, are in {options.out / 'model.safetensors'}"
+    return text

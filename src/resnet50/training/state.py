@@ -1,27 +1,33 @@
-"""Everything a training run depends on besides its options: what a resume must bring back."""
+"""Everything a training run depends on besides its options: what a checkpoint holds and a resume brings back."""
 
 import copy
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from resnet50.config import TrainOptions
 from resnet50.model.resnet import ResNet
 from resnet50.training.machine import Machine
 from resnet50.training.optim import Schedule, freeze_stages, make_optimizer, make_schedule
+from resnet50.training.processes import Processes
 
 
 @dataclass
 class MetricSums:
-    """Running sums of an epoch, kept on the device so that no step waits for a number to come back."""
+    """Running sums of an epoch, kept on the device so that no step waits for a number to come back.
+
+    A step whose loss is no number counts in none of them, one whose gradient is not finite in neither of the last two.
+    """
 
     objective: Tensor
+    steps: Tensor
     loss: Tensor
     correct: Tensor
     images: Tensor
@@ -34,17 +40,35 @@ class MetricSums:
         dtype = torch.float32 if device.type == "mps" else torch.float64
         return cls(*(torch.zeros((), dtype=dtype, device=device) for _ in dataclasses.fields(cls)))
 
+    def of_all(self, processes: Processes) -> "MetricSums":
+        """Return the sums over all processes; steps are counted once, as every process takes part in each."""
+        values = processes.total(torch.stack(list(vars(self).values())))
+        names = [field.name for field in dataclasses.fields(self)]
+        counted_by_all = torch.tensor([name in ("steps", "grad_norm", "norms") for name in names], device=values.device)
+        return MetricSums(*torch.where(counted_by_all, values / processes.count, values).unbind())
+
+    def share(self, processes: Processes) -> "MetricSums":
+        """Undo `of_all`: the first process takes the sums, the others begin at zero."""
+        if processes.first:
+            return self
+        zero = torch.zeros_like(self.loss)
+        return dataclasses.replace(self, objective=zero, loss=zero, correct=zero, images=zero)
+
 
 @dataclass
 class TrainState:
-    """Weights, optimiser, schedule, scaler, running average, counters, metric sums, best, patience."""
+    """Weights, optimiser, schedule, scaler, running average, counters, metric sums, best, patience, what happened."""
 
     network: ResNet
+    replica: nn.Module
+    """What training steps run: the network, or its replica in this process, which adds up gradients with the others."""
     average: ResNet | None
     optimizer: Optimizer
     schedule: Schedule
     scaler: GradScaler
     sums: MetricSums
+    bad_steps: Tensor
+    """Steps in a row, up to the last, whose gradient was not finite; on the device."""
     epoch: int = 0
     """Epochs completed."""
     step: int = 0
@@ -52,6 +76,22 @@ class TrainState:
     best_loss: float = math.inf
     best_epoch: int = 0
     epochs_since_best: int = 0
+    parts: int = 1
+    """Parts that a batch is cut into, where memory asked for more than the options did."""
+    setbacks: int = 0
+    """Times that training went back to a checkpoint; each halves the learning rate."""
+    seconds: float = 0.0
+    """Time spent in epochs that are done."""
+    epoch_seconds: float = 0.0
+    """Time spent in the epoch at hand before it was interrupted; its own time comes on top."""
+    epoch_waited: float = 0.0
+    """Of that, the time spent waiting for batches."""
+    rows: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
+    """The epochs' numbers: the rows of `metrics.csv`."""
+    events: list[str] = field(default_factory=list[str])
+    """What happened on the way that did not have to: resumed, went back, cut batches, left an image out."""
+    left_out: dict[str, list[int]] = field(default_factory=lambda: {"train": [], "val": []})
+    """Rows of each split whose image could not be read, and that training goes on without."""
 
     @property
     def network_to_keep(self) -> ResNet:
@@ -67,15 +107,22 @@ class TrainState:
         self.epochs_since_best += 1
         return False
 
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Keep an epoch's numbers, and begin to count the next one's time."""
+        self.rows.append(row)
+        self.seconds += self.epoch_seconds
+        self.epoch_seconds = self.epoch_waited = 0.0
+
     def state_dict(self) -> dict[str, Any]:
-        """Return all of it as tensors and plain values."""
+        """Return all of it as tensors (not copies) and plain values."""
         return {
             "network": self.network.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": dataclasses.asdict(self.schedule),
             "scaler": self.scaler.state_dict(),
-            "sums": {name: tensor.clone() for name, tensor in vars(self.sums).items()},
+            "sums": dict(vars(self.sums)),
+            "bad_steps": self.bad_steps,
             "counters": {name: getattr(self, name) for name in COUNTERS},
         }
 
@@ -85,14 +132,37 @@ class TrainState:
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule = Schedule(**saved["schedule"])
+        lay_out_like_weights(self.optimizer)
+        milestones = tuple(saved["schedule"]["milestones"])
+        self.schedule = Schedule(**saved["schedule"] | {"milestones": milestones})
         self.scaler.load_state_dict(saved["scaler"])
-        self.sums = MetricSums(**saved["sums"])
+        self.sums = MetricSums(**{name: tensor.to(self.bad_steps.device) for name, tensor in saved["sums"].items()})
+        self.bad_steps = saved["bad_steps"].to(self.bad_steps.device)
         for name in COUNTERS:
-            setattr(self, name, saved["counters"][name])
+            setattr(self, name, copy.deepcopy(saved["counters"][name]))
 
 
-COUNTERS = ("epoch", "step", "best_loss", "best_epoch", "epochs_since_best")
+COUNTERS = (
+    "epoch", "step", "best_loss", "best_epoch", "epochs_since_best", "parts", "setbacks", "seconds", "epoch_seconds",
+    "epoch_waited", "rows", "events", "left_out",
+)  # fmt: skip
+
+
+def lay_out_like_weights(optimizer: Optimizer) -> None:
+    """Give an optimiser's state the memory layout of its weights: fused kernels go through both side by side."""
+    for weight, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                values[name] = torch.empty_like(weight).copy_(value)
+
+
+def replicate(network: ResNet, options: TrainOptions, machine: Machine) -> nn.Module:
+    """Return the network as a process among others trains it: gradients are averaged, statistics are the first's."""
+    if machine.processes.count == 1:
+        return network
+    if options.sync_bn:
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place; weights and buffers stay the same tensors
+    return DistributedDataParallel(network, device_ids=[machine.device] if machine.device.type == "cuda" else None)
 
 
 def start_state(network: ResNet, options: TrainOptions, machine: Machine, steps_per_epoch: int) -> TrainState:
@@ -101,9 +171,11 @@ def start_state(network: ResNet, options: TrainOptions, machine: Machine, steps_
     freeze_stages(network, options.freeze)
     return TrainState(
         network=network,
+        replica=replicate(network, options, machine),
         average=None if options.ema is None else copy.deepcopy(network).requires_grad_(False),
         optimizer=make_optimizer(network, options),
         schedule=make_schedule(options, steps_per_epoch),
         scaler=GradScaler(machine.device.type, enabled=machine.precision == "fp16"),
         sums=MetricSums.zeros(machine.device),
+        bad_steps=torch.zeros((), dtype=torch.int32, device=machine.device),
     )

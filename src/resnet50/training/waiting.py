@@ -4,23 +4,32 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from resnet50.training.state import TrainState
+
 Batch = TypeVar("Batch")
 
 WAITING_SHARE = 0.1
 """Share of an epoch spent waiting for batches from which the loader is the bottleneck."""
 
 
-class Waiting:
-    """Adds up the seconds that whoever takes batches waits for them."""
+class EpochClock:
+    """Adds the time that passes to a state's epoch, and of it the time spent waiting for batches."""
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    def __init__(self, state: TrainState) -> None:
+        self.state, self.last = state, time.perf_counter()
 
-    def on(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def tick(self) -> float:
+        """Add what has passed since the last time; return the seconds of the epoch so far."""
+        now = time.perf_counter()
+        self.state.epoch_seconds += now - self.last
+        self.last = now
+        return self.state.epoch_seconds
+
+    def waiting(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Yield the batches as they come."""
         start = time.perf_counter()
         for batch in batches:
-            self.seconds += time.perf_counter() - start
+            self.state.epoch_waited += time.perf_counter() - start
             yield batch
             start = time.perf_counter()
 

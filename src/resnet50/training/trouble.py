@@ -1,0 +1,87 @@
+"""What goes wrong in training, and how it goes on: a loss that is no number, too little memory, an image gone bad."""
+
+from collections.abc import Sequence
+
+import torch
+
+from resnet50.console import warn
+from resnet50.errors import UserError
+from resnet50.etl.decode import UnreadableImageError
+from resnet50.training.state import TrainState
+
+PERSISTENT = 16
+"""Steps in a row without a finite gradient that are no accident any more. The fp16 scaler's search takes fewer."""
+
+STEPS_BETWEEN_LOOKS = 20
+"""Steps until their number is looked at, which makes a GPU wait."""
+
+MOST_SETBACKS = 2
+"""Times that training goes back and tries again with half the learning rate."""
+
+
+class Diverged(UserError):  # noqa: N818  # a state of training more than a fault of the program
+    """The loss or the gradient is no longer a number."""
+
+
+def look_for_divergence(state: TrainState) -> None:
+    """Raise a Diverged if the last steps have had no finite gradient, every few steps."""
+    if state.step % STEPS_BETWEEN_LOOKS == 0 and state.bad_steps.item() >= PERSISTENT:
+        raise Diverged(f"{int(state.bad_steps.item())} steps in a row had no finite gradient: lower --lr")
+
+
+def note(state: TrainState, event: str) -> None:
+    """Write down what happened, and say it."""
+    state.events.append(event)
+    warn(event)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error means that a device, or the machine, has no memory left."""
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text
+
+
+def cut_batch(state: TrainState, parts: int, batch_size: int) -> None:
+    """Cut batches into twice as many parts from now on: a step does the same with half the memory.
+
+    Only batch norm notices: its statistics are those of smaller parts.
+
+    Raises:
+        UserError: a part is a single image already.
+    """
+    if parts >= batch_size:
+        raise UserError("out of memory with a single image at a time: lower --image-size or --depth")
+    state.parts = min(2 * parts, batch_size)
+    size = -(-batch_size // state.parts)
+    note(
+        state,
+        f"out of memory in step {state.step + 1}: from here on a batch of {batch_size} is cut into {state.parts} parts "
+        f"of up to {size}; a step stays the same, but batch norm sees {size} images at a time",
+    )
+
+
+def leave_out(state: TrainState, split: str, paths: Sequence[str], error: UnreadableImageError, most: int) -> None:
+    """Go on without an image that can't be read any more, if so many may be missing.
+
+    Args:
+        state: keeps which.
+        split: train or val.
+        paths: of the split's rows, in their order.
+        error: names the file.
+        most: images that may be left out, of both splits together.
+
+    Raises:
+        UserError: one too many; the message names it.
+    """
+    text = str(error)
+    row = next((row for row, path in enumerate(paths) if text.startswith(f"{path}: ")), None)
+    if row is None or row in state.left_out[split]:
+        raise error
+    count = sum(map(len, state.left_out.values()))
+    if count >= most:
+        gone = f"{count + 1} images have gone bad, more than --skip-bad {most}" if most else "an image has gone bad"
+        raise UserError(
+            f"{gone} since the dataset was prepared: {text}; --skip-bad N goes on without up to N"
+        ) from error
+    state.left_out[split].append(row)
+    note(state, f"left out of {split}, {count + 1} of up to {most}: {text}")

@@ -1,0 +1,166 @@
+"""Several processes train as one, evaluate to the same bytes, and end together when one of them dies."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import resnet50
+from tests.conftest import TINY
+from tests.faults.torchrun import frozen_norms, run, start, torchrun, workers
+
+OPTIONS: dict[str, Any] = TINY | {
+    "epochs": 3,
+    "batch_size": 8,
+    "threads": 1,
+    "optimizer": "sgd",
+    "lr": 0.01,
+    "head_lr": 0.01,
+}
+TOLERANCE = 1e-4
+"""Relative: gradients are added up in another order, and three epochs make more of it."""
+
+
+def flags(options: dict[str, Any]) -> list[str]:
+    """Return options as they are typed."""
+    return [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+
+
+def assert_alike(run_folder: Path, other: Path) -> None:
+    """Compare the numbers of two runs' epochs."""
+    ours, theirs = (pd.read_csv(folder / "metrics.csv") for folder in (run_folder, other))
+    for name in ("train_loss", "val_loss", "objective", "grad_norm", "train_accuracy", "val_accuracy", "lr"):
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=TOLERANCE, err_msg=name)
+    assert ours["skipped_steps"].tolist() == theirs["skipped_steps"].tolist()
+
+
+def train_both(prepared: Path, tmp_path: Path, processes: int, options: dict[str, Any]) -> tuple[Path, Path]:
+    """Train with norms frozen in one process and in several; return both runs."""
+    script, alone, together = frozen_norms(tmp_path), tmp_path / "alone", tmp_path / "together"
+    first = run([*torchrun(1, ["train", str(prepared), "--out", str(alone), *flags(options)], script=script)])
+    assert first.returncode == 0, first.stdout + first.stderr
+    command = ["train", str(prepared), "--out", str(together), *flags(options)]
+    second = run(torchrun(processes, command, script=script))
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert second.stdout.count("epoch   train loss") == 1  # one speaks, the others have their logs
+    for rank in range(1, processes):
+        assert "finished after 3 of 3 epochs" in (together / "logs" / f"rank-{rank}.log").read_text()
+    return alone, together
+
+
+@pytest.mark.slow
+def test_two_halves_of_a_batch_train_as_the_whole_and_evaluate_to_the_same_bytes(
+    prepared: Path, tmp_path: Path
+) -> None:
+    alone, together = train_both(prepared, tmp_path, 2, OPTIONS)
+    assert_alike(together, alone)
+    evaluation = [
+        "evaluate",
+        str(together),
+        *flags({"device": "cpu", "precision": "fp32", "workers": 0, "batch_size": 4}),
+    ]
+    done = run(torchrun(2, evaluation))
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = {path.name: path.read_bytes() for path in (together / "evaluation").iterdir()}
+    assert set(figures) == {"test.csv", "test.json"}
+    resnet50.evaluate(together, device="cpu", precision="fp32", workers=0, batch_size=4)
+    assert {path.name: path.read_bytes() for path in (together / "evaluation").iterdir()} == figures
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("processes", "options"),
+    [
+        (4, {}),
+        (3, {"accumulate": 2}),  # shares of unequal size
+        (
+            2,
+            {
+                "accumulate": 2,
+                "class_weights": "balanced",
+                "ema": 0.9,
+                "optimizer": "adamw",
+                "lr": 1e-4,
+                "head_lr": 1e-4,
+            },
+        ),
+    ],
+)
+def test_any_number_of_processes_trains_as_one(
+    prepared: Path, tmp_path: Path, processes: int, options: dict[str, Any]
+) -> None:
+    assert_alike(*train_both(prepared, tmp_path, processes, OPTIONS | options))
+
+
+def wait_for_epoch(folder: Path, epochs: int, seconds: float = 240) -> None:
+    """Wait until a run has so many epochs behind it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (folder / "metrics.csv").is_file() and len(pd.read_csv(folder / "metrics.csv")) >= epochs:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{folder} has not got to epoch {epochs}")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_dead_process_ends_all_of_them_within_seconds_with_a_clear_word(
+    prepared: Path, tmp_path: Path, victim: int
+) -> None:
+    folder, log = tmp_path / "run", tmp_path / "said.txt"
+    command = ["train", str(prepared), "--out", str(folder), *flags(OPTIONS | {"epochs": 1000})]
+    with start(torchrun(2, command), log) as launcher:
+        wait_for_epoch(folder, 1)
+        os.kill(workers(launcher.pid, 2)[victim], signal.SIGKILL)
+        killed = time.monotonic()
+        launcher.wait(timeout=60)
+    assert time.monotonic() - killed < 30
+    assert launcher.returncode != 0
+    said = " ".join((log.read_text() + "".join(p.read_text() for p in (folder / "logs").iterdir())).split())
+    assert "has lost touch with the others" in said or "SIGTERM" in said
+    resumed = run(torchrun(2, ["train", "--resume", str(folder), "--max-time", "1s"]))
+    assert "resumed" in resumed.stdout
+
+
+@pytest.mark.faults
+def test_torchrun_starts_again_and_training_goes_on_by_itself(prepared: Path, tmp_path: Path) -> None:
+    folder, log = tmp_path / "run", tmp_path / "said.txt"
+    options = OPTIONS | {"epochs": 40, "checkpoint_minutes": 0.01}
+    command = ["train", str(prepared), "--out", str(folder), *flags(options)]
+    with start(torchrun(2, command, flags=("--max-restarts=2",)), log) as launcher:
+        wait_for_epoch(folder, 2)
+        os.kill(workers(launcher.pid, 2)[1], signal.SIGKILL)
+        launcher.wait(timeout=300)
+    said = log.read_text()
+    assert launcher.returncode == 0, said
+    assert "resumed" in said
+    assert len(pd.read_csv(folder / "metrics.csv")) == 40
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (4, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(
+    prepared: Path, tmp_path: Path, before: int, after: int
+) -> None:
+    script, alone, folder = frozen_norms(tmp_path), tmp_path / "alone", tmp_path / "run"
+    options = OPTIONS | {"epochs": 6}
+    first = run(torchrun(1, ["train", str(prepared), "--out", str(alone), *flags(options)], script=script))
+    assert first.returncode == 0, first.stderr
+    command = ["train", str(prepared), "--out", str(folder), *flags(options), "--max-time", "0.01s"]
+    stopped = run(torchrun(before, command, script=script))
+    assert "out of time" in stopped.stdout + stopped.stderr
+    resumed = run(torchrun(after, ["train", "--resume", str(folder)], script=script))
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert_alike(folder, alone)
+
+
+@pytest.mark.faults
+def test_what_is_wrong_with_the_options_is_said_once(prepared: Path, tmp_path: Path) -> None:
+    done = run(torchrun(2, ["train", str(prepared), "--out", str(tmp_path / "run"), *flags(OPTIONS | {"epochs": 0})]))
+    assert done.returncode != 0
+    assert (done.stdout + done.stderr).count("--epochs 0: must be at least 1") == 1

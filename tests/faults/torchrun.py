@@ -1,0 +1,68 @@
+"""Trainings and evaluations in several processes on this machine, as torchrun starts them."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FROZEN_NORMS = (
+    "import sys; from resnet50.training import loop; loop.train_mode = lambda network: network.eval()\n"
+    "from resnet50.cli import main; main(sys.argv[1:])\n"
+)
+"""Runs `resnet50` with norms in evaluation mode: on a CPU, without SyncBN, each process norms its own share."""
+
+
+def torchrun(
+    processes: int, arguments: list[str], *, flags: tuple[str, ...] = (), script: Path | None = None
+) -> list[str]:
+    """Return the command that runs `resnet50`, or a script instead of it, in so many processes."""
+    program = ["-m", "resnet50"] if script is None else [str(script)]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return [*launcher, *flags, *program, *arguments]
+
+
+def frozen_norms(folder: Path) -> Path:
+    """Write the script that runs `resnet50` with frozen norms."""
+    path = folder / "frozen_norms.py"
+    path.write_text(FROZEN_NORMS)
+    return path
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of processes that share two cores."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+
+
+def run(command: list[str], seconds: float = 300) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end and return what it said."""
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=seconds, env=environment(), check=False, start_new_session=True
+    )
+
+
+def start(command: list[str], log: Path) -> "subprocess.Popen[str]":
+    """Start a command in a process group of its own, with what it says in a file."""
+    with log.open("w") as said:
+        return subprocess.Popen(
+            command, stdout=said, stderr=subprocess.STDOUT, text=True, env=environment(), start_new_session=True
+        )
+
+
+def workers(launcher: int, count: int, seconds: float = 120) -> dict[int, int]:
+    """Return the process ids of a launcher's workers by their rank, once all are there."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found: dict[int, int] = {}
+        for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
+            try:
+                rank = re.search(rb"\0RANK=(\d+)", b"\0" + Path(f"/proc/{child}/environ").read_bytes())
+            except OSError:
+                continue
+            if rank:
+                found[int(rank[1])] = int(child)
+        if len(found) == count:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{count} workers of {launcher} did not start")
