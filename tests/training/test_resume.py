@@ -17,7 +17,7 @@ import resnet50
 from resnet50.cli import run as command_line
 from resnet50.errors import Stopped, UserError
 from resnet50.training.checkpoint import list_checkpoints
-from resnet50.training.folder import lock_run_folder
+from resnet50.training.folder import locked
 from resnet50.training.stopping import StopRequest
 from tests.conftest import TINY
 from tests.faults.killing import same_results
@@ -173,17 +173,18 @@ def test_time_that_is_up_ends_with_a_checkpoint_and_an_exit_code(
 
 def test_a_run_folder_has_one_owner_and_a_dead_one_does_not_keep_it(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from resnet50.training.folder import lock_run_folder\n"
-        "lock = lock_run_folder(Path(sys.argv[1])); print('mine', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from resnet50.training.folder import locked\n"
+        "with locked(Path(sys.argv[1])): print('mine', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None
         assert owner.stdout.readline() == b"mine\n"
-        with pytest.raises(UserError, match="another process is training in"):
-            lock_run_folder(tmp_path)
+        with pytest.raises(UserError, match="another process is training in"), locked(tmp_path):
+            pass
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-    lock_run_folder(tmp_path).release()
+    with locked(tmp_path):
+        assert (tmp_path / ".lock").exists()
 
 
 def start(prepared: Path, run: Path) -> "subprocess.Popen[str]":

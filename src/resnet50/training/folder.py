@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -66,8 +68,9 @@ def read_about(out: Path) -> dict[str, Any]:
     return cast(dict[str, Any], about) if isinstance(about, dict) else {}
 
 
-def lock_run_folder(out: Path) -> FileLock:
-    """Take the run folder for this process until it ends, however it ends; a UserError if another one has it."""
+@contextmanager
+def locked(out: Path) -> Generator[None]:
+    """Keep the run folder for this process until the end of the block; a UserError if another one has it."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / LOCK, timeout=0)  # the system's own, which a dead process does not keep
@@ -76,7 +79,10 @@ def lock_run_folder(out: Path) -> FileLock:
         raise UserError(f"another process is training in {out}: wait for it, or choose another folder") from error
     except OSError as error:
         raise UserError(f"{out} can't be written to ({error.strerror}): choose another folder") from error
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def empty_run_folder(options: TrainOptions) -> None:

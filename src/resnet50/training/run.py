@@ -34,7 +34,7 @@ from resnet50.training.folder import (
     CONFIG,
     DONE,
     empty_run_folder,
-    lock_run_folder,
+    locked,
 )
 from resnet50.training.inputs import build_network, freeze_features, load_data
 from resnet50.training.loop import TrainingData, fit
@@ -96,7 +96,7 @@ def train_together(options: TrainOptions, processes: Processes, stop: StopReques
     begun, about = None, dict[str, Any]()
     if options.resume is None:
         begun, about = begin(options, dataset, machine)
-    lock = lock_run_folder(options.out) if processes.first else nullcontext()
+    lock = locked(options.out) if processes.first else nullcontext()
     with lock, stop.listening():  # nothing that can be wrong with the options comes after this
         if begun is None:
             begun, about = take_up(options, dataset, machine)
