@@ -5,7 +5,7 @@ The verbs are functions of the options that `resnet50.config` declares, so `trai
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from resnet50.deploy.predictor import Classifier
@@ -15,11 +15,14 @@ __all__ = ["Classifier", "evaluate", "prepare", "train"]
 
 
 def prepare(source: str | Path, out: str | Path, **options: Any) -> "PreparedDataset":
-    """Turn a table of labelled images into a prepared dataset; options as in `resnet50.config.PrepareOptions`."""
+    """Turn a table of labelled images into a prepared dataset; options as in `resnet50.config.PrepareOptions`.
+
+    With `shard` there is no dataset before the merge: nothing is returned.
+    """
     from resnet50.config import PrepareOptions, from_values
     from resnet50.etl.prepare import prepare
 
-    return prepare(from_values(PrepareOptions, {"source": source, "out": out, **options}))
+    return cast("PreparedDataset", prepare(from_values(PrepareOptions, {"source": source, "out": out, **options})))
 
 
 def train(dataset: str | Path | None = None, out: str | Path | None = None, **options: Any) -> Path:

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 import resnet50
+from resnet50 import config
 from resnet50.cli import VERBS
 from resnet50.config import flag, from_arguments
 from tests.conftest import TINY, MakePicture
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-OTHERS = {"--help", "--version", "--config", "--logdir", "--python"}
+OTHERS = {"--max-restarts", "--help", "--version", "--config", "--logdir", "--python"}
 """Flags that are no option of a verb: the command line's own, and other programs'."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -74,6 +75,10 @@ def test_pictures_have_alternative_texts(page: Path) -> None:
 @each_page
 def test_every_command_in_a_block_is_understood(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
+    started = {"dataset": "dataset", "depth": 50}  # what the run that is resumed was started with
+    monkeypatch.setattr(
+        config, "resumed_options", lambda _, values: started | {"out": "run"} if values.get("resume") else {}
+    )
     for command in commands(page):
         verb, *arguments = shlex.split(command, comments=True)
         assert verb in VERBS, f"{page.name}: resnet50 {command}"

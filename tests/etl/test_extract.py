@@ -102,6 +102,54 @@ def test_id_outside_the_image_folder_counts_as_missing(photos: Path, write_pictu
     assert extracted(table, images=photos / "images").rows["file"].tolist() == ["001.png", "", ""]
 
 
+def test_id_outside_the_image_folder_is_found_where_that_is_allowed(photos: Path, write_picture: WritePicture) -> None:
+    write_picture(photos / "secret.png")
+    write_picture(photos.parent / "far.png")
+    far = str(photos.parent / "far.png")
+    table = write_table(photos / "t.csv", f"id,label\n001,a\n../secret.png,b\n{far},b\n../../etc/passwd,b\n999,a\n")
+    result = extracted(table, images=photos / "images", allow_outside=True)
+    assert result.rows["file"].tolist() == ["001.png", "../secret.png", "../../far.png", "", ""]
+    assert result.rows["image_id"].tolist()[2] == far
+    assert result.unlisted == ["002.png", "003.png", "004.png", "005.png"]
+
+
+def test_table_all_of_whose_images_lie_outside_is_one_where_that_is_allowed(
+    photos: Path, write_picture: WritePicture
+) -> None:
+    write_picture(photos.parent / "far.png")
+    table = write_table(photos / "t.csv", f"id,label\n{photos.parent / 'far.png'},a\n")
+    with pytest.raises(UserError, match="none of the 1 rows"):
+        extracted(table, images=photos / "images")
+    for images in (photos / "images", None):
+        result = extracted(table, images=images, allow_outside=True)
+        assert (result.images / result.rows["file"].iloc[0]).resolve() == photos.parent / "far.png"
+
+
+def test_file_in_the_folder_goes_before_one_outside(photos: Path) -> None:
+    inside = str(photos / "images" / "001.png")
+    table = write_table(photos / "t.csv", f"id,label\n{inside},a\n002,b\n")
+    rows = extracted(table, images=photos / "images", allow_outside=True).rows
+    assert rows["file"].tolist() == ["001.png", "002.png"]
+
+
+def test_linked_class_folder_outside_has_images_only_where_that_is_allowed(
+    tmp_path: Path, write_picture: WritePicture
+) -> None:
+    for path in ("pets/cat/1.png", "pets/dog/1.png", "elsewhere/2.png"):
+        write_picture(tmp_path / path)
+    (tmp_path / "pets" / "owl").symlink_to(tmp_path / "elsewhere")
+    assert extracted(tmp_path / "pets").rows["label"].tolist() == ["cat", "dog"]
+    assert extracted(tmp_path / "pets", allow_outside=True).rows["label"].tolist() == ["cat", "dog", "owl"]
+
+
+def test_message_about_thousands_of_columns_stays_short(photos: Path) -> None:
+    columns = ",".join(f"c{number}" for number in range(3000))
+    table = write_table(photos / "t.csv", f"{columns}\n{'x,' * 2999}x\n")
+    with pytest.raises(UserError, match=r"none of c0, c1, .*, c9 … seems to.*--id-column") as caught:
+        extracted(table)
+    assert len(str(caught.value)) < 300
+
+
 def test_number_like_labels_are_not_taken_for_ids(tmp_path: Path, write_picture: WritePicture) -> None:
     for number in range(6):
         write_picture(tmp_path / "images" / f"{number}.png")

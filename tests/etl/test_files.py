@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from resnet50.errors import UserError
-from resnet50.etl.files import FileIndex, list_files, narrow_to_images
+from resnet50.etl.files import FileIndex, find_outside, list_files, narrow_to_images
 
 
 def index(*paths: str) -> FileIndex:
@@ -85,7 +85,7 @@ def test_links_are_followed_and_circles_of_them_end(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "images").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "round").symlink_to(tmp_path / "data")
-    assert list_files(tmp_path / "data").paths.tolist() == ["images/a.jpg"]
+    assert list_files(tmp_path / "data", allow_outside=True).paths.tolist() == ["images/a.jpg"]
 
 
 def test_folder_that_does_not_exist_or_is_a_file_is_named(tmp_path: Path) -> None:
@@ -128,3 +128,97 @@ def test_two_folders_with_the_same_names_are_asked_about() -> None:
 def test_no_image_at_all_shows_what_is_wanted_and_what_there_is() -> None:
     with pytest.raises(UserError, match=r"none of the 2 rows .* wants 'x', the folder holds 'a.jpg'"):
         narrowed(index("a.jpg"), "x", "y")
+
+
+def tree(root: Path, *paths: str) -> Path:
+    """Make files, and links where a path has an arrow in it."""
+    for path in paths:
+        name, _, target = path.partition(" -> ")
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if target:
+            (root / name).symlink_to(target)
+        else:
+            (root / name).touch()
+    return root
+
+
+@pytest.mark.parametrize("link", ["data/more -> ../disk", "data/more -> {root}/disk"])
+def test_linked_folder_outside_is_followed_only_where_that_is_allowed(
+    tmp_path: Path, link: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree(tmp_path, "disk/a.jpg", "data/b.jpg", link.format(root=tmp_path))
+    assert list_files(tmp_path / "data").paths.tolist() == ["b.jpg"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.endswith("are not followed without --allow-outside (1, the first is 'more')")
+    assert list_files(tmp_path / "data", allow_outside=True).paths.tolist() == ["b.jpg", "more/a.jpg"]
+    assert capsys.readouterr().err == ""
+
+
+def test_linked_file_outside_is_listed_only_where_that_is_allowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree(tmp_path, "disk/a.jpg", "data/b.jpg", "data/a.jpg -> ../disk/a.jpg", "data/deep/c.jpg -> ../../disk/a.jpg")
+    assert list_files(tmp_path / "data").paths.tolist() == ["b.jpg"]
+    assert "(2, the first is" in capsys.readouterr().err
+    everything = ["a.jpg", "b.jpg", "deep/c.jpg"]
+    assert list_files(tmp_path / "data", allow_outside=True).paths.tolist() == everything
+
+
+def test_a_detour_of_links_counts_by_where_it_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tree(tmp_path, "data/a.jpg", "disk/back.jpg -> ../data/a.jpg", "data/in.jpg -> ../disk/back.jpg")
+    tree(tmp_path, "disk/b.jpg", "data/hop.jpg -> out.jpg", "data/out.jpg -> ../disk/b.jpg")
+    assert list_files(tmp_path / "data").paths.tolist() == ["a.jpg", "in.jpg"]
+    assert "(2, the first is" in capsys.readouterr().err
+
+
+def test_links_within_the_folder_are_followed_without_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree(tmp_path, "real/images/a.jpg", "real/b.jpg -> images/a.jpg", "link -> real")
+    assert list_files(tmp_path / "link").paths.tolist() == ["b.jpg", "images/a.jpg"]
+    assert capsys.readouterr().err == ""
+
+
+def test_links_round_in_a_circle_or_to_nothing_are_files_that_the_audit_will_name(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jpg", "round.jpg -> round.jpg", "x.jpg -> y.jpg", "y.jpg -> x.jpg", "gone.jpg -> nowhere.jpg")
+    expected = ["a.jpg", "gone.jpg", "round.jpg", "x.jpg", "y.jpg"]
+    assert list_files(tmp_path).paths.tolist() == expected
+    assert list_files(tmp_path, allow_outside=True).paths.tolist() == expected
+
+
+def test_pipes_are_not_listed_for_nobody_may_ever_write_to_them(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert list_files(tmp_path).paths.tolist() == ["a.jpg"]
+
+
+def outside(folder: Path, *ids: str) -> list[str]:
+    return find_outside(pd.Series(ids, dtype="str"), folder).tolist()
+
+
+def test_ids_that_go_up_or_are_absolute_are_found_outside(tmp_path: Path) -> None:
+    tree(tmp_path, "data/images/1.jpg", "other/2.jpg")
+    folder = tmp_path / "data" / "images"
+    up, absolute = "../../other/2.jpg", str(tmp_path / "other" / "2.jpg")
+    assert outside(folder, up, absolute, "x/../../../other/2.jpg", up) == [up, up, "", up]
+    assert outside(folder, "..\\..\\other\\2.jpg") == [up]
+    assert outside(folder, "1.jpg", "", "..", "../images", "/", "../../other/3.jpg", "a..b") == [""] * 7
+    assert outside(folder, "/" + "y" * 5000, "../\x00", "/dev/zero", "/dev/stdin") == [""] * 4
+
+
+def test_a_path_outside_holds_where_the_image_folder_is_a_link(tmp_path: Path) -> None:
+    tree(tmp_path, "disk/deep/images/1.jpg", "other/2.jpg", "images -> disk/deep/images")
+    for name in (str(tmp_path / "other" / "2.jpg"), "../../../other/2.jpg"):
+        (path,) = outside(tmp_path / "images", name)
+        assert (tmp_path / "images" / path).resolve() == tmp_path / "other" / "2.jpg"
+
+
+def test_ids_of_many_rows_are_looked_for_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree(tmp_path, "data/1.jpg", "other/2.jpg")
+    asked: list[Path] = []
+    isfile = os.path.isfile
+    monkeypatch.setattr("os.path.isfile", lambda path: bool(asked.append(path)) or isfile(path))
+    assert outside(tmp_path / "data", *["../other/2.jpg", "../other/3.jpg", "1.jpg"] * 1000) == [
+        "../other/2.jpg", "", "",
+    ] * 1000  # fmt: skip
+    assert len(asked) == 2

@@ -18,7 +18,6 @@ import yaml
 import resnet50
 from resnet50.config import TrainOptions, from_arguments, from_values
 from resnet50.errors import UserError
-from resnet50.etl.decode import UnreadableImageError
 from resnet50.model.file import load_model
 from resnet50.training.choices import default_rates, parse_duration
 from resnet50.training.inputs import class_weights
@@ -236,7 +235,7 @@ def test_training_reads_the_store_or_the_files_as_asked(prepared: Path, tmp_path
             Path(str(row.path)).unlink()  # the store has their pixels
     run = resnet50.train(prepared, tmp_path / "stored", epochs=1, batch_size=8, **TINY)
     assert yaml.safe_load((run / "config.yaml").read_text())["store"] is True
-    with pytest.raises(UnreadableImageError, match="no such file"):
+    with pytest.raises(UserError, match="no such file"):
         resnet50.train(prepared, tmp_path / "files", epochs=1, batch_size=8, store=False, **TINY)
 
 

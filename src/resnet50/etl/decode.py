@@ -94,7 +94,7 @@ def decode_photo(source: str | Path | bytes, shorter_side: int | None = None) ->
         raise UnreadableImageError(f"{name}: too many pixels to be a photograph ({error})") from error
     except Exception as error:  # Pillow's format plugins raise whatever their parsers trip over
         unknown = isinstance(error, Image.UnidentifiedImageError)
-        reason = what_it_is(content) if unknown else one_line(str(error) or repr(error))
+        reason = what_it_is(content) if unknown else one_line(" ".join((str(error) or repr(error)).split()))
         raise UnreadableImageError(f"{name}: cannot be read as an image ({reason})") from error
 
 

@@ -15,10 +15,10 @@ from resnet50.etl.table import (
     CSV_SUFFIXES,
     PARQUET_SUFFIXES,
     column_of,
+    columns_naming_images,
     file_names,
     guess_id_column,
     guess_label_column,
-    names_images,
     read_table,
     template_fields,
 )
@@ -191,7 +191,7 @@ def has_image_ids(path: Path, images: FileIndex, options: PrepareOptions) -> boo
         return False
     columns = list(table.columns) if options.id_column is None else [options.id_column]
     usable = [name for name in columns if name in table.columns]
-    return any(names_images(table[name], images, options.path_template, table) for name in usable)
+    return bool(columns_naming_images(usable, table, images, options.path_template))
 
 
 def extract_folders(options: PrepareOptions, files: FileIndex) -> Extracted:

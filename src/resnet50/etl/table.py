@@ -2,14 +2,16 @@
 
 import string
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from pyarrow import parquet
 
 from resnet50.errors import UserError, nearest
-from resnet50.etl.decode import IMAGE_EXTENSIONS
+from resnet50.etl.decode import IMAGE_EXTENSIONS, one_line
 from resnet50.etl.files import FileIndex, as_paths
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -20,6 +22,9 @@ ID_NAMES = {
     "file_path", "filepath", "path",
 }  # fmt: skip
 LABEL_NAMES = {"label", "labels", "class", "class_name", "category", "target", "species", "breed", "diagnosis"}
+
+LOOKED_UP = 100
+"""Columns whose values are looked up among the image files at once."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -84,7 +89,7 @@ def read_csv(path: Path) -> pd.DataFrame:
     except pd.errors.ParserWarning as error:
         raise UserError(f"{path} has rows with more cells than its header: mend the table") from error
     except pd.errors.ParserError as error:
-        reason = " ".join(str(error).removeprefix("Error tokenizing data. C error: ").split())
+        reason = one_line(" ".join(str(error).removeprefix("Error tokenizing data. C error: ").split()))
         raise UserError(f"{path} is not a proper CSV table: {reason}") from error
     names = names.str.strip()
     check_unique(names[names != ""], path)
@@ -94,23 +99,34 @@ def read_csv(path: Path) -> pd.DataFrame:
 def read_parquet(path: Path) -> pd.DataFrame:
     """Read a Parquet file as strings; whole numbers that were stored as floats lose their '.0'."""
     try:
+        check_unique(parquet.read_schema(path).names, path)
         table = pd.read_parquet(path).reset_index(drop=True)
-    except Exception as error:  # of damaged metadata, pandas and Arrow raise whatever they trip over
-        reason = " ".join((str(error) or repr(error)).split())
+        return pd.DataFrame({name: as_written(table[name]) for name in table.columns}, index=table.index)
+    except UserError:
+        raise
+    except Exception as error:  # of bytes that are no text, or metadata that are no good, pandas raises all sorts
+        reason = one_line(" ".join((str(error) or repr(error)).split()))
         raise UserError(f"{path} is not a readable Parquet file: {reason}") from error
-    check_unique([str(name) for name in table.columns], path)
-    for name in table.columns:
-        values = table[name].convert_dtypes() if pd.api.types.is_float_dtype(table[name]) else table[name]
-        table[name] = values.astype("object").where(values.notna(), "").astype("str")
-    return table
+
+
+def as_written(values: pd.Series) -> pd.Series:
+    """Return values as the strings that a CSV would have."""
+    if pd.api.types.is_float_dtype(values):
+        values = values.convert_dtypes()
+    return values.astype("object").where(values.notna(), "").astype("str")
 
 
 def column_of(table: pd.DataFrame, name: str, option: str) -> str:
     """Return a column that an option names, or raise a UserError with the nearest that there is."""
     if name not in table.columns:
         columns = [str(column) for column in table.columns]
-        raise UserError(f"{option} {name!r}: no such column{nearest(name, columns)}; there are {', '.join(columns)}")
+        raise UserError(f"{option} {name!r}: no such column{nearest(name, columns)}; there are {listed(columns)}")
     return name
+
+
+def listed(columns: Sequence[str], separator: str = ", ") -> str:
+    """Return the names of columns for a message of one line: the first ten, and that there are more."""
+    return separator.join(one_line(name) for name in columns[:10]) + " …" * (len(columns) > 10)
 
 
 def file_names(ids: pd.Series, template: str | None, table: pd.DataFrame) -> pd.Series:
@@ -157,23 +173,38 @@ def guess_id_column(table: pd.DataFrame, files: FileIndex, template: str | None,
         UserError: several readings, or none, are left.
     """
     columns = [str(column) for column in table.columns if column not in taken]
-    naming = [name for name in columns if names_images(table[name], files, template, table)]
+    naming = columns_naming_images(columns, table, files, template)
     if len(naming) > 1:  # a class number may look like an image's number, but it repeats
         naming = [name for name in naming if table[name].is_unique] or naming
     readings = naming or [name for name in columns if plain(name) in ID_NAMES]
     if len(readings) == 1:
         return readings[0]
-    found = f"both {' and '.join(readings)} could" if readings else f"none of {', '.join(columns)} seems to"
+    found = f"both {listed(readings, ' and ')} could" if readings else f"none of {listed(columns)} seems to"
     raise UserError(f"cannot tell which column has the image ids ({found}): name it with --id-column")
 
 
-def names_images(values: pd.Series, files: FileIndex, template: str | None, table: pd.DataFrame) -> bool:
-    """Return whether at least half of (up to a thousand of) the values name images."""
-    some = values[values != ""].iloc[:: max(1, len(values) // 1000)]
-    wanted = as_paths(file_names(some, template, table.loc[some.index])).drop_duplicates()
-    pairs = files.candidates(wanted)
-    found = pairs.loc[files.is_image[pairs["file"]], "id"].nunique()
-    return found > 0 and 2 * found >= len(wanted)
+def columns_naming_images(
+    columns: Sequence[str], table: pd.DataFrame, files: FileIndex, template: str | None
+) -> list[str]:
+    """Return the columns in which at least half of (up to a thousand of) the values name images."""
+    fields = {field for _, field in template_fields(template)} if template else set[str | None]()
+    others = table[[name for name in table.columns if name in fields]]
+    naming: list[str] = []
+    for start in range(0, len(columns), LOOKED_UP):  # many at once: there are tables with thousands of columns
+        chunk = list(columns[start : start + LOOKED_UP])
+        filled = [table[name][table[name] != ""] for name in chunk]
+        some = [values.iloc[:: max(1, len(table) // 1000)] for values in filled]
+        column = np.repeat(np.arange(len(chunk)), [len(values) for values in some])
+        values = pd.concat(some)
+        rows = others.loc[values.index].reset_index(drop=True)
+        wanted, distinct = pd.factorize(as_paths(file_names(values.reset_index(drop=True), template, rows)))
+        pairs = files.candidates(pd.Series(distinct, dtype="str"))
+        found = np.zeros(len(distinct), dtype=np.int64)
+        found[pairs.loc[files.is_image[pairs["file"]], "id"]] = 1
+        once = pd.DataFrame({"column": column, "wanted": wanted}).drop_duplicates()
+        counts = once.assign(found=found[once["wanted"]]).groupby("column")["found"].agg(["sum", "count"])
+        naming += [chunk[at] for at in counts.index[(counts["sum"] > 0) & (2 * counts["sum"] >= counts["count"])]]
+    return naming
 
 
 def guess_label_column(table: pd.DataFrame, taken: set[str | None]) -> str:
@@ -186,7 +217,7 @@ def guess_label_column(table: pd.DataFrame, taken: set[str | None]) -> str:
     readings = [name for name in columns if plain(name) in LABEL_NAMES] or columns
     if len(readings) == 1:
         return readings[0]
-    found = f"it could be {', '.join(readings[:10])}{' …' * (len(readings) > 10)}" if readings else "no column is left"
+    found = f"it could be {listed(readings)}" if readings else "no column is left"
     raise UserError(f"cannot tell which column has the labels ({found}): name it with --label-column")
 
 

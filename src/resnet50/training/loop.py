@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -80,7 +80,7 @@ class TrainingData:
     class_weights: Tensor | None
     forward: Forward = forward_images
     compiled: Forward | None = None
-    paths: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
+    paths: Mapping[str, Iterable[str]] = field(default_factory=dict[str, Iterable[str]])
 
     @property
     def train_images(self) -> int:
@@ -313,7 +313,7 @@ def step_if_finite(state: TrainState, norm: Tensor) -> None:
     if state.scaler.is_enabled():  # the scaler does the same by itself
         state.scaler.step(state.optimizer)
         state.scaler.update()
-    elif state.optimizer.defaults["fused"]:  # fused kernels look at this on the device, as the scaler has them do
+    elif all(group["fused"] for group in state.optimizer.param_groups):  # fused kernels look at this on the device, as the scaler has them do
         state.optimizer.found_inf = (~torch.isfinite(norm)).float()  # pyright: ignore[reportAttributeAccessIssue]
         state.optimizer.step()
     elif torch.isfinite(norm):

@@ -1,6 +1,6 @@
 """What goes wrong in training, and how it goes on: a loss that is no number, too little memory, an image gone bad."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 
@@ -60,7 +60,7 @@ def cut_batch(state: TrainState, parts: int, batch_size: int) -> None:
     )
 
 
-def leave_out(state: TrainState, split: str, paths: Sequence[str], error: UnreadableImageError, most: int) -> None:
+def leave_out(state: TrainState, split: str, paths: Iterable[str], error: UnreadableImageError, most: int) -> None:
     """Go on without an image that can't be read any more, if so many may be missing.
 
     Args:

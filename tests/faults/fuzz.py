@@ -1,0 +1,190 @@
+"""A fuzzer, guided by coverage, of everything that reads what strangers send: images, tables, models, checkpoints.
+
+    FUZZ_S=300 python -m tests.faults.fuzz [TARGET ...]
+
+All targets (or the named ones) share FUZZ_S seconds; each runs in a process of its own. What makes one raise anything
+but the error it is meant to raise, or take more than 10 seconds or 1 GB, is a finding: its input is kept, and the exit
+code is 1.
+"""
+
+# ruff: noqa: T201  # what it finds is for the terminal
+
+import contextlib
+import hashlib
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MOST_SECONDS, MOST_BYTES = 10, 1 << 30
+LONGEST = 1 << 16
+"""Bytes of an input."""
+
+Target = Callable[[bytes], None]
+
+
+def decode_target(folder: Path) -> tuple[Target, list[bytes]]:
+    """Image files: pixels or an UnreadableImageError."""
+    import numpy as np
+
+    from resnet50.etl.decode import UnreadableImageError, decode_photo
+    from tests.faults import corpus
+
+    def run(content: bytes) -> None:
+        with contextlib.suppress(UnreadableImageError):
+            photo = decode_photo(content, 32 if len(content) % 2 else None)
+            assert photo.pixels.dtype == np.uint8
+            assert photo.pixels.ndim == 3
+            assert photo.pixels.shape[2] == 3
+
+    bad = [content for content, _ in corpus.bad_images().values()]
+    seeds = [*corpus.good_images().values(), *bad, corpus.claimed_arithmetic()]
+    return run, [seed for seed in seeds if len(seed) <= LONGEST]
+
+
+def table_target(folder: Path) -> tuple[Target, list[bytes]]:
+    """CSV files: a table of strings or a UserError."""
+    from resnet50.errors import UserError
+    from resnet50.etl.table import read_table
+    from tests.faults import corpus
+
+    path = folder / "table.csv"
+
+    def run(content: bytes) -> None:
+        path.write_bytes(content)
+        with contextlib.suppress(UserError):
+            table = read_table(path)
+            assert all(isinstance(cell, str) for name in table.columns for cell in table[name])
+
+    return run, corpus.TABLES
+
+
+def model_target(folder: Path) -> tuple[Target, list[bytes]]:
+    """Model files: a UserError, for none of these has all of its weights."""
+    from resnet50.errors import UserError
+    from resnet50.model.file import load_model
+    from tests.faults import corpus
+
+    path = folder / "model.safetensors"
+
+    def run(content: bytes) -> None:
+        path.write_bytes(corpus.framed(content) if content.startswith(b"{") else content)
+        with contextlib.suppress(UserError):
+            load_model(path)
+
+    header = corpus.model_header
+    changed = [header(depth="50"), header(classes='"cat"'), header(classes='{"a": 1}'), header(preprocess="[1]")]
+    return run, [header(), *changed, corpus.framed(header())]
+
+
+def checkpoint_target(folder: Path) -> tuple[Target, list[bytes]]:
+    """Checkpoints whose digest is right: a dictionary or None."""
+    from resnet50.training.checkpoint import Checkpoint, read_checkpoint
+    from tests.faults import corpus
+
+    path = folder / "checkpoint.safetensors"
+
+    def run(content: bytes) -> None:
+        content = corpus.framed(content) if content.startswith(b"{") else content
+        path.write_bytes(content)
+        found = read_checkpoint(Checkpoint(1, path, hashlib.sha256(content).hexdigest()[:16]))
+        assert found is None or isinstance(found, dict)  # pyright: ignore[reportUnnecessaryIsInstance]
+
+    header = corpus.checkpoint_header
+    return run, [header(), header({"pairs": [["a", {"tensor": "x"}]]}), corpus.framed(header())]
+
+
+TARGETS = {
+    "decode_photo": decode_target,
+    "read_table": table_target,
+    "load_model": model_target,
+    "read_checkpoint": checkpoint_target,
+}
+
+
+def bounded(run: Target) -> Target:
+    """Return a target that fails where an input takes too much memory or time."""
+    before = peak_bytes()
+
+    def call(content: bytes) -> None:
+        start = time.monotonic()
+        run(content)
+        assert time.monotonic() - start < MOST_SECONDS, "too slow"
+        assert peak_bytes() - before < MOST_BYTES, "too much memory"
+
+    return call
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has had."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def fuzz(name: str, folder: Path, seconds: int) -> None:
+    """Fuzz one target in this process, which ends with it."""
+    import atheris
+
+    with atheris.instrument_imports(include=["PIL", "resnet50", "safetensors"]):
+        run, seeds = TARGETS[name](folder)
+        from tests.faults import corpus
+
+    for seed in seeds:  # the first time, what is imported late takes time and memory that are not the input's
+        run(seed)
+    begin = folder / "seeds"
+    begin.mkdir()
+    for seed in seeds:
+        (begin / hashlib.sha256(seed).hexdigest()).write_bytes(seed)
+    options = [
+        f"-max_total_time={seconds}", f"-max_len={LONGEST}", f"-timeout={MOST_SECONDS}", "-print_final_stats=1",
+        f"-rss_limit_mb={(peak_bytes() + MOST_BYTES) >> 20}", f"-artifact_prefix={folder}/found-", str(begin),
+    ]  # fmt: skip
+
+    def mutate(content: bytes, longest: int, seed: int) -> bytes:
+        return corpus.mended(atheris.Mutate(content, longest))[:longest]
+
+    atheris.Setup([sys.argv[0], *options], bounded(run), custom_mutator=mutate)
+    atheris.Fuzz()
+
+
+def fuzz_apart(name: str, folder: Path, seconds: int) -> bool:
+    """Fuzz one target in a process of its own; print what came of it, and return whether that is nothing."""
+    folder.mkdir()
+    command = [sys.executable, "-m", "tests.faults.fuzz", name, str(folder), str(seconds)]
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            code: int | str = process.wait(timeout=seconds + 120)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = "hangs"
+    said = (folder / "log.txt").read_text(errors="replace")
+    executions = re.search(r"stat::number_of_executed_units:\s*(\d+)", said) or re.search(r"Done (\d+) runs", said)
+    found = sorted(folder.glob("found-*"))
+    print(f"{name}: {int(executions[1]) if executions else 0:,} executions in {seconds} s, {len(found)} findings")
+    if code == 0 and not found and executions:
+        return True
+    for path in found:
+        print(f"  {path}: {path.read_bytes()[:200]!r}")
+    print(f"  exit code {code}; {folder / 'log.txt'} ends with:")
+    print("\n".join("    " + line for line in said.splitlines()[-40:] if not line.startswith("stat::")))
+    return False
+
+
+def main(names: list[str]) -> int:
+    """Fuzz the named targets, or all; return the exit code."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    seconds = max(1, int(os.environ.get("FUZZ_S", "300")) // len(names or TARGETS))
+    sound = [fuzz_apart(name, folder / name, seconds) for name in names or TARGETS]
+    return 0 if all(sound) else 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 4 and Path(sys.argv[2]).is_dir():
+        fuzz(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    sys.exit(main(sys.argv[1:]))
