@@ -216,7 +216,7 @@ def tensor_bytes(header: bytes) -> int:
         ends = [int(entry["data_offsets"][1]) for name, entry in entries.items() if name != "__metadata__"]
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError):
         return 0
-    return min(max(ends, default=0), 1_000_000)
+    return max(0, min(max(ends, default=0), 1_000_000))
 
 
 def model_header(**changes: str) -> bytes:

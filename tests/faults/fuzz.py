@@ -26,6 +26,8 @@ MOST_SECONDS, MOST_BYTES = 10, 1 << 30
 LONGEST = 1 << 16
 """Bytes of an input."""
 
+INPUT = "input.bin"
+
 Target = Callable[[bytes], None]
 
 
@@ -108,11 +110,15 @@ TARGETS = {
 }
 
 
-def bounded(run: Target) -> Target:
-    """Return a target that fails where an input takes too much memory or time."""
+def bounded(run: Target, kept: Path) -> Target:
+    """Return a target that fails where an input takes too much memory or time.
+
+    It keeps the input that it is at in a file: whatever ends the process, that is the one to look at.
+    """
     before = peak_bytes()
 
     def call(content: bytes) -> None:
+        kept.write_bytes(content)
         start = time.monotonic()
         run(content)
         assert time.monotonic() - start < MOST_SECONDS, "too slow"
@@ -142,13 +148,13 @@ def fuzz(name: str, folder: Path, seconds: int) -> None:
         (begin / hashlib.sha256(seed).hexdigest()).write_bytes(seed)
     options = [
         f"-max_total_time={seconds}", f"-max_len={LONGEST}", f"-timeout={MOST_SECONDS}", "-print_final_stats=1",
-        f"-rss_limit_mb={(peak_bytes() + MOST_BYTES) >> 20}", f"-artifact_prefix={folder}/found-", str(begin),
+        f"-rss_limit_mb={(peak_bytes() + MOST_BYTES) >> 20}", f"-artifact_prefix={folder}/", str(begin),
     ]  # fmt: skip
 
     def mutate(content: bytes, longest: int, seed: int) -> bytes:
         return corpus.mended(atheris.Mutate(content, longest))[:longest]
 
-    atheris.Setup([sys.argv[0], *options], bounded(run), custom_mutator=mutate)
+    atheris.Setup([sys.argv[0], *options], bounded(run, folder / INPUT), custom_mutator=mutate)
     atheris.Fuzz()
 
 
@@ -164,16 +170,13 @@ def fuzz_apart(name: str, folder: Path, seconds: int) -> bool:
             process.kill()
             code = "hangs"
     said = (folder / "log.txt").read_text(errors="replace")
-    executions = re.search(r"stat::number_of_executed_units:\s*(\d+)", said) or re.search(r"Done (\d+) runs", said)
-    found = sorted(folder.glob("found-*"))
-    print(f"{name}: {int(executions[1]) if executions else 0:,} executions in {seconds} s, {len(found)} findings")
-    if code == 0 and not found and executions:
-        return True
-    for path in found:
-        print(f"  {path}: {path.read_bytes()[:200]!r}")
-    print(f"  exit code {code}; {folder / 'log.txt'} ends with:")
-    print("\n".join("    " + line for line in said.splitlines()[-40:] if not line.startswith("stat::")))
-    return False
+    executions = int((re.findall(r"(?:^#|units:\s*)(\d+)", said, re.MULTILINE) or [0])[-1])
+    sound = code == 0 and executions > 0
+    print(f"{name}: {executions:,} executions in {seconds} s, {'nothing found' if sound else 'A FINDING'}")
+    if not sound:
+        print(f"  exit code {code}, by {folder / INPUT}; {folder / 'log.txt'} ends with:")
+        print("\n".join("    " + line for line in said.splitlines()[-40:]))
+    return sound
 
 
 def main(names: list[str]) -> int:

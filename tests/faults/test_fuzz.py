@@ -22,6 +22,8 @@ from resnet50.etl.prepared import load_prepared
 from resnet50.etl.table import read_table
 from tests.faults import corpus
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")  # as in use: see decode.py
+
 ROOT = Path(__file__).parents[2]
 VALID = [
     content
@@ -158,9 +160,9 @@ with_atheris = pytest.mark.skipif(find_spec("atheris") is None, reason="atheris 
 
 @with_atheris
 def test_a_moment_of_fuzzing_finds_nothing() -> None:
-    result = fuzz(2, "decode_photo", "read_table")
+    result = fuzz(2, "decode_photo")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count(" 0 findings") == 2
+    assert result.stdout.count("nothing found") == 1
 
 
 @with_atheris
@@ -168,4 +170,4 @@ def test_a_moment_of_fuzzing_finds_nothing() -> None:
 def test_minutes_of_fuzzing_find_nothing() -> None:
     result = fuzz(int(os.environ.get("FUZZ_S", "300")))
     assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.count(" 0 findings") == 4
+    assert result.stdout.count("nothing found") == 4

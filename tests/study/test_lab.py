@@ -65,7 +65,9 @@ def test_the_network_before_training_is_the_one_that_training_began_with(lab: La
 def test_a_study_goes_on_and_another_one_is_refused(prepared: Path, tmp_path: Path) -> None:
     out = tmp_path / "s"
     open_lab(prepared, out, device="cpu", precision="fp32")
-    open_lab(prepared, out, device="cpu", precision="fp32")
+    same = prepared.parent / "somewhere" / ".." / prepared.name  # the same dataset, called otherwise
+    same.parent.parent.mkdir()
+    open_lab(same, out, device="cpu", precision="fp32")
     with pytest.raises(UserError, match="holds a study with another seed"):
         open_lab(prepared, out, seed=1, device="cpu", precision="fp32")
     (out / "anatomy.csv").write_text("old")

@@ -196,13 +196,14 @@ def find_outside(ids: pd.Series, folder: Path) -> pd.Series:
     """
     written = ids.str.replace("\\", "/", regex=False)
     leaving = written.str.startswith("/") | written.str.contains(r"(?:^|/)\.\.(?:/|$)", regex=True)
-    found: dict[str, str] = {}
+    found = {"": ""}
     for name in written[leaving].unique():
         path = folder / name
+        found[name] = ""
         if os.path.isfile(path):  # noqa: PTH113  # which takes any name, however long
             # '..' leads up from where a linked folder really lies
             found[name] = os.path.relpath(path.parent.resolve() / path.name, folder.resolve()).replace(os.sep, "/")
-    return written.where(leaving, "").map(found).fillna("").astype("str")
+    return written.where(leaving, "").map(found).astype("str")
 
 
 def check_utf8(path: str, folder: Path) -> None:

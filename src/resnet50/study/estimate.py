@@ -15,20 +15,17 @@ REFERENCE_RATE = 200.0
 """Images/s of `rate` on the machine that `QUICK_SECONDS` were measured on: two cores with AVX-512 and bf16."""
 
 QUICK_SECONDS = {
-    "anatomy": 220.0,
-    "degradation": 160.0,
-    "gradients": 95.0,
-    "increments": 30.0,
-    "ensemble": 85.0,
-    "features": 30.0,
-    "dynamics": 60.0,
-    "landscape": 105.0,
-    "resolution": 35.0,
+    "anatomy": 314.0,
+    "degradation": 170.0,
+    "gradients": 67.0,
+    "increments": 42.0,
+    "ensemble": 90.0,
+    "features": 29.0,
+    "dynamics": 70.0,
+    "landscape": 101.0,
+    "resolution": 16.0,
 }
-"""About what each takes there at quick effort, all in this order; a training counts with the first that uses it.
-
-Put together from single trainings (ResNet-18 8 s, -34 17 s, -50 29 s) and what the experiments took besides.
-"""
+"""What each took there at quick effort, all in one go in this order; a training counts with the first that uses it."""
 
 LOOKING = ("increments", "ensemble", "features", "resolution")
 """Experiments that look at trained runs; the others train small networks of their own."""

@@ -277,7 +277,7 @@ def open_lab(
     machine = choose_machine(device, precision)
     plan = plan_for(effort, machine)
     about: dict[str, Any] = {
-        "dataset": {"folder": str(dataset.folder), "name": dataset.name, "fingerprint": dataset.fingerprint},
+        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
         "runs": [str(path.absolute()) for path in given],
         "effort": effort,
         "seed": seed,
