@@ -402,6 +402,19 @@ def test_evaluation_without_images_gives_nothing() -> None:
     assert read_classes(evaluation([[0, 0], [0, 0]])) == []
 
 
+def test_skipped_steps_are_told_but_for_the_fp16_scalers_own() -> None:
+    skipped = np.zeros(20, dtype=int)
+    skipped[4] = 3
+    finding = find(read_training(curves().assign(skipped_steps=skipped), CONFIG), "skipped_steps")
+    assert finding.level == "warning"
+    assert "3 steps" in finding.text
+    assert "epoch 5" in finding.text
+    fp16 = {**CONFIG, "precision": "fp16"}
+    assert "skipped_steps" not in rules(read_training(curves().assign(skipped_steps=skipped), fp16))
+    assert "bf16" in find(read_training(curves().assign(skipped_steps=10 * skipped), fp16), "skipped_steps").advice
+    assert "skipped_steps" not in rules(read_training(curves().assign(skipped_steps=0), CONFIG))
+
+
 @pytest.mark.parametrize(
     ("options", "words"), [({}, "without --no-store"), ({"store": True, "workers": 2}, "--workers 2")]
 )

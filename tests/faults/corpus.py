@@ -189,6 +189,7 @@ def bad_images() -> dict[str, tuple[bytes, str]]:
         "text.jpg": (b"this is a note about a cat\n", "not an image"),
         "page.jpg": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not an image"),
         "bomb.png": (bomb(), "too many pixels"),
+        "endless.jpg": (endless_jpeg(64, 200), "more than 100 scans"),
         "hollow.png": (png(4000, 4000, b""), "truncated"),
         "drawing.svg": (SVG, "SVG is not supported: convert it to JPEG or PNG"),
         "phone.heic": (HEIC, "HEIC is not supported: convert it to JPEG or PNG"),
@@ -202,6 +203,13 @@ def bad_images() -> dict[str, tuple[bytes, str]]:
 def claimed_arithmetic() -> bytes:
     """Return a baseline JPEG that says it is arithmetic-coded: no decoder may crash on what it then finds."""
     return jpeg(scene()).replace(SOF0, SOF9, 1)
+
+
+def endless_jpeg(side: int, scans: int) -> bytes:
+    """Return a progressive JPEG whose last pass is there again and again: a minute's work in some kilobytes."""
+    content = saved(Image.new("L", (side, side), 77), "JPEG", progressive=True)
+    start, end = content.rindex(b"\xff\xda"), len(content) - 2
+    return content[:end] + content[start:end] * scans + content[end:]
 
 
 def framed(header: bytes) -> bytes:

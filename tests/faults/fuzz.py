@@ -81,7 +81,9 @@ def model_target(folder: Path) -> tuple[Target, list[bytes]]:
             load_model(path)
 
     header = corpus.model_header
-    changed = [header(depth="50"), header(classes='"cat"'), header(classes='{"a": 1}'), header(preprocess="[1]")]
+    deep = "[" * 20_000
+    changed = [header(depth="50"), header(classes='"cat"'), header(classes="3"), header(classes=deep)]
+    changed += [header(preprocess="[1]"), header(preprocess=deep)]
     return run, [header(), *changed, corpus.framed(header())]
 
 
@@ -99,7 +101,9 @@ def checkpoint_target(folder: Path) -> tuple[Target, list[bytes]]:
         assert found is None or isinstance(found, dict)  # pyright: ignore[reportUnnecessaryIsInstance]
 
     header = corpus.checkpoint_header
-    return run, [header(), header({"pairs": [["a", {"tensor": "x"}]]}), corpus.framed(header())]
+    odd = [{"pairs": [["a", {"tensor": "x"}]]}, {"pairs": [[[], 1]]}, {"pairs": 1}, 5, []]
+    deep = header().replace(b'"content": "', b'"content": "' + b"[" * 20_000, 1)
+    return run, [header(), *map(header, odd), deep, corpus.framed(header())]
 
 
 TARGETS = {
@@ -136,11 +140,13 @@ def fuzz(name: str, folder: Path, seconds: int) -> None:
     """Fuzz one target in this process, which ends with it."""
     import atheris
 
-    with atheris.instrument_imports(include=["PIL", "resnet50", "safetensors"]):
+    watched = ["PIL", "resnet50", "safetensors"]
+    with atheris.instrument_imports(include=watched):  # pyright: ignore[reportAttributeAccessIssue]
         run, seeds = TARGETS[name](folder)
         from tests.faults import corpus
 
     for seed in seeds:  # the first time, what is imported late takes time and memory that are not the input's
+        (folder / INPUT).write_bytes(seed)
         run(seed)
     begin = folder / "seeds"
     begin.mkdir()

@@ -1,6 +1,5 @@
 """Whatever images and tables come in, the outcome is right, or one line that says what is wrong."""
 
-import io
 import json
 import os
 import shutil
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
 from resnet50.config import PrepareOptions
 from resnet50.errors import UserError
@@ -76,8 +75,7 @@ def test_a_cmyk_jpeg_without_adobes_segment_is_taken_for_inverted_as_browsers_do
 
 def test_an_icc_profile_is_there_and_changes_no_pixel() -> None:
     content = corpus.good_images()["icc.jpg"]
-    assert ImageCms.ImageCmsProfile(io.BytesIO(corpus.profile())).profile.profile_description
-    assert b"ICC_PROFILE" in content
+    assert corpus.profile() in content
     np.testing.assert_array_equal(decoded(content), decoded(corpus.good_images()["plain.jpg"]))
 
 

@@ -30,6 +30,9 @@ LARGEST_FILE = 600_000_000
 STRIP = 1 << 22
 """Pixels that are converted at a time: on the way, some modes need ten times the memory of the result."""
 
+MOST_SCANS = 100
+"""Passes over the image in a progressive JPEG: programs write a dozen, and a file of 1 MB has room for thousands."""
+
 OTHER_KINDS = {
     "HEIC": rb"....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
@@ -103,6 +106,8 @@ def photo_of(content: bytes, shorter_side: int | None) -> Photo:
     with Image.open(io.BytesIO(content)) as image:  # reads the header only
         if image.format == "EPS":  # a program: Pillow would let Ghostscript run it
             raise Image.UnidentifiedImageError
+        if "progressive" in image.info and content.count(b"\xff\xda") > MOST_SCANS:
+            raise ValueError(f"more than {MOST_SCANS} scans")
         return decode_jpeg(content, image, shorter_side) or decode_any(image)
 
 

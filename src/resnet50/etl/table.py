@@ -2,7 +2,7 @@
 
 import string
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def read_table(path: Path) -> pd.DataFrame:
     else:
         raise UserError(f"{path} is neither a table (.csv, .tsv, .parquet) nor a folder")
     table = table.set_axis([str(column).strip() for column in table.columns], axis="columns")
-    check_unique(table.columns, path)
+    check_unique(list(table.columns), path)
     if table.empty:
         raise UserError(f"{path} has no rows")
     for column in table.columns:
@@ -54,7 +54,7 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.DataFrame({column: table[column].fillna("").str.strip() for column in table.columns})
 
 
-def check_unique(columns: Iterable[str], path: Path) -> None:
+def check_unique(columns: list[str], path: Path) -> None:
     """Raise a UserError if two columns of a table have the same name."""
     names = pd.Series(columns, dtype="str")
     twice = names[names.duplicated()]
@@ -92,7 +92,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         reason = one_line(" ".join(str(error).removeprefix("Error tokenizing data. C error: ").split()))
         raise UserError(f"{path} is not a proper CSV table: {reason}") from error
     names = names.str.strip()
-    check_unique(names[names != ""], path)
+    check_unique(names[names != ""].tolist(), path)
     return table
 
 

@@ -19,6 +19,9 @@ from resnet50.training.waiting import WAITING_SHARE, faster_loading
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
+USUAL_SKIPS = 20
+"""Steps that the fp16 scaler skips in any run while it looks for its scale."""
+
 MIN_EPOCHS = 4
 """Epochs below which a curve has no shape: a fall, a bend and a rise need at least four points."""
 
@@ -88,6 +91,8 @@ class Curves:
     objective: Floats
     lr: Floats
     grad_norm: Floats
+    skipped: Floats
+    """Steps that had no finite gradient and changed nothing."""
     waiting: Floats
     """Share of the epoch's time that training waited for the loader."""
     options: Mapping[str, Any]
@@ -140,6 +145,7 @@ def read_training(
         gradient_vanishing(curves),
         gradient_exploding(curves),
         validation_noise(curves),
+        skipped_steps(curves),
         loader_bound(curves),
     ]
     return [finding for finding in findings if finding is not None]
@@ -167,6 +173,7 @@ def make_curves(
         # With the whole backbone frozen its rate is 0, and the head's is what counts.
         lr=lr if np.any(lr > 0) else column("head_lr"),
         grad_norm=column("grad_norm"),
+        skipped=column("skipped_steps"),
         waiting=column("wait_seconds") / column("seconds"),
         options=options,
         val_images=val_images,
@@ -453,6 +460,22 @@ def validation_noise(c: Curves) -> Finding | None:
         f"and has a standard error of {points(error)}: between epochs or runs, differences below "
         f"{points(2 * error)} may be chance.",
         "Compare runs by validation loss and over several --seed; or prepare the data with a larger validation share.",
+    )
+
+
+def skipped_steps(c: Curves) -> Finding | None:
+    """Skipped: any step in fp32 or bf16, or more than USUAL_SKIPS in fp16, had no finite gradient."""
+    total = int(np.nansum(c.skipped))
+    scaler = c.options.get("precision") == "fp16"  # which looks for the largest scale that fits, and goes too far
+    if total <= (USUAL_SKIPS if scaler else 0):
+        return None
+    worst = int(c.epoch[int(np.nanargmax(c.skipped))])
+    further = ", or --precision bf16 or fp32, whose numbers reach further" if scaler else ""
+    return Finding(
+        "skipped_steps",
+        "warning",
+        f"{total:,} steps had no finite gradient and were skipped, most of them in epoch {worst}.",
+        f"{lower_rate(c, 3)} or --clip-grad 1{further}.",
     )
 
 

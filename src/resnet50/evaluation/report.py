@@ -571,6 +571,7 @@ def made_chapter(run: RunFolder) -> dict[str, Any]:
     return {
         "facts": {name: str(value) for name, value in facts.items() if value},
         "decisions": about.get("decisions", []),
+        "events": about.get("events", []),
         "config": (run.folder / "config.yaml").read_text(encoding="utf-8"),
     }
 

@@ -313,7 +313,8 @@ def step_if_finite(state: TrainState, norm: Tensor) -> None:
     if state.scaler.is_enabled():  # the scaler does the same by itself
         state.scaler.step(state.optimizer)
         state.scaler.update()
-    elif all(group["fused"] for group in state.optimizer.param_groups):  # fused kernels look at this on the device, as the scaler has them do
+    elif all(group["fused"] for group in state.optimizer.param_groups):
+        # Fused kernels look at this on the device, as the scaler has them do.
         state.optimizer.found_inf = (~torch.isfinite(norm)).float()  # pyright: ignore[reportAttributeAccessIssue]
         state.optimizer.step()
     elif torch.isfinite(norm):
