@@ -186,6 +186,20 @@ def test_source_that_is_not_there_is_named(tmp_path: Path) -> None:
         extracted(tmp_path / "nothing.csv")
 
 
+@pytest.mark.parametrize("option", ["source", "images"])
+def test_path_that_may_not_be_looked_at_is_named(photos: Path, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    secret, exists = photos / "secret", Path.exists
+
+    def refuse(path: Path) -> bool:
+        if path == secret:
+            raise PermissionError(13, "Permission denied")
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refuse)  # as for anyone but root, who may look everywhere
+    with pytest.raises(UserError, match=r"secret cannot be read: Permission denied"):
+        extract(PrepareOptions(**{"source": photos / "labels.csv", "out": photos.parent / "out"} | {option: secret}))
+
+
 def test_class_folders_give_labels_and_relative_ids(tmp_path: Path, write_picture: WritePicture) -> None:
     for path in ("cat/1.png", "cat/deep/2.png", "dog/1.png", "stray.png"):
         write_picture(tmp_path / "pets" / path)

@@ -164,3 +164,19 @@ def test_what_is_wrong_with_the_options_is_said_once(prepared: Path, tmp_path: P
     done = run(torchrun(2, ["train", str(prepared), "--out", str(tmp_path / "run"), *flags(OPTIONS | {"epochs": 0})]))
     assert done.returncode != 0
     assert (done.stdout + done.stderr).count("--epochs 0: must be at least 1") == 1
+
+
+@pytest.mark.faults
+def test_processes_prepare_and_predict_to_the_same_bytes(competition: Path, trained: Path, tmp_path: Path) -> None:
+    resnet50.prepare(competition / "train.csv", tmp_path / "alone")
+    done = run(torchrun(3, ["prepare", str(competition / "train.csv"), "--out", str(tmp_path / "together")]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for path in (tmp_path / "alone").rglob("*"):
+        if path.is_file():
+            assert (tmp_path / "together" / path.relative_to(tmp_path / "alone")).read_bytes() == path.read_bytes()
+    fixed = flags({"device": "cpu", "precision": "fp32", "engine": "torch", "workers": 0, "batch_size": 8})
+    for processes, name in ((1, "alone.csv"), (3, "together.csv")):
+        predict = ["predict", str(trained), str(competition / "images"), "--out", str(tmp_path / name), *fixed]
+        done = run(torchrun(processes, predict))
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "together.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()

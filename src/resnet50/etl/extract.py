@@ -9,7 +9,7 @@ import pandas as pd
 
 from resnet50.config import PrepareOptions
 from resnet50.errors import UserError
-from resnet50.etl.files import FileIndex, find_outside, first_part, list_files, narrow_to_images, no_images
+from resnet50.etl.files import FileIndex, find_outside, first_part, is_there, list_files, narrow_to_images, no_images
 from resnet50.etl.split import SPLIT_NAMES
 from resnet50.etl.table import (
     CSV_SUFFIXES,
@@ -60,7 +60,7 @@ def extract(options: PrepareOptions) -> Extracted:
         UserError: the source doesn't exist, or can be read in no way or in several.
     """
     source = options.source.absolute()
-    if not source.exists():
+    if not is_there(source):
         raise UserError(f"source {options.source} does not exist")
     if source.is_file():
         folder = options.images or source.parent

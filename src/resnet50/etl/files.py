@@ -137,8 +137,10 @@ def list_files(folder: Path, *, allow_outside: bool = False) -> FileIndex:
     Raises:
         UserError: there is no such folder, it can't be read, or a file name in it is not UTF-8.
     """
+    if not is_there(folder):
+        raise UserError(f"folder {folder} does not exist")
     if not folder.is_dir():
-        raise UserError(f"folder {folder} does not exist" if not folder.exists() else f"{folder} is not a folder")
+        raise UserError(f"{folder} is not a folder")
     folder = folder.absolute()
     inside = folder.resolve()
     paths: list[str] = []
@@ -171,6 +173,14 @@ def list_files(folder: Path, *, allow_outside: bool = False) -> FileIndex:
         count = f"{len(outside):,}, the first is {outside[0]!r}"
         warn(f"links that lead out of {folder} are not followed without --allow-outside ({count})")
     return FileIndex(folder, sorted(paths))
+
+
+def is_there(path: Path) -> bool:
+    """Return whether there is something at a path; a UserError if the system won't say, for lack of a permission."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
