@@ -235,7 +235,7 @@ def test_hundred_thousand_rows_are_no_problem(tmp_path: Path, monkeypatch: pytes
     ids = [f"{number:06d}" for number in range(100_000)]
     (tmp_path / "t.csv").write_text("id,label\n" + "".join(f"{name},{int(name) % 300}\n" for name in ids))
     listed = FileIndex(tmp_path, [f"images/{name}.png" for name in ids])
-    monkeypatch.setattr("resnet50.etl.extract.list_files", lambda _: listed)
+    monkeypatch.setattr("resnet50.etl.extract.list_files", lambda *_, **__: listed)
     monkeypatch.setattr(
         prepare_module,
         "read_images",

@@ -6,6 +6,7 @@ Both hand over uint8, 3×H×W; `Preprocess.normalize` turns a batch of that into
 import dataclasses
 import json
 import math
+import operator
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
@@ -25,6 +26,10 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Interpolation = Literal["bilinear", "bicubic"]
+
+
+LARGEST_SIZE = 8192
+"""A side beyond it is no preprocessing but a way to use up the memory of whoever runs a stranger's model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +56,8 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         """Raise a UserError for values that make no preprocessing."""
+        if max(self.size, self.resize) > LARGEST_SIZE:
+            raise UserError(f"image size {self.size}, resize {self.resize}: more than {LARGEST_SIZE:,} pixels")
         if self.size < 32:
             raise UserError(f"image size {self.size} is too small: the network needs at least 32 pixels")
         if self.resize < self.size:
@@ -59,8 +66,9 @@ class Preprocess:
             raise UserError(f"resize mode {self.resize_mode!r} is none of {', '.join(get_args(ResizeMode))}")
         if self.interpolation not in get_args(Interpolation):
             raise UserError(f"interpolation {self.interpolation!r} is none of {', '.join(get_args(Interpolation))}")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise UserError("mean and std need three values each, std above zero")
+        numbers = (*self.mean, *self.std)
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or not all(map(math.isfinite, numbers)):
+            raise UserError("mean and std need three finite values each, std above zero")
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Map an RGB image of any size to uint8, 3×size×size."""
@@ -98,9 +106,12 @@ class Preprocess:
         """Read what `to_json` wrote; a UserError when it is anything else."""
         try:
             values = cast(dict[str, Any], json.loads(text))
-            values["mean"], values["std"] = tuple(values["mean"]), tuple(values["std"])
+            for name in ("mean", "std"):
+                values[name] = tuple(float(value) for value in cast(list[float], values[name]))
+            for name in ("size", "resize"):  # 32.5 is not 32
+                values[name] = operator.index(values[name])
             return cls(**values)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise UserError(f"this is no description of a preprocessing: {text[:200]!r}") from error
 
 

@@ -137,10 +137,9 @@ def list_files(folder: Path, *, allow_outside: bool = False) -> FileIndex:
     Raises:
         UserError: there is no such folder, it can't be read, or a file name in it is not UTF-8.
     """
-    if not is_there(folder):
-        raise UserError(f"folder {folder} does not exist")
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder")
+    there = is_there(folder)
+    if not there or not folder.is_dir():
+        raise UserError(f"{folder} is not a folder" if there else f"folder {folder} does not exist")
     folder = folder.absolute()
     inside = folder.resolve()
     paths: list[str] = []

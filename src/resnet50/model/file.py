@@ -3,8 +3,9 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -63,17 +64,45 @@ def load_model(path: Path) -> Model:
     if metadata.get("format") != FORMAT:
         raise UserError(f"{path} was not written by `resnet50 train`: it has no classes and no preprocessing")
     try:
-        classes = tuple(cast(list[str], json.loads(metadata["classes"])))
-        network = ResNet(
+        classes = class_names(metadata["classes"])
+        architecture = (
             cast(Depth, int(metadata["depth"])),
             len(classes),
             cast(Variant, metadata["variant"]),
             cast(ShortcutKind, metadata["shortcuts"]),
         )
-        network.load_state_dict(load_file(path), strict=True)
-    except (KeyError, ValueError, RuntimeError, SafetensorError) as error:
+        preprocess = Preprocess.from_json(metadata["preprocess"])
+        tensors = load_file(path)
+        with torch.device("meta"):  # shapes without memory: a file may claim any number of classes
+            check_tensors(tensors, ResNet(*architecture).state_dict())
+        network = ResNet(*architecture)
+        network.load_state_dict(tensors, strict=True)
+    except (KeyError, ValueError, RuntimeError, SafetensorError, UserError) as error:  # also of JSON too deep
         raise UserError(f"{path} is damaged: {' '.join(str(error).split())[:300]}") from error
-    return Model(network.eval(), classes, Preprocess.from_json(metadata["preprocess"]))
+    return Model(network.eval(), classes, preprocess)
+
+
+def class_names(text: str) -> tuple[str, ...]:
+    """Read the names of the classes; a ValueError where they are anything but different strings."""
+    given: Any = json.loads(text)
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in cast(list[Any], given)):
+        raise ValueError("its classes are no list of names")
+    names = cast(list[str], given)
+    if len(set(names)) < len(names):
+        raise ValueError("two of its classes have the same name")
+    return tuple(names)
+
+
+def check_tensors(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Raise a ValueError unless the tensors have the names, the shapes and the kind of numbers that are expected."""
+    for name in expected | tensors:
+        if name not in tensors or name not in expected:
+            raise ValueError(f"{name} is {'missing' if name in expected else 'no part of the network'}")
+        found, wanted = tensors[name], expected[name]
+        if found.shape != wanted.shape:
+            raise ValueError(f"{name} has the shape {tuple(found.shape)}, not {tuple(wanted.shape)}")
+        if found.is_floating_point() != wanted.is_floating_point():
+            raise ValueError(f"{name} has numbers of another kind ({found.dtype})")
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -89,5 +118,5 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file; a UserError when it is none."""
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, KeyError, RuntimeError) as error:  # KeyError: a type of number that torch lacks
         raise UserError(f"{path} is not a safetensors file, or a damaged one ({error})") from error

@@ -139,8 +139,9 @@ def read_checkpoint(checkpoint: Checkpoint) -> dict[str, Any] | None:
             metadata = cast(dict[str, str], file.metadata() or {})
         if metadata.get("format") != FORMAT:
             return None
-        return cast(dict[str, Any], put_together(json.loads(metadata["content"]), tensors))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        found = put_together(json.loads(metadata["content"]), tensors)
+        return cast(dict[str, Any], found) if isinstance(found, dict) else None
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError):  # the last: nested too deep
         return None
 
 

@@ -6,7 +6,7 @@ import torch
 
 from resnet50.console import warn
 from resnet50.errors import UserError
-from resnet50.etl.decode import UnreadableImageError
+from resnet50.etl.decode import UnreadableImageError, one_line
 from resnet50.training.state import TrainState
 
 PERSISTENT = 16
@@ -74,7 +74,7 @@ def leave_out(state: TrainState, split: str, paths: Iterable[str], error: Unread
         UserError: one too many; the message names it.
     """
     text = str(error)
-    row = next((row for row, path in enumerate(paths) if text.startswith(f"{path}: ")), None)
+    row = next((row for row, path in enumerate(paths) if text.startswith(f"{one_line(path)}: ")), None)
     if row is None or row in state.left_out[split]:
         raise error
     count = sum(map(len, state.left_out.values()))
