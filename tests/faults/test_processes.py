@@ -148,7 +148,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
     prepared: Path, tmp_path: Path, before: int, after: int
 ) -> None:
     script, alone, folder = frozen_norms(tmp_path), tmp_path / "alone", tmp_path / "run"
-    options = OPTIONS | {"epochs": 6}
+    options = OPTIONS
     first = run(torchrun(1, ["train", str(prepared), "--out", str(alone), *flags(options)], script=script))
     assert first.returncode == 0, first.stderr
     command = ["train", str(prepared), "--out", str(folder), *flags(options), "--max-time", "0.01s"]

@@ -1,15 +1,36 @@
 """Order, forgetting, maps and noise: by hand, and where the truth is known; what is read in made-up histories."""
 
+import dataclasses
+from pathlib import Path
+from typing import cast
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import spearmanr
+from torch import nn
 
+import resnet50
+from resnet50.etl.prepared import load_prepared
+from resnet50.model.resnet import ResNet
 from resnet50.study import dynamics
-from resnet50.study.dynamics import SHUFFLED, TRUE, data_map, forgetting_events, learning_epochs, noise_scale, regions
+from resnet50.study.dynamics import (
+    SHUFFLED,
+    TRUE,
+    data_map,
+    forgetting_events,
+    gradient_norms,
+    learning_epochs,
+    noise_scale,
+    regions,
+)
 from resnet50.study.experiment import Measured, Observation
 from resnet50.study.figures import style
-from resnet50.study.lab import Lab
+from resnet50.study.lab import Lab, Pictures
+from resnet50.study.small import Setup, small_pictures, train_small
+from resnet50.training.machine import choose_machine
+from tests.study.conftest import TINY_PLAN
 
 NAN = float("nan")
 
@@ -183,3 +204,43 @@ def test_it_is_measured_from_pictures_to_page(lab: Lab, trained: object) -> None
     assert dynamics.map_network(result.table) == "ResNet-18, small"  # the run was not observed
     assert result.pictures["hard"].shape[1:] == (64, 64, 3)
     assert len(result.reading) == 8
+
+
+def test_gradient_norms_are_those_of_a_linear_network_by_hand(lab: Lab) -> None:
+    rng = np.random.default_rng(0)
+    pixels = torch.from_numpy(rng.integers(0, 256, (70, 3, 32, 32), dtype=np.uint8))
+    labels = torch.from_numpy(rng.integers(0, 2, 70))
+    pictures = Pictures(pixels, labels, [str(row) for row in range(70)], np.arange(70))
+    torch.manual_seed(0)
+    linear = nn.Linear(3 * 32 * 32, 2)
+    squares, square_of_mean = gradient_norms(lab, pictures, cast(ResNet, nn.Sequential(nn.Flatten(), linear)), draw=1)
+
+    order = np.random.default_rng([lab.seed, 0x4015E, 1]).permutation(70)
+    x = lab.small_preprocess().normalize(pixels).flatten(1).double()
+    wrong = (x @ linear.weight.double().T + linear.bias.double()).softmax(1) - nn.functional.one_hot(labels, 2)
+    single = torch.cat([(wrong[:, :, None] * x[:, None, :]).flatten(1), wrong], dim=1).detach().numpy()
+    batches = single[order[:64]].reshape(2, 32, -1).mean(1)  # the last six are no whole batch
+    np.testing.assert_allclose(squares, (batches**2).sum(1), rtol=1e-4)
+    assert square_of_mean == pytest.approx((batches.mean(0) ** 2).sum(), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_planted_wrong_labels_are_among_the_hard_ones(competition: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(competition / "train.csv", dtype=str)
+    resnet50.prepare(competition / "train.csv", tmp_path / "right")
+    train = load_prepared(tmp_path / "right").split("train")["image_id"]
+    planted = set(train[::10])
+    table["split"] = table["image_id"].map(dict(zip(train, ["train"] * len(train), strict=True))).fillna("val")
+    wrong = table["image_id"].isin(planted)
+    table.loc[wrong, "label"] = table.loc[wrong, "label"].map({"cat": "dog", "dog": "cat"})
+    table.to_csv(competition / "train.csv", index=False)
+    options = {"label_column": "label", "split_column": "split"}
+    resnet50.prepare(competition / "train.csv", tmp_path / "planted", **options)
+    (tmp_path / "study").mkdir()
+    plan = dataclasses.replace(TINY_PLAN, images=len(train), epochs=12)
+    lab = Lab(tmp_path / "study", load_prepared(tmp_path / "planted"), (), plan, choose_machine("cpu", "fp32"), 0)
+    training = train_small(lab, Setup())
+    ids = np.array(small_pictures(lab, "train").ids, dtype=object)
+    mapped = data_map(training.samples.assign(sample=ids[training.samples["row"]]))
+    ranks = mapped.set_index("sample")["confidence"].rank()
+    assert ranks[list(planted)].mean() < len(ranks) / 3, sorted(ranks[list(planted)])  # by chance: half
