@@ -20,7 +20,7 @@ from resnet50.data.transforms import Preprocess
 from resnet50.evaluation.findings import number, percent, points, standard_error
 from resnet50.model.resnet import ResNet
 from resnet50.model.taps import block_names, record, record_branches
-from resnet50.study.ensemble import rank_correlation, residual_runs
+from resnet50.study.ensemble import SIGNIFICANT, rank_correlation, residual_runs
 from resnet50.study.experiment import Experiment, Measured, Observation, Outcome, Source
 from resnet50.study.figures import GREEN, GREY, KIND_COLOURS, band, new_figure
 from resnet50.study.lab import Lab, Pictures, Plan, TrainedRun
@@ -340,10 +340,6 @@ def later_blocks_correct_little(table: pd.DataFrame, network: str) -> Observatio
         f"‖F(x)‖/‖x‖ in the {network} network, a stage's first block and then the mean of the others: {each}. The "
         f"later blocks make the smaller change, and one smaller than x, in {holds.sum()} of {len(holds)} stages.",
     )
-
-
-SIGNIFICANT = 0.05
-"""Probability of chance alone, below which a correlation counts."""
 
 
 def readout_improves_with_depth(table: pd.DataFrame, network: str) -> Observation:
