@@ -21,7 +21,7 @@ from resnet50.model import resnet18
 from resnet50.model.resnet import ResNet
 from resnet50.training.compiling import compile_step
 from resnet50.training.frozen import on_features
-from resnet50.training.loop import EpochMetrics, TrainingData, fit, measure_epoch, train_step, validate
+from resnet50.training.loop import EpochMetrics, TrainingData, fit, train_step, validate
 from resnet50.training.machine import Machine
 from resnet50.training.state import TrainState, start_state
 from tests.conftest import MakePicture
@@ -293,7 +293,3 @@ def test_a_state_that_is_put_back_goes_on_to_the_same_bits(data: TrainingData, o
     assert [row.val_loss for row in rows] == [row.val_loss for row in expected[1:]]
     for ours, theirs in zip(second.network.state_dict().values(), straight.network.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs)
-
-
-def test_an_epoch_is_estimated_from_a_few_steps(data: TrainingData) -> None:
-    assert measure_epoch(fresh_state(), data, OPTIONS, CPU) > 0

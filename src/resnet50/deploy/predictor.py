@@ -162,9 +162,11 @@ def shares(options: PredictOptions, paths: Sequence[Path], classifier: Classifie
     workers = min(4, available_cores()) if options.workers is None else options.workers
     engine = classifier.engine(options.batch_size, len(paths))
     say(f"{engine.name} ({engine.why}), {machine.precision} on {machine.device} ({machine.why})")
-    weights = file_digest(model_file(options.run))
-    digest = digest_of(weights, [str(path) for path in paths], options.batch_size, machine.precision, engine.name)
     folder = Path(f"{options.out}.shards")
+
+    def digest() -> str:
+        weights = file_digest(model_file(options.run))
+        return digest_of(weights, [str(path) for path in paths], options.batch_size, machine.precision, engine.name)
 
     def work(part: slice) -> np.ndarray:
         if not paths[part]:

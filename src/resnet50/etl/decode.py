@@ -30,6 +30,9 @@ LARGEST_FILE = 600_000_000
 STRIP = 1 << 22
 """Pixels that are converted at a time: on the way, some modes need ten times the memory of the result."""
 
+LONGEST_SIDE = 1 << 18
+"""Pixels: each row costs something by itself, and 69 bytes of PNG may claim 167 million rows of one pixel."""
+
 MOST_SCANS = 100
 """Passes over the image in a progressive JPEG: programs write a dozen, and a file of 1 MB has room for thousands."""
 
@@ -106,6 +109,8 @@ def photo_of(content: bytes, shorter_side: int | None) -> Photo:
     with Image.open(io.BytesIO(content)) as image:  # reads the header only
         if image.format == "EPS":  # a program: Pillow would let Ghostscript run it
             raise Image.UnidentifiedImageError
+        if max(image.size) > LONGEST_SIDE:
+            raise ValueError(f"{image.width:,}×{image.height:,} pixels are no photo's shape")
         if "progressive" in image.info and content.count(b"\xff\xda") > MOST_SCANS:
             raise ValueError(f"more than {MOST_SCANS} scans")
         return decode_jpeg(content, image, shorter_side) or decode_any(image)

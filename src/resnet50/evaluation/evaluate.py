@@ -55,8 +55,10 @@ def shares(options: EvaluateOptions, model: Model, dataset: PreparedDataset, mac
     rows = dataset.split(options.split)
     workers = min(4, available_cores()) if options.workers is None else options.workers
     folder = options.run / "evaluation" / f"{file_name(options, dataset)}.shards"
-    weights = file_digest(model_file(options.run))
-    digest = digest_of(weights, dataset.fingerprint, options.split, options.batch_size, machine.precision)
+
+    def digest() -> str:
+        weights = file_digest(model_file(options.run))
+        return digest_of(weights, dataset.fingerprint, options.split, options.batch_size, machine.precision)
 
     def work(part: slice) -> np.ndarray:
         data = Dataset(rows["path"].iloc[part], rows["label_index"].iloc[part], model.preprocess)

@@ -52,7 +52,7 @@ class Checkpoints:
         """
         self.folder, self.seconds, self.keep = folder, 60 * minutes, keep
         self.number = max((found.number for found in list_checkpoints(folder)), default=0)
-        self.written = self.begun = time.perf_counter()
+        self.written = time.perf_counter()
         self.cost = 0.0
         self.buffers: dict[str, Tensor] = {}
         self.writer: Thread | None = None

@@ -19,10 +19,11 @@ from resnet50.training.folder import (
     check_run_folder,
 )
 from resnet50.training.inputs import build_network
-from resnet50.training.loop import TrainingData, measure_epoch
+from resnet50.training.loop import TrainingData
 from resnet50.training.machine import Machine
+from resnet50.training.measuring import measure_epoch
 from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones
-from resnet50.training.processes import started_by_torchrun
+from resnet50.training.processes import processes_here
 from resnet50.training.state import start_state
 
 
@@ -63,9 +64,9 @@ def check_together(options: TrainOptions) -> None:
     """Raise a UserError for options that don't go together, or not with several processes."""
     if options.batch_size != "auto":
         check_batch(options)
-    if started_by_torchrun().count > 1 and options.freeze == len(STAGES):
+    if processes_here().count > 1 and options.freeze == len(STAGES):
         raise UserError("with every stage frozen a head trains in seconds: start one process, without torchrun")
-    if started_by_torchrun().count > 1 and options.observe:
+    if processes_here().count > 1 and options.observe:
         raise UserError("--observe looks into one process: start one, without torchrun, or leave it out")
     if options.freeze == len(STAGES) and options.skip_bad:
         raise UserError("--skip-bad needs a stage that learns: with every stage frozen features are computed once")
@@ -75,7 +76,7 @@ def check_together(options: TrainOptions) -> None:
 
 def check_batch(options: TrainOptions) -> None:
     """Raise a UserError for a batch that can't be cut as asked."""
-    processes = started_by_torchrun().count
+    processes = processes_here().count
     if options.accumulate > options.batch:
         raise UserError(f"--accumulate {options.accumulate}: a batch of {options.batch} can't be cut into more parts")
     if processes > options.batch:

@@ -1,7 +1,6 @@
 """The training loop, from top to bottom: a run is epochs, an epoch is steps and a validation, a step is a batch."""
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -210,6 +209,8 @@ def train_step(
     if observer is not None:
         observer.start_step()
     if not len(labels):  # every image of it left out
+        if machine.processes.count > 1:  # the others are waiting for this one's share of the gradient
+            raise UserError("every image of a process's share of a batch has gone bad: raise --batch-size")
         state.step += 1
         return
     sums = compute_gradient(state, images, labels, data, options, machine, observer)
@@ -439,31 +440,3 @@ def epoch_metrics(
         wait_seconds=state.epoch_waited,
         seconds=state.epoch_seconds,
     )
-
-
-def measure_epoch(state: TrainState, data: TrainingData, options: TrainOptions, machine: Machine) -> float:
-    """Estimate the seconds of an epoch from a few steps and validation batches. The state is spoilt by it."""
-    train_mode(state.network)
-    step = median_seconds(iter(data.train), lambda batch: train_step(state, *batch, data, options, machine), machine)
-    forward = median_seconds(
-        iter(data.val),
-        lambda batch: sum(1 for _ in forward_batches(state.network, [batch], data.preprocess, machine, data.forward)),
-        machine,
-    )
-    return step * len(data.order) + forward * len(data.val)
-
-
-def median_seconds(
-    batches: Iterator[tuple[Tensor, Tensor]], work: Callable[[tuple[Tensor, Tensor]], object], machine: Machine
-) -> float:
-    """Return the median time of getting and working on up to five batches, after two to warm up."""
-    times: list[float] = []
-    start = time.perf_counter()
-    for _, batch in zip(range(7), batches, strict=False):
-        work(batch)
-        if machine.device.type == "cuda":
-            torch.cuda.synchronize(machine.device)
-        times.append(time.perf_counter() - start)
-        start = time.perf_counter()
-    measured = sorted(times[2:] or times[-1:])
-    return measured[len(measured) // 2]

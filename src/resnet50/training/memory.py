@@ -49,7 +49,7 @@ def choose_batch_size(options: TrainOptions, classes: int, images: int, machine:
     share = -(-size // machine.processes.count // options.accumulate)
     while machine.device.type == "cuda" and share > 1 and not step_fits(network, share, options.image_size, machine):
         size, share = size // 2, share // 2
-    size = min(machine.processes.from_first(machine.processes.gather(size)))
+    size = min(machine.processes.gather(size))
     say(
         f"batches of {size} images: each takes {each / 1e6:,.0f} MB, {free / 1e9:,.1f} GB are free, and an epoch of "
         f"{images:,} images should have {STEPS_PER_EPOCH} steps or more"

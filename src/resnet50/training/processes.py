@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from resnet50.sharding import started_by_torchrun
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -60,18 +62,16 @@ class Processes:
 ALONE = Processes()
 
 
-def started_by_torchrun() -> Processes:
-    """Return what the environment says that torchrun sets."""
-    rank, count, local = (int(os.environ.get(name, default)) for name, default in (
-        ("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")
-    ))  # fmt: skip
-    return Processes(rank, count, local) if count > 1 else ALONE
+def processes_here() -> Processes:
+    """Return which of how many this is, as torchrun tells it in the environment."""
+    shard = started_by_torchrun()
+    return ALONE if shard is None else Processes(shard.index, shard.count, int(os.environ["LOCAL_RANK"]))
 
 
 @contextmanager
 def joined() -> Generator[Processes]:
     """Join the other processes, if there are any, until the end of the block."""
-    processes = started_by_torchrun()
+    processes = processes_here()
     if processes.count == 1 or dist.is_initialized():
         yield processes
         return

@@ -6,7 +6,6 @@ import math
 import platform
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -30,14 +29,6 @@ from resnet50.whole import whole_file
 HEADER = "epoch   train loss    acc    val loss    acc         lr   grad norm   images/s   seconds"
 
 
-@dataclass(frozen=True)
-class Observation:
-    """An observer, and the ids of the images in the rows that it sees."""
-
-    observer: Observer
-    image_ids: pd.Series
-
-
 class RunRecord:
     """The run folder as it fills: one row an epoch, the best weights, checkpoints to go on from."""
 
@@ -49,7 +40,8 @@ class RunRecord:
         checkpoints: Checkpoints,
         *,
         stop: StopRequest | None = None,
-        observation: Observation | None = None,
+        observer: Observer | None = None,
+        image_ids: pd.Series | None = None,
         belongs_to: dict[str, Any] | None = None,
         epochs_done: int = 0,
         processes: Processes = ALONE,
@@ -62,13 +54,15 @@ class RunRecord:
             preprocess: of everything but training.
             checkpoints: take the state.
             stop: looked at between steps.
-            observation: what an observer sees is written too.
+            observer: what it sees is written too.
+            image_ids: of the rows that it sees.
             belongs_to: goes into every checkpoint: what a resume compares or needs besides the state.
             epochs_done: epochs that are in the record already.
             processes: of which only the first writes.
         """
         self.folder, self.classes, self.preprocess = folder, classes, preprocess
-        self.checkpoints, self.stop, self.observation = checkpoints, stop or StopRequest(), observation
+        self.checkpoints, self.stop = checkpoints, stop or StopRequest()
+        self.observer, self.image_ids = observer, image_ids
         self.belongs_to, self.processes = belongs_to or {}, processes
         self.events: SummaryWriter | None = None
         if processes.first:
@@ -110,8 +104,8 @@ class RunRecord:
         say(table_row(metrics, best=best))
         self.write_metrics(state.rows)
         self.write_events(metrics)
-        if self.observation is not None:
-            write_observed(self.observation.observer, self.observation.image_ids, self.folder / OBSERVED)
+        if self.observer is not None and self.image_ids is not None:
+            write_observed(self.observer, self.image_ids, self.folder / OBSERVED)
         if best:
             self.save_weights(state, "model.safetensors")
         due = self.processes.first and self.checkpoints.due(epoch_end=True)
@@ -121,7 +115,7 @@ class RunRecord:
 
     def checkpoint(self, state: TrainState, *, wait: bool = False) -> None:
         """Write everything that it takes to go on from here."""
-        observer = None if self.observation is None else self.observation.observer.state_dict()
+        observer = None if self.observer is None else self.observer.state_dict()
         saved = state.state_dict() | {"sums": vars(state.sums.of_all(self.processes))}
         saved["counters"]["left_out"] = all_left_out(self.processes.gather(state.left_out))
         content = {"state": saved, "observer": observer, "preprocess": self.preprocess.to_json()}

@@ -42,7 +42,7 @@ from resnet50.training.machine import Machine, choose_machine, keep_memory
 from resnet50.training.memory import choose_batch_size
 from resnet50.training.observe import OBSERVED, Observer, looks_for
 from resnet50.training.processes import Processes, is_lost_process, joined
-from resnet50.training.record import Observation, RunRecord, versions, write_json
+from resnet50.training.record import RunRecord, versions, write_json
 from resnet50.training.state import TrainState, start_state
 from resnet50.training.stopping import StopRequest
 from resnet50.training.trouble import MOST_SETBACKS, Diverged, note
@@ -192,7 +192,6 @@ def make_observer(options: TrainOptions, state: TrainState, data: TrainingData, 
 def run(begun: Begun, about: dict[str, Any], dataset: PreparedDataset, machine: Machine, stop: StopRequest) -> None:
     """Train to the end, or until something asks to stop, and write the run folder on the way."""
     options, state, data, observer = begun.options, begun.state, begun.data, begun.observer
-    image_ids = dataset.split("train")["image_id"]
     checkpoints = Checkpoints(options.out / CHECKPOINTS, options.checkpoint_minutes, options.keep)
     record = RunRecord(
         options.out,
@@ -200,7 +199,8 @@ def run(begun: Begun, about: dict[str, Any], dataset: PreparedDataset, machine: 
         data.preprocess,
         checkpoints,
         stop=stop,
-        observation=None if observer is None else Observation(observer, image_ids),
+        observer=observer,
+        image_ids=dataset.split("train")["image_id"],
         belongs_to={"fingerprint": dataset.fingerprint, "about": about},
         epochs_done=state.epoch,
         processes=machine.processes,

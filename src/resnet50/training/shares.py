@@ -27,7 +27,7 @@ def in_shares(
     work: Callable[[slice], np.ndarray],
     items: int,
     folder: Path,
-    digest: str,
+    digest: Callable[[], str],
     processes: Processes,
     options: Sharding,
 ) -> np.ndarray | None:
@@ -37,7 +37,7 @@ def in_shares(
         work: returns the rows of some of the items.
         items: how many there are.
         folder: of the shards.
-        digest: of what all shards have in common.
+        digest: works out that of what all shards have in common; asked only where there are shards.
         processes: each does its share of it.
         options: whether this is about a shard.
 
@@ -45,12 +45,12 @@ def in_shares(
         None after a shard, whose rows are in the folder for a merge.
     """
     if options.merge is not None:
-        rows = read_parts(folder, options.merge, digest)
+        rows = read_parts(folder, options.merge, digest())
         shutil.rmtree(folder)
         return rows
     if options.shard is not None:
         shard = parse_shard(options.shard)
-        path = write_part(folder, shard, work(shard.of(items, options.batch_size)), digest)
+        path = write_part(folder, shard, work(shard.of(items, options.batch_size)), digest())
         say(f"shard {options.shard} in {path}; when all are there, --merge {shard.count} puts them together")
         return None
     share = Shard(processes.rank, processes.count).of(items, options.batch_size)

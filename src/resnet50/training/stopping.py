@@ -34,13 +34,12 @@ class StopRequest:
         return None
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal; the next one does what it does to any process."""
+        """Take a signal. A Ctrl-C after it ends at once; another SIGTERM does not: clusters send it several times."""
         del frame
-        self.signal = signal.Signals(number)
-        for listened in SIGNALS:
-            signal.signal(listened, signal.SIG_DFL)
-        again = "; Ctrl-C once more ends at once" if self.signal is signal.SIGINT else ""
-        warn(f"{self.signal.name}: {GOES_ON}{again}")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if self.signal is None:
+            self.signal = signal.Signals(number)
+            warn(f"{self.signal.name}: {GOES_ON}; Ctrl-C {'once more ' * (number == signal.SIGINT)}ends at once")
 
     @contextmanager
     def listening(self) -> Generator[None]:
