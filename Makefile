@@ -60,7 +60,7 @@ demo/solar-cells/cells.csv: examples/solar_cells.py | $(INSTALLED)
 	$(BIN)/python examples/solar_cells.py demo/solar-cells
 
 demo/dataset/dataset.yaml: demo/solar-cells/cells.csv
-	$(BIN)/resnet50 prepare demo/solar-cells/cells.csv --label-column label --split 0.65/0.10/0.25 --seed 0 --out demo/dataset --overwrite
+	$(BIN)/resnet50 prepare demo/solar-cells/cells.csv --images demo/solar-cells/images --label-column label --split 0.65/0.10/0.25 --seed 0 --out demo/dataset --overwrite
 
 $(RUN)/model.safetensors: demo/dataset/dataset.yaml $(RECIPE)
 	$(BIN)/resnet50 train demo/dataset --config $(RECIPE) $(SIZE) --weights $(WEIGHTS) --seed $(SEED) --out $(RUN) --overwrite

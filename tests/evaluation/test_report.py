@@ -424,3 +424,13 @@ def test_plotting_leaves_matplotlib_as_it_was() -> None:
     before = dict(mpl.rcParams)
     plot_by_epoch("Accuracy", [1], [Line("a", np.array([0.5]), "train", band=np.array([0.1]))], 1, "percent")
     assert dict(mpl.rcParams) == before
+
+
+def test_what_happened_on_the_way_is_told(make_run: MakeRun) -> None:
+    run = make_run()
+    assert "What happened on the way" not in write_report(run).read_text()
+    about = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(about | {"events": ["left out of train, 1 of up to 3: <cat>.jpg: gone"]}))
+    text = write_report(run).read_text()
+    assert "What happened on the way" in text
+    assert "left out of train, 1 of up to 3: &lt;cat&gt;.jpg: gone" in text

@@ -170,7 +170,10 @@ def list_files(folder: Path, *, allow_outside: bool = False) -> FileIndex:
             check_utf8(path, folder)
     if outside:
         count = f"{len(outside):,}, the first is {outside[0]!r}"
-        warn(f"links that lead out of {folder} are not followed without --allow-outside ({count})")
+        warn(
+            f"links that lead out of {folder}, unless --images names one, "
+            f"are not followed without --allow-outside ({count})"
+        )
     return FileIndex(folder, sorted(paths))
 
 
