@@ -12,7 +12,7 @@ import pytest
 
 import resnet50
 from tests.conftest import TINY
-from tests.faults.torchrun import frozen_norms, run, start, torchrun, workers
+from tests.faults.torchrun import frozen_norms, meeting, run, started, torchrun, workers
 
 OPTIONS: dict[str, Any] = TINY | {
     "epochs": 3,
@@ -97,6 +97,38 @@ def test_any_number_of_processes_trains_as_one(
     assert_alike(*train_both(prepared, tmp_path, processes, OPTIONS | options))
 
 
+@pytest.mark.faults
+def test_two_machines_that_meet_train_as_one(prepared: Path, tmp_path: Path) -> None:
+    script, alone, together = frozen_norms(tmp_path), tmp_path / "alone", tmp_path / "together"
+    first = run(torchrun(1, ["train", str(prepared), "--out", str(alone), *flags(OPTIONS)], script=script))
+    assert first.returncode == 0, first.stdout + first.stderr
+    command = ["train", str(prepared), "--out", str(together), *flags(OPTIONS)]
+    launched = torchrun(1, command, flags=meeting(2), script=script)
+    logs = [tmp_path / f"machine-{number}.txt" for number in range(2)]
+    with started(launched, logs[0]) as one, started(launched, logs[1]) as other:
+        assert [one.wait(timeout=300), other.wait(timeout=300)] == [0, 0], [log.read_text() for log in logs]
+    assert sorted(log.read_text().count("epoch   train loss") for log in logs) == [0, 1]
+    assert_alike(together, alone)
+
+
+@pytest.mark.faults
+def test_a_machine_that_dies_ends_the_other_within_seconds_and_training_goes_on_without_it(
+    prepared: Path, tmp_path: Path
+) -> None:
+    folder, logs = tmp_path / "run", [tmp_path / f"machine-{number}.txt" for number in range(2)]
+    command = ["train", str(prepared), "--out", str(folder), *flags(OPTIONS | {"epochs": 1000})]
+    launched = torchrun(1, command, flags=meeting(2))
+    with started(launched, logs[0]) as one, started(launched, logs[1]) as other:
+        wait_for_epoch(folder, 1)
+        for process in (other.pid, *workers(other.pid, 1).values()):
+            os.kill(process, signal.SIGKILL)
+        killed = time.monotonic()
+        assert one.wait(timeout=60) != 0
+        assert time.monotonic() - killed < 30
+    resumed = run(torchrun(1, ["train", "--resume", str(folder), "--max-time", "1s"]))
+    assert "resumed" in resumed.stdout
+
+
 def wait_for_epoch(folder: Path, epochs: int, seconds: float = 240) -> None:
     """Wait until a run has so many epochs behind it."""
     deadline = time.monotonic() + seconds
@@ -114,7 +146,7 @@ def test_a_dead_process_ends_all_of_them_within_seconds_with_a_clear_word(
 ) -> None:
     folder, log = tmp_path / "run", tmp_path / "said.txt"
     command = ["train", str(prepared), "--out", str(folder), *flags(OPTIONS | {"epochs": 1000})]
-    with start(torchrun(2, command), log) as launcher:
+    with started(torchrun(2, command), log) as launcher:
         wait_for_epoch(folder, 1)
         os.kill(workers(launcher.pid, 2)[victim], signal.SIGKILL)
         killed = time.monotonic()
@@ -132,7 +164,7 @@ def test_torchrun_starts_again_and_training_goes_on_by_itself(prepared: Path, tm
     folder, log = tmp_path / "run", tmp_path / "said.txt"
     options = OPTIONS | {"epochs": 40, "checkpoint_minutes": 0.01}
     command = ["train", str(prepared), "--out", str(folder), *flags(options)]
-    with start(torchrun(2, command, flags=("--max-restarts=2",)), log) as launcher:
+    with started(torchrun(2, command, flags=("--standalone", "--max-restarts=2")), log) as launcher:
         wait_for_epoch(folder, 2)
         os.kill(workers(launcher.pid, 2)[1], signal.SIGKILL)
         launcher.wait(timeout=300)

@@ -2,9 +2,12 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 FROZEN_NORMS = (
@@ -15,12 +18,25 @@ FROZEN_NORMS = (
 
 
 def torchrun(
-    processes: int, arguments: list[str], *, flags: tuple[str, ...] = (), script: Path | None = None
+    processes: int, arguments: list[str], *, flags: tuple[str, ...] = ("--standalone",), script: Path | None = None
 ) -> list[str]:
     """Return the command that runs `resnet50`, or a script instead of it, in so many processes."""
     program = ["-m", "resnet50"] if script is None else [str(script)]
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
     return [*launcher, *flags, *program, *arguments]
+
+
+def meeting(machines: int) -> tuple[str, ...]:
+    """Return the flags with which the launchers of several machines find each other: here, all on this one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return (
+        f"--nnodes={machines}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint=127.0.0.1:{port}",
+        "--local-addr=127.0.0.1",
+    )
 
 
 def frozen_norms(folder: Path) -> Path:
@@ -42,12 +58,16 @@ def run(command: list[str], seconds: float = 300) -> "subprocess.CompletedProces
     )
 
 
-def start(command: list[str], log: Path) -> "subprocess.Popen[str]":
-    """Start a command in a process group of its own, with what it says in a file."""
+@contextmanager
+def started(command: list[str], log: Path) -> Generator["subprocess.Popen[str]"]:
+    """Start a command, with what it says in a file; a launcher still there at the end of the block ends its workers."""
     with log.open("w") as said:
-        return subprocess.Popen(
-            command, stdout=said, stderr=subprocess.STDOUT, text=True, env=environment(), start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, text=True, env=environment())
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
 
 
 def workers(launcher: int, count: int, seconds: float = 120) -> dict[int, int]:

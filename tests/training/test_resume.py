@@ -139,6 +139,17 @@ def test_what_would_change_the_bits_is_refused(prepared: Path, tmp_path: Path, s
         resnet50.train(resume=tmp_path / "run", epochs=9)
 
 
+def test_where_memory_ran_out_it_goes_on_with_smaller_parts(
+    prepared: Path, tmp_path: Path, stop_after: StopAfter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(2)
+    with pytest.raises(Stopped):
+        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+    monkeypatch.undo()
+    resnet50.train(resume=tmp_path / "run", accumulate=2)
+    assert len(pd.read_csv(tmp_path / "run" / "metrics.csv")) == OPTIONS["epochs"]
+
+
 def test_another_dataset_is_refused(prepared: Path, competition: Path, tmp_path: Path, stop_after: StopAfter) -> None:
     stop_after(2)
     with pytest.raises(Stopped):

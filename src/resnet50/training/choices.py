@@ -199,7 +199,8 @@ def warn_of_odd_data(options: TrainOptions, dataset: PreparedDataset) -> None:
         if absent:
             can = "can't be learnt" if name == "train" else "is not validated"
             warn(f"no image in the {name} split, so it {can}: {', '.join(absent[:10])}{' …' * (len(absent) > 10)}")
-    if options.batch // options.accumulate == 1:
+    together = 1 if options.sync_bn else processes_here().count
+    if options.batch // options.accumulate // together <= 1:
         warn("batch norm sees one image at a time: choose a larger --batch-size, or a smaller --accumulate")
     if options.freeze > 0:
         frozen = ", ".join(STAGES[: options.freeze])

@@ -15,10 +15,11 @@ from resnet50.errors import UserError
 CONFIG, ABOUT, LOCK, CHECKPOINTS = "config.yaml", "run.json", ".lock", "checkpoints"
 
 CHANGEABLE = {
-    "dataset", "out", "workers", "device", "threads", "max_time", "checkpoint_minutes", "keep", "skip_bad", "resume",
-    "overwrite",
+    "dataset", "out", "workers", "device", "threads", "accumulate", "max_time", "checkpoint_minutes", "keep",
+    "skip_bad", "resume", "overwrite",
 }  # fmt: skip
-"""Options that a resumed run may have other values of. A dataset must be the same one, wherever it lies now."""
+"""Options that a resumed run may have other values of: where it runs, and into how many parts a batch is cut if memory
+has run out. A dataset must be the same one, wherever it lies now."""
 
 DONE = ("finished", "early stopping")
 

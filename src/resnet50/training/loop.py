@@ -254,7 +254,7 @@ def compute_gradient(
         if observer is not None:
             observer.restart_step()
         if machine.processes.count > 1:  # the others are waiting for this gradient
-            raise UserError("out of memory: raise --accumulate, or lower --batch-size, and go on with --resume")
+            raise UserError(f"out of memory: go on with `--resume {options.out} --accumulate {2 * parts}`")
         cut_batch(state, parts, len(labels))
 
 
