@@ -24,3 +24,12 @@ def test_affinity_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5}, raising=False)
     monkeypatch.setattr(cores, "open", no_file, raising=False)
     assert cores.available_cores() == 2
+
+
+def test_processes_that_work_together_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(cores, "open", lambda *args, **kwargs: StringIO("max 100000"), raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert cores.available_cores() == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
+    assert cores.available_cores() == 1

@@ -37,7 +37,7 @@ def test_parts_come_back_in_order(tmp_path: Path) -> None:
 
 def test_parts_that_are_missing_damaged_or_of_other_work_are_named(tmp_path: Path) -> None:
     write_part(tmp_path, Shard(0, 2), np.zeros((2, 2)), "same")
-    with pytest.raises(UserError, match=r"shard 2 of 2 is not there.*--shard 2/2"):
+    with pytest.raises(UserError, match=r"shards 2/2 are not in .*--shard"):
         read_parts(tmp_path, 2, "same")
     path = write_part(tmp_path, Shard(1, 2), np.zeros((2, 2)), "other")
     with pytest.raises(UserError, match=r"other images, weights or options.*--shard 2/2"):
@@ -70,7 +70,7 @@ def test_a_dataset_prepared_in_shards_is_the_same_byte_by_byte(competition: Path
 def test_a_shard_of_other_images_is_not_merged(competition: Path, tmp_path: Path) -> None:
     table, out = competition / "train.csv", tmp_path / "parts"
     resnet50.prepare(table, out, shard="1/2")
-    with pytest.raises(UserError, match="2-of-2 is not there"):
+    with pytest.raises(UserError, match="shards 2/2 are not in"):
         resnet50.prepare(table, out, merge=2)
     resnet50.prepare(table, out, shard="2/2", store_size=32)
     with pytest.raises(UserError, match="with other options: run the command with --shard 2/2 again"):
@@ -105,7 +105,9 @@ def test_predictions_in_shards_are_the_same_byte_by_byte(trained: Path, competit
     assert predict("whole.csv") == 0
     assert [predict("parts.csv", "--shard", f"{number}/3") for number in (2, 3, 1)] == [0, 0, 0]
     assert not (tmp_path / "parts.csv").exists()
-    assert predict("parts.csv", "--merge", "3") == 0
+    (tmp_path / "template.csv").write_text("id,label\nnowhere,?\n")
+    assert predict("parts.csv", "--merge", "3", "--format=submission", f"--template={tmp_path / 'template.csv'}") == 2
+    assert predict("parts.csv", "--merge", "3") == 0  # the shards are still there
     assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert len(pd.read_csv(tmp_path / "parts.csv")) == 60
     assert predict("again.csv", "--merge", "3") == 2

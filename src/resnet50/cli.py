@@ -1,5 +1,6 @@
 """The command line: one thin command per verb. What a verb does stands in its own room."""
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -47,7 +48,8 @@ def run(arguments: Sequence[str]) -> int:
         console.errors.print(f"[red]error:[/red] {console.escape(str(error))}")
         return USAGE
     except Stopped as asked:
-        console.errors.print(str(asked), markup=False)
+        if os.environ.get("RANK", "0") == "0":  # of processes that stop together, one says so
+            console.errors.print(str(asked), markup=False)
         return GOES_ON
     except KeyboardInterrupt:
         console.errors.print("interrupted")

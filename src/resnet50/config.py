@@ -442,8 +442,12 @@ def read_yaml(path: Path, options: type) -> dict[str, Any]:
 
 def write_yaml(options: Any, path: Path) -> None:
     """Write an options dataclass so that `read_yaml` gives the same values back."""
-    values = {
+    path.write_text(yaml.safe_dump(plain_values(options), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def plain_values(options: Any) -> dict[str, Any]:
+    """Return an options dataclass as YAML and JSON have it."""
+    return {
         name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
         for name, value in dataclasses.asdict(options).items()
     }
-    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")

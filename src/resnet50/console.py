@@ -29,7 +29,7 @@ class Speech:
     def to_file(self, folder: Path) -> None:
         """Let `rank-N.log` in a folder have it, from the beginning."""
         if isinstance(self.file, io.StringIO):
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             log = (folder / f"rank-{self.rank}.log").open("a", encoding="utf-8", buffering=1)
             log.write(self.file.getvalue())
             self.file = console.file = errors.file = log

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,12 +101,11 @@ def read_parts(folder: Path, count: int, digest: str) -> np.ndarray:
     Raises:
         UserError: one is missing, damaged, or of other work.
     """
+    paths = [folder / f"{shard_name(index, count)}.safetensors" for index in range(count)]
+    check_all_there(paths)
     parts: list[np.ndarray] = []
-    for index in range(count):
-        path = folder / f"{shard_name(index, count)}.safetensors"
+    for index, path in enumerate(paths):
         again = f"run the command with --shard {index + 1}/{count} again"
-        if not path.is_file():
-            raise UserError(f"shard {index + 1} of {count} is not there ({path}): {again}")
         try:
             with safe_open(path, framework="np") as file:
                 found, rows = (file.metadata() or {}).get("digest"), file.get_tensor("rows")
@@ -117,6 +117,15 @@ def read_parts(folder: Path, count: int, digest: str) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def missing_shards(names: Sequence[str], count: int) -> list[int]:
-    """Return the shards, counted from 1, whose names are not among these."""
-    return [index + 1 for index in range(count) if shard_name(index, count) not in names]
+def check_all_there(shards: Sequence[Path]) -> None:
+    """Raise a UserError that names the shards that are missing."""
+    missing = [f"{index}/{len(shards)}" for index, path in enumerate(shards, start=1) if not path.exists()]
+    if missing:
+        raise UserError(
+            f"shards {', '.join(missing)} are not in {shards[0].parent}: run the command with --shard for each"
+        )
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove the shards of a work whose result is written."""
+    shutil.rmtree(folder, ignore_errors=True)

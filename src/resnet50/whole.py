@@ -37,6 +37,9 @@ def flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not (error.errno in (errno.EINVAL, errno.EBADF) and path.is_dir()):  # some file systems can't for a folder
+            raise
     finally:
         os.close(descriptor)
 

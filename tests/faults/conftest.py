@@ -9,6 +9,7 @@ FAULTS = (
     "tests/training/test_resume",
     "tests/training/test_trouble",
     "tests/training/test_checkpoint",
+    "tests/test_sharding",
 )
 
 
@@ -17,9 +18,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if config.getoption("markexpr") != "faults or not faults":
         return
     tries, survived = Counter[str](), Counter[str]()
-    for outcome in ("passed", "failed"):
+    for outcome in ("passed", "failed", "error", "skipped"):  # what was not tried has not survived
         for report in terminalreporter.getreports(outcome):
-            if report.when == "call" and report.nodeid.startswith(FAULTS):
+            if report.nodeid.startswith(FAULTS):
                 fault = report.nodeid.split("::")[-1].split("[")[0].removeprefix("test_").replace("_", " ")
                 count = int(dict(report.user_properties).get("tries", 1))  # pyright: ignore[reportArgumentType]
                 tries[fault] += count

@@ -64,14 +64,16 @@ def kill_and_resume(command: list[str], run: Path, kills: int, seed: int) -> Kil
             if wait_for(process, marks / phase):
                 time.sleep(rng.uniform(0, 0.05))
         if sum(killed.phases.values()) < kills and process.poll() is None:
+            there = [name for name in PHASES if (marks / name).exists()]
             os.killpg(process.pid, signal.SIGKILL)
-            killed.phases[phase] += 1
+            killed.phases[phase if phase in there else there[0] if there else "elsewhere"] += 1
         process.wait(timeout=600)
         killed.said = (marks / "said.txt").read_text()
         if process.returncode == 0:
             return killed
         assert process.returncode == -signal.SIGKILL, killed.said
         has_begun = any((run / "checkpoints").glob("*.safetensors"))
+        assert has_begun or sum(killed.phases.values()) == 1, "what it had learnt is lost"
         arguments = ["train", "--resume", str(run)] if has_begun else [*command, "--overwrite"]
 
 

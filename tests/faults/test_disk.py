@@ -57,40 +57,46 @@ def assert_whole(run: Path) -> None:
         assert read_checkpoint(found) is not None
 
 
-def check_at(prepared: Path, tmp_path: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch, number: int) -> bool:
-    """Train on a disk that is full after so many files; then, with room again, resume. Return whether it was full."""
+FILES = 15
+"""Files, or new versions of one, that a training writes."""
+
+
+def check_at(prepared: Path, tmp_path: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Train on a disk that is full after so many files; then, with room again, resume."""
     run, alone = tmp_path / f"run-{number}", tmp_path / "alone"
     monkeypatch.setattr(checkpoint, "LARGEST_SHARE", 1e9)  # as often as epochs end
     if not alone.exists():
         resnet50.train(prepared, alone, **OPTIONS)
     fail_at(number, errno.ENOSPC)
-    full = None
-    try:
+    with pytest.raises(UserError, match="could not be written: the disk is full"):
         resnet50.train(prepared, run, **OPTIONS)
-    except UserError as error:
-        full = error
     monkeypatch.undo()
-    if full is None:
-        return False
-    assert "could not be written: the disk is full" in str(full)
     assert_whole(run)
     if list_checkpoints(run / "checkpoints"):
         resnet50.train(resume=run)
     else:
         resnet50.train(prepared, run, **OPTIONS, overwrite=(run / "config.yaml").exists())
     assert same_results(run, alone) == []
-    return True
 
 
 @pytest.mark.parametrize("number", [0, 3, 7])
 def test_a_full_disk_loses_no_more_than_the_steps_since_the_last_checkpoint(
     prepared: Path, tmp_path: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    assert check_at(prepared, tmp_path, fail_at, monkeypatch, number)
+    check_at(prepared, tmp_path, fail_at, monkeypatch, number)
+
+
+def test_the_disk_is_tried_full_at_each_file(
+    prepared: Path, tmp_path: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "LARGEST_SHARE", 1e9)
+    count = fail_at(1000, errno.ENOSPC)
+    resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+    assert count == [FILES]
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("number", range(24))
+@pytest.mark.parametrize("number", range(FILES))
 def test_a_disk_that_is_full_from_any_file_on_loses_nothing_else(
     prepared: Path, tmp_path: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY
-from tests.faults.killing import RUNNER, kill_and_resume, same_results
+from tests.faults.killing import PHASES, RUNNER, Killed, kill_and_resume, same_results
 
 CASES = {
     "adamw": ["--optimizer=adamw", "--workers=0", "--no-store"],
@@ -27,8 +27,8 @@ def command(dataset: Path, run: Path, flags: list[str], epochs: int) -> list[str
     return ["train", str(dataset), "--out", str(run), *given]
 
 
-def check(dataset: Path, folder: Path, flags: list[str], *, kills: int, epochs: int) -> None:
-    """Train once without and once with kills, and compare."""
+def check(dataset: Path, folder: Path, flags: list[str], *, kills: int, epochs: int) -> Killed:
+    """Train once without and once with kills, and compare; return how often it was killed in what."""
     alone, killed = folder / "alone", folder / "killed"
     subprocess.run(
         [sys.executable, str(RUNNER), str(folder / "marks"), *command(dataset, alone, flags, epochs)],
@@ -40,6 +40,7 @@ def check(dataset: Path, folder: Path, flags: list[str], *, kills: int, epochs: 
     if "--observe" in flags:
         for name in ("layers.csv", "samples.parquet"):
             assert (killed / "observed" / name).read_bytes() == (alone / "observed" / name).read_bytes()
+    return result
 
 
 @pytest.mark.slow
@@ -53,4 +54,5 @@ def test_twenty_kills_change_no_bit(
     prepared: Path, tmp_path: Path, case: str, record_property: Callable[[str, object], None]
 ) -> None:
     record_property("tries", 20)
-    check(prepared, tmp_path, CASES[case], kills=20, epochs=60)
+    result = check(prepared, tmp_path, CASES[case], kills=20, epochs=60)
+    assert all(result.phases[phase] for phase in PHASES), result.phases

@@ -1,6 +1,8 @@
 """Several processes train as one, evaluate to the same bytes, and end together when one of them dies."""
 
+import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 import resnet50
 from tests.conftest import TINY
-from tests.faults.torchrun import frozen_norms, meeting, run, started, torchrun, workers
+from tests.faults.torchrun import counting_messages, frozen_norms, meeting, run, started, torchrun, workers
 
 OPTIONS: dict[str, Any] = TINY | {
     "epochs": 3,
@@ -78,6 +80,7 @@ def test_two_halves_of_a_batch_train_as_the_whole_and_evaluate_to_the_same_bytes
     [
         (4, {}),
         (3, {"accumulate": 2}),  # shares of unequal size
+        (3, {"accumulate": 5, "batch_size": 32}),  # of 11, 11 and 10 images
         (
             2,
             {
@@ -95,6 +98,50 @@ def test_any_number_of_processes_trains_as_one(
     prepared: Path, tmp_path: Path, processes: int, options: dict[str, Any]
 ) -> None:
     assert_alike(*train_both(prepared, tmp_path, processes, OPTIONS | options))
+
+
+@pytest.mark.faults
+def test_the_parts_of_a_batch_are_sent_once(prepared: Path, tmp_path: Path) -> None:
+    script, sent = counting_messages(tmp_path), list[int]()
+    for accumulate in (1, 4):
+        out = tmp_path / str(accumulate)
+        options = OPTIONS | {"epochs": 1, "accumulate": accumulate}
+        done = run(torchrun(2, ["train", str(prepared), "--out", str(out), *flags(options)], script=script))
+        assert done.returncode == 0, done.stdout + done.stderr
+        sent.append(int(re.findall(r"sent (\d+)", done.stdout)[0]))
+    assert sent[0] == sent[1] > 0
+
+
+@pytest.mark.faults
+def test_images_gone_bad_are_left_out_by_all_of_them_and_counted_together(prepared: Path, tmp_path: Path) -> None:
+    manifest = pd.read_parquet(prepared / "manifest.parquet")
+    bad = [manifest.loc[manifest["split"] == split, "path"].iloc[row] for split in ("train", "val") for row in (2, 3)]
+    for path in bad:
+        Path(path).unlink()
+    command = ["train", str(prepared), "--no-store", *flags(OPTIONS | {"workers": 1})]
+    done = run(torchrun(2, [*command, "--out", str(tmp_path / "run"), "--skip-bad", "4"]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    events = json.loads((tmp_path / "run" / "run.json").read_text())["events"]
+    assert [sum(path in event for event in events) for path in bad] == [1, 1, 1, 1]
+    refused = run(torchrun(2, [*command, "--out", str(tmp_path / "other"), "--skip-bad", "3"]))
+    assert refused.returncode != 0
+    assert "more than --skip-bad 3" in " ".join((refused.stdout + refused.stderr).split())
+
+
+@pytest.mark.faults
+def test_a_launcher_that_is_told_to_stop_leaves_a_checkpoint_of_the_step_at_hand(
+    prepared: Path, tmp_path: Path
+) -> None:
+    folder, log = tmp_path / "run", tmp_path / "said.txt"
+    options = OPTIONS | {"epochs": 1000, "workers": 1, "checkpoint_minutes": 60}
+    with started(torchrun(2, ["train", str(prepared), "--out", str(folder), *flags(options)]), log) as launcher:
+        wait_for_epoch(folder, 1)
+        launcher.send_signal(signal.SIGTERM)
+        launcher.wait(timeout=60)
+    assert json.loads((folder / "run.json").read_text())["stopped"] == "stopped by SIGTERM", log.read_text()
+    resumed = run(torchrun(2, ["train", "--resume", str(folder), "--max-time", "1s"]))
+    epochs = len(pd.read_csv(folder / "metrics.csv"))
+    assert re.search(rf"resumed after (step \d+ of 5 of epoch {epochs + 1}|epoch {epochs})", resumed.stdout)
 
 
 @pytest.mark.faults
@@ -154,7 +201,7 @@ def test_a_dead_process_ends_all_of_them_within_seconds_with_a_clear_word(
     assert time.monotonic() - killed < 30
     assert launcher.returncode != 0
     said = " ".join((log.read_text() + "".join(p.read_text() for p in (folder / "logs").iterdir())).split())
-    assert "has lost touch with the others" in said or "SIGTERM" in said
+    assert f"--resume {folder}" in said
     resumed = run(torchrun(2, ["train", "--resume", str(folder), "--max-time", "1s"]))
     assert "resumed" in resumed.stdout
 

@@ -16,6 +16,29 @@ FROZEN_NORMS = (
 )
 """Runs `resnet50` with norms in evaluation mode: on a CPU, without SyncBN, each process norms its own share."""
 
+COUNTING_MESSAGES = """\
+import sys
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
+from resnet50.cli import run
+from resnet50.training import state
+
+replicate, sent = state.replicate, [0]
+
+def counting(*arguments):
+    replica = replicate(*arguments)
+    def hook(group, bucket):
+        sent[0] += 1
+        return allreduce_hook(group, bucket)
+    replica.register_comm_hook(None, hook)
+    return replica
+
+state.replicate = counting
+code = run(sys.argv[1:])
+print("sent", sent[0])
+sys.exit(code)
+"""
+"""Runs `resnet50` and says how often gradients were sent to the other processes."""
+
 
 def torchrun(
     processes: int, arguments: list[str], *, flags: tuple[str, ...] = ("--standalone",), script: Path | None = None
@@ -43,6 +66,13 @@ def frozen_norms(folder: Path) -> Path:
     """Write the script that runs `resnet50` with frozen norms."""
     path = folder / "frozen_norms.py"
     path.write_text(FROZEN_NORMS)
+    return path
+
+
+def counting_messages(folder: Path) -> Path:
+    """Write the script that runs `resnet50` and counts messages."""
+    path = folder / "counting_messages.py"
+    path.write_text(COUNTING_MESSAGES)
     return path
 
 

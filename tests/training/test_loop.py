@@ -21,7 +21,7 @@ from resnet50.model import resnet18
 from resnet50.model.resnet import ResNet
 from resnet50.training.compiling import compile_step
 from resnet50.training.frozen import on_features
-from resnet50.training.loop import EpochMetrics, TrainingData, fit, train_step, validate
+from resnet50.training.loop import EpochMetrics, Training, TrainingData, fit, train_step, validate
 from resnet50.training.machine import Machine
 from resnet50.training.state import TrainState, start_state
 from tests.conftest import MakePicture
@@ -86,7 +86,7 @@ def test_a_step_is_that_of_plain_pytorch(data: TrainingData, weights: torch.Tens
     assert len(head["params"]) == 2
     images, labels = batch()
     for _ in range(2):
-        train_step(state, images, labels, replace(data, class_weights=weights), options, CPU)
+        train_step(Training(state, replace(data, class_weights=weights), options, CPU), images, labels)
         logits = network(PREPROCESS.normalize(images)).float()
         loss = F.cross_entropy(logits, labels, weights, label_smoothing=0.1)
         loss.backward()
@@ -103,8 +103,8 @@ def test_channels_last_changes_the_layout_and_nothing_else(data: TrainingData) -
     last, first = fresh_state(options), fresh_state(options)
     first.network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     for _ in range(2):
-        train_step(last, *batch(), data, options, CPU)
-        train_step(first, *batch(), data, options, CPU)
+        train_step(Training(last, data, options, CPU), *batch())
+        train_step(Training(first, data, options, CPU), *batch())
     assert last.network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
     assert first.network.conv1.weight.is_contiguous()
     assert last.sums.loss.item() == pytest.approx(first.sums.loss.item(), rel=1e-6)
@@ -118,7 +118,7 @@ def test_bf16_points_the_way_that_fp32_does(data: TrainingData) -> None:
         state = fresh_state(replace(OPTIONS, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, head_lr=1.0))
         before = torch.cat([p.detach().flatten() for p in state.network.parameters()])
         options = replace(OPTIONS, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, head_lr=1.0, warmup=0.0)
-        train_step(state, *batch(), data, options, replace(CPU, precision=precision))
+        train_step(Training(state, data, options, replace(CPU, precision=precision)), *batch())
         gradients.append(before - torch.cat([p.detach().flatten() for p in state.network.parameters()]))
         assert all(p.dtype == torch.float32 for p in state.network.parameters())
     # Far from 0 is all that three digits allow here: norms over eight images of one pixel magnify every rounding.
@@ -130,8 +130,8 @@ def test_a_compiled_step_is_the_eager_one(data: TrainingData) -> None:
     options = replace(OPTIONS, optimizer="sgd", lr=1e-2, head_lr=1e-2)
     states = double_state(options), double_state(options)
     for _ in range(2):
-        train_step(states[0], *batch(), data, options, CPU)
-        train_step(states[1], *batch(), compile_step(data), options, CPU)
+        train_step(Training(states[0], data, options, CPU), *batch())
+        train_step(Training(states[1], compile_step(data), options, CPU), *batch())
     assert states[0].sums.loss.item() == pytest.approx(states[1].sums.loss.item(), rel=1e-5)
     for eager, compiled in zip(states[0].network.parameters(), states[1].network.parameters(), strict=True):
         torch.testing.assert_close(eager, compiled, rtol=1e-3, atol=1e-5)  # fused loops add up in another order
@@ -189,7 +189,7 @@ def test_cutting_a_batch_into_parts_changes_nothing_but_batch_norm(data: Trainin
         state = fresh_state(options)
         before = [p.clone() for p in state.network.fc.parameters()]
         state.network.eval()
-        train_step(state, images, labels, replace(data, class_weights=weights), options, CPU)
+        train_step(Training(state, replace(data, class_weights=weights), options, CPU), images, labels)
         gradients.append([b - a for b, a in zip(before, state.network.fc.parameters(), strict=True)])
         assert state.sums.images == 8
     for whole, cut in zip(*gradients, strict=True):
@@ -202,7 +202,7 @@ def test_gradients_are_clipped_to_the_norm_asked_for(data: TrainingData) -> None
     )
     state = fresh_state(options)
     before = [p.detach().clone() for p in state.network.parameters()]
-    train_step(state, *batch(), data, options, CPU)
+    train_step(Training(state, data, options, CPU), *batch())
     moved = torch.stack([(a - b).norm() for a, b in zip(before, state.network.parameters(), strict=True)]).norm()
     assert moved.item() == pytest.approx(0.01, rel=1e-3)
     assert state.sums.grad_norm > 0.01
@@ -210,7 +210,7 @@ def test_gradients_are_clipped_to_the_norm_asked_for(data: TrainingData) -> None
 
 def run(state: TrainState, data: TrainingData, options: TrainOptions = OPTIONS) -> tuple[str, list[EpochMetrics]]:
     rows: list[EpochMetrics] = []
-    why = fit(state, data, options, CPU, lambda state, metrics, *, best: rows.append(metrics))
+    why = fit(Training(state, data, options, CPU), lambda state, metrics, *, best: rows.append(metrics))
     return why, rows
 
 
@@ -225,7 +225,7 @@ def test_a_network_learns_to_tell_two_colours_apart(data: TrainingData) -> None:
 
 def test_validation_figures_are_those_of_the_whole_split(data: TrainingData) -> None:
     state = fresh_state()
-    loss, accuracy = validate(state.network, data, CPU, SILENT)
+    loss, accuracy = validate(Training(state, data, OPTIONS, CPU), SILENT)
     images = torch.cat([images for images, _ in data.val])
     labels = torch.cat([labels for _, labels in data.val])
     with torch.no_grad():
@@ -274,9 +274,9 @@ def test_with_a_running_average_that_is_what_is_validated_and_kept(data: Trainin
     state = fresh_state(options)
     _, rows = run(state, data, options)
     assert state.network_to_keep is state.average is not None
-    loss, _ = validate(state.average, data, CPU, SILENT)
+    loss, _ = validate(Training(state, data, options, CPU), SILENT)
     assert loss == pytest.approx(rows[-1].val_loss)
-    assert loss != pytest.approx(validate(state.network, data, CPU, SILENT)[0])
+    assert loss != pytest.approx(validate(Training(replace(state, average=None), data, options, CPU), SILENT)[0])
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

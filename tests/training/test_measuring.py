@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from resnet50.training import measuring
-from resnet50.training.loop import TrainingData
+from resnet50.training.loop import Training, TrainingData
 from resnet50.training.measuring import measure_epoch, median_seconds
 from tests.training.test_loop import CPU, OPTIONS, data, fresh_state
 
@@ -15,13 +15,13 @@ __all__ = ["data"]
 
 
 def test_an_epoch_is_estimated_from_a_few_steps(data: TrainingData) -> None:
-    assert measure_epoch(fresh_state(), data, OPTIONS, CPU) > 0
+    assert measure_epoch(Training(fresh_state(), data, OPTIONS, CPU)) > 0
 
 
 def test_an_epoch_is_its_steps_and_its_validation(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([2.0, 0.5])
     monkeypatch.setattr(measuring, "median_seconds", lambda *_: next(seconds))
-    assert measure_epoch(fresh_state(), data, OPTIONS, CPU) == 2.0 * len(data.order) + 0.5 * len(data.val)
+    assert measure_epoch(Training(fresh_state(), data, OPTIONS, CPU)) == 2.0 * len(data.order) + 0.5 * len(data.val)
 
 
 def test_what_warms_up_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

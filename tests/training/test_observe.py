@@ -16,7 +16,7 @@ from resnet50.data.transforms import Preprocess
 from resnet50.errors import UserError
 from resnet50.model.file import load_model
 from resnet50.model.resnet import ResNet
-from resnet50.training.loop import TrainingData, fit
+from resnet50.training.loop import Training, TrainingData, fit
 from resnet50.training.machine import choose_machine
 from resnet50.training.observe import LOOKS, Observer, branch_facts, looks_for, output_facts
 from resnet50.training.optim import train_mode
@@ -53,7 +53,8 @@ class Small:
         return self.data.preprocess.normalize(self.images[rows]), self.labels[rows]
 
     def fit(self) -> TrainState:
-        fit(self.state, self.data, self.options, CPU, lambda state, metrics, *, best: None, self.observer)
+        training = Training(self.state, self.data, self.options, CPU, self.observer)
+        fit(training, lambda state, metrics, *, best: None)
         return self.state
 
 

@@ -138,7 +138,7 @@ def test_plateau_falls_as_torchs_does() -> None:
     ours = schedule("plateau")
     for loss in losses:
         reference.step(loss)
-        ours.observe(loss)
+        ours.take_validation_loss(loss)
         assert ours.factor(50) == pytest.approx(optimizer.param_groups[0]["lr"])
     assert ours.falls == 3
 

@@ -2,22 +2,27 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
 import resnet50
 from resnet50.cli import run as command_line
+from resnet50.config import TrainOptions
 from resnet50.errors import Stopped, UserError
 from resnet50.training.checkpoint import list_checkpoints
 from resnet50.training.folder import locked
+from resnet50.training.run import go_on
 from resnet50.training.stopping import StopRequest
 from tests.conftest import TINY
 from tests.faults.killing import same_results
@@ -131,6 +136,91 @@ def test_a_command_that_a_cluster_starts_again_goes_on_by_itself(
     assert same_results(resnet50.train(prepared, tmp_path / "run", **OPTIONS), alone) == []
 
 
+def test_a_command_that_ended_before_its_first_checkpoint_begins_anew_when_it_is_started_again(
+    prepared: Path, tmp_path: Path, stop_after: StopAfter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(0)
+    with pytest.raises(Stopped):
+        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps(about | {"epochs_done": 0, "stopped": "not yet"}))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+    assert len(pd.read_csv(tmp_path / "run" / "metrics.csv")) == OPTIONS["epochs"]
+
+
+def test_a_command_that_is_started_again_may_say_where_it_runs(
+    prepared: Path, tmp_path: Path, stop_after: StopAfter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(2)
+    with pytest.raises(Stopped):
+        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+    monkeypatch.undo()
+    again = replace(TrainOptions(dataset=prepared, out=tmp_path / "run", **OPTIONS), accumulate=4, workers=None)
+    resumed = go_on(again)
+    assert (resumed.resume, resumed.accumulate, resumed.workers) == (tmp_path / "run", 4, 0)
+
+
+def test_a_command_that_is_started_again_leaves_another_run_alone(
+    prepared: Path, tmp_path: Path, stop_after: StopAfter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(2)
+    with pytest.raises(Stopped):
+        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+    monkeypatch.undo()
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    with pytest.raises(UserError, match="already holds an unfinished run"):
+        resnet50.train(prepared, tmp_path / "run", **OPTIONS | {"epochs": 2})
+    resnet50.train(prepared, tmp_path / "run", **OPTIONS | {"epochs": 2}, overwrite=True)
+    assert len(pd.read_csv(tmp_path / "run" / "metrics.csv")) == 2
+
+
+def test_a_command_whose_time_was_up_stays_stopped_when_torchrun_starts_it_again(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for restarts in ("0", "1"):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
+        with pytest.raises(Stopped, match="out of time: go on with"):
+            resnet50.train(prepared, tmp_path / "run", **OPTIONS, max_time="0.01s")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["events"] == []
+
+
+@pytest.mark.parametrize("edit", [{"depth": 34}, {"optimizer": "sgd"}, {"ema": 0.9}, {"batch_size": 16}, {"lr": 0.5}])
+def test_an_edited_config_is_refused(
+    prepared: Path, tmp_path: Path, stop_after: StopAfter, edit: dict[str, Any]
+) -> None:
+    stop_after(2)
+    with pytest.raises(Stopped):
+        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | edit))
+    (name,) = edit
+    with pytest.raises(UserError, match=rf"--{name.replace('_', '-')} .* can't be resumed with"):
+        resnet50.train(resume=tmp_path / "run")
+
+
+def test_a_dataset_that_was_moved_is_known_by_its_new_place_from_then_on(
+    prepared: Path, tmp_path: Path, stop_after: StopAfter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_after(2)
+    with pytest.raises(Stopped):
+        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+    monkeypatch.undo()
+    moved = prepared.rename(tmp_path / "moved")
+    run = resnet50.train(moved, resume=tmp_path / "run")
+    assert resnet50.evaluate(run, device="cpu", precision="fp32", workers=0)["images"] == 9
+
+
+def test_a_run_goes_on_in_its_own_folder(prepared: Path, tmp_path: Path, stop_after: StopAfter) -> None:
+    stop_after(2)
+    with pytest.raises(Stopped):
+        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+    with pytest.raises(UserError, match="leave out --out"):
+        resnet50.train(resume=tmp_path / "run", out=tmp_path / "other")
+
+
 def test_what_would_change_the_bits_is_refused(prepared: Path, tmp_path: Path, stop_after: StopAfter) -> None:
     stop_after(2)
     with pytest.raises(Stopped):
@@ -198,12 +288,14 @@ def test_a_run_folder_has_one_owner_and_a_dead_one_does_not_keep_it(tmp_path: Pa
         assert (tmp_path / ".lock").exists()
 
 
-def start(prepared: Path, run: Path) -> "subprocess.Popen[str]":
-    """Start a long training in a process of its own and wait for its first epoch."""
-    flags = [f"--{key.replace('_', '-')}={value}" for key, value in (OPTIONS | {"epochs": 1000}).items()]
+def start(prepared: Path, run: Path, workers: int = 0) -> "subprocess.Popen[str]":
+    """Start a long training in a session of its own and wait for its first epoch."""
+    options = OPTIONS | {"epochs": 1000, "workers": workers}
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
     process = subprocess.Popen(
         [sys.executable, "-m", "resnet50", "train", str(prepared), "--out", str(run), *flags],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,
         # Whoever runs the tests in the background ignores Ctrl-C, and would hand that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # nothing else runs yet
     )  # fmt: skip
@@ -213,12 +305,16 @@ def start(prepared: Path, run: Path) -> "subprocess.Popen[str]":
     return process
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_step_writes_a_checkpoint_and_exits_with_a_code(
-    prepared: Path, tmp_path: Path, sent: signal.Signals, code: int
+    prepared: Path, tmp_path: Path, sent: signal.Signals, code: int, workers: int
 ) -> None:
-    with start(prepared, tmp_path / "run") as process:
-        process.send_signal(sent)
+    with start(prepared, tmp_path / "run", workers) as process:
+        if workers:  # as clusters, and terminals, do
+            os.killpg(process.pid, sent)
+        else:
+            process.send_signal(sent)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == code, out
     assert f"{sent.name}: finishing the step at hand and writing a checkpoint" in " ".join(out.split())

@@ -15,7 +15,7 @@ import resnet50
 from resnet50.errors import UserError
 from resnet50.model.file import load_model
 from resnet50.training import loop
-from resnet50.training.loop import TrainingData, train_step
+from resnet50.training.loop import Training, TrainingData, train_step
 from resnet50.training.state import TrainState
 from resnet50.training.trouble import Diverged, look_for_divergence
 from tests.conftest import TINY
@@ -27,19 +27,26 @@ TROUBLED: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8, "threads": 1}
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, when: Callable[[TrainState], bool], value: float = float("nan")) -> None:
-    """Make the gradients of some steps no number."""
+    """Make the gradients of some steps no number, and what batch norm has seen in them."""
     compute = loop.compute_gradient
 
-    def spoilt(state: TrainState, *args: Any) -> Any:
-        sums = compute(state, *args)
-        if when(state):
-            for parameter in state.network.parameters():
+    def spoilt(training: Training, *args: Any) -> Any:
+        sums = compute(training, *args)
+        if when(training.state):
+            for buffer in training.state.network.buffers():
+                buffer.fill_(value) if buffer.is_floating_point() else None
+            for parameter in training.state.network.parameters():
                 if parameter.grad is not None:
                     parameter.grad.fill_(value)
             sums.objective.fill_(value)
         return sums
 
     monkeypatch.setattr(loop, "compute_gradient", spoilt)
+
+
+def same_weights(ours: torch.nn.Module, theirs: torch.nn.Module) -> bool:
+    """Compare two networks' weights and statistics to the last bit."""
+    return all(map(torch.equal, ours.state_dict().values(), theirs.state_dict().values()))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
@@ -50,16 +57,14 @@ def test_a_step_without_a_finite_gradient_changes_nothing_and_is_counted(
     options = replace(OPTIONS, optimizer=optimizer)
     spoilt, plain = fresh_state(options), fresh_state(options)
     spoil(monkeypatch, lambda state: state is spoilt and state.step == 0, value)
-    before = [parameter.detach().clone() for parameter in spoilt.network.parameters()]
-    train_step(spoilt, *batch(), data, options, CPU)
-    assert all(map(torch.equal, before, spoilt.network.parameters()))
+    train_step(Training(spoilt, data, options, CPU), *batch())
+    assert same_weights(spoilt.network, plain.network)
     assert (spoilt.bad_steps.item(), spoilt.sums.norms.item(), spoilt.sums.steps.item()) == (1, 0, 0)
     # The next one is as if the first had not been: also in the optimiser's memory.
-    spoilt.network.load_state_dict(plain.network.state_dict())
     plain.step = 1
     for state in (spoilt, plain):
-        train_step(state, *batch(), data, options, CPU)
-    assert all(map(torch.equal, plain.network.parameters(), spoilt.network.parameters()))
+        train_step(Training(state, data, options, CPU), *batch())
+    assert same_weights(spoilt.network, plain.network)
     assert (spoilt.bad_steps.item(), spoilt.sums.norms.item()) == (0, 1)
 
 
@@ -87,6 +92,9 @@ def test_trouble_that_persists_takes_training_back_with_half_the_rate(
     assert metrics["epoch"].tolist() == list(range(1, 11))
     assert metrics["lr"].iloc[-1] == pytest.approx(5e-5)
     assert metrics["skipped_steps"].sum() == 0
+    # What was best before and is not to have been is not kept as the best.
+    val_loss = resnet50.evaluate(run, split="val", device="cpu", precision="fp32", workers=0)["log_loss"]
+    assert val_loss == pytest.approx(metrics["val_loss"][about["best_epoch"] - 1], rel=1e-4)
     assert all(tensor.isfinite().all() for tensor in load_model(run).network.state_dict().values())
 
 
@@ -96,11 +104,17 @@ def test_sixteen_steps_in_a_row_are_trouble_wherever_the_epoch_is(
     state = fresh_state()
     spoil(monkeypatch, lambda state: state.step >= 3)
     for _ in range(19):
-        train_step(state, *batch(), data, OPTIONS, CPU)
+        train_step(Training(state, data, OPTIONS, CPU), *batch())
         look_for_divergence(state)
-    train_step(state, *batch(), data, OPTIONS, CPU)
+    train_step(Training(state, data, OPTIONS, CPU), *batch())
     with pytest.raises(Diverged, match=r"17 steps in a row had no finite gradient: lower --lr"):
         look_for_divergence(state)
+
+
+def test_what_is_observed_may_be_no_number(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, lambda state: state.step >= 11 and state.setbacks == 0)
+    run = resnet50.train(prepared, tmp_path / "run", **TROUBLED | {"epochs": 5, "observe": True})
+    assert json.loads((run / "run.json").read_text())["stopped"] == "finished"
 
 
 def test_after_two_setbacks_it_stops_with_a_reason(
@@ -144,7 +158,7 @@ def test_without_memory_the_batch_is_cut_and_the_step_stays_the_same(
         state.network.eval()
     limit_memory(cut.network, 2, error)
     for state in (cut, whole):
-        train_step(state, *batch(), data, options, CPU)
+        train_step(Training(state, data, options, CPU), *batch())
     assert cut.parts == 4
     assert cut.sums.loss.item() == pytest.approx(whole.sums.loss.item(), rel=1e-6)
     assert cut.sums.images.item() == 8
@@ -159,14 +173,14 @@ def test_a_single_image_that_does_not_fit_is_the_end(data: TrainingData) -> None
     state = fresh_state()
     limit_memory(state.network, 0)
     with pytest.raises(UserError, match=r"single image.*--image-size"):
-        train_step(state, *batch(), data, OPTIONS, CPU)
+        train_step(Training(state, data, OPTIONS, CPU), *batch())
 
 
 def test_another_error_is_no_lack_of_memory(data: TrainingData) -> None:
     state = fresh_state()
     state.network.fc.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
-        train_step(state, *batch(), data, OPTIONS, CPU)
+        train_step(Training(state, data, OPTIONS, CPU), *batch())
 
 
 def rows_of(dataset: Path, split: str) -> list[str]:
@@ -196,11 +210,36 @@ def test_as_many_as_allowed_are_left_out_and_reported(
     run = resnet50.train(prepared, tmp_path / "run", **options, skip_bad=3)
     events = json.loads((run / "run.json").read_text())["events"]
     assert len(events) == 3
+    said = capsys.readouterr().err.replace("\n", "")
     for path in bad:
         assert sum(path in event for event in events) == 1
-        assert path in capsys.readouterr().err.replace("\n", "") or True
-    with pytest.raises(UserError, match=r"3 images have gone bad, more than --skip-bad 2"):
+        assert path in said
+    with pytest.raises(
+        UserError, match=r"3 images have gone bad since the dataset was prepared, more than --skip-bad 2"
+    ):
         resnet50.train(prepared, tmp_path / "other", **options, skip_bad=2)
+
+
+@pytest.mark.parametrize(("split", "name"), [("train", "training"), ("val", "validation")])
+def test_without_a_single_image_it_stops(prepared: Path, tmp_path: Path, split: str, name: str) -> None:
+    for path in rows_of(prepared, split):
+        Path(path).unlink()
+    with pytest.raises(UserError, match=f"every image of the {name} split has gone bad"):
+        resnet50.train(prepared, tmp_path / "run", **TROUBLED | {"store": False}, skip_bad=100)
+
+
+def test_statistics_of_batch_norm_over_gpus_need_gpus(prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--sync-bn needs a GPU"):
+        resnet50.train(prepared, tmp_path / "run", **TROUBLED, sync_bn=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_left_out_does_not_hinder_the_measuring_of_an_epoch(prepared: Path, tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        Path(rows_of(prepared, split)[1]).unlink()
+    options = {name: value for name, value in TROUBLED.items() if name != "epochs"} | {"store": False, "budget": "1s"}
+    run = resnet50.train(prepared, tmp_path / "run", **options, skip_bad=2)
+    assert len(json.loads((run / "run.json").read_text())["events"]) == 2
 
 
 def test_what_is_left_out_is_replaced_by_nothing(prepared: Path, tmp_path: Path) -> None:

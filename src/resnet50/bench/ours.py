@@ -20,7 +20,7 @@ RUN_SECONDS = 3 * 3600.0
 
 
 @dataclass(frozen=True)
-class Training:
+class Settings:
     """What a training step or an epoch needs besides the network."""
 
     options: TrainOptions
@@ -29,7 +29,7 @@ class Training:
     data: TrainingData
 
 
-def set_up(dataset: str, *, keeps_memory: bool = True, **choices: Any) -> Training:
+def set_up(dataset: str, *, keeps_memory: bool = True, **choices: Any) -> Settings:
     """Decide everything as `resnet50 train` does for a run of hours, and open the data.
 
     Args:
@@ -46,4 +46,4 @@ def set_up(dataset: str, *, keeps_memory: bool = True, **choices: Any) -> Traini
     prepared = load_prepared(options.dataset)
     data = load_data(options, prepared, choose_preprocess(options, None), machine)
     compiled, _ = decide_compile(options, machine, RUN_SECONDS)
-    return Training(options, machine, prepared, compile_step(data) if compiled else data)
+    return Settings(options, machine, prepared, compile_step(data) if compiled else data)

@@ -117,20 +117,21 @@ def our_step(
     from resnet50.training.optim import train_mode
     from resnet50.training.state import start_state
 
-    training = ours.set_up(dataset, image_size=size, batch_size=batch, depth=depth, workers=0, **choices)
-    state = start_state(ResNet(depth, 1000), training.options, training.machine, steps_per_epoch=1000)
+    settings = ours.set_up(dataset, image_size=size, batch_size=batch, depth=depth, workers=0, **choices)
+    state = start_state(ResNet(depth, 1000), settings.options, settings.machine, steps_per_epoch=1000)
     for group in state.optimizer.param_groups:
         group["fused"] = fused
     if not channels_last:
         state.network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         loop.to_device = lambda images, machine: images.to(machine.device)
     train_mode(state.network)
+    training = loop.Training(state, settings.data, settings.options, settings.machine)
     images, labels = fixed_batch(batch, size)
 
     def step() -> None:
-        loop.train_step(state, images, labels, training.data, training.options, training.machine)
+        loop.train_step(training, images, labels)
 
-    return step, training.machine.device
+    return step, settings.machine.device
 
 
 def fixed_batch(batch: int, size: int) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,11 @@
 """`DataLoader`s: shuffled for training, in order for evaluation. All hand over uint8 batches."""
 
 import math
+import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence, Sized
+from threading import Thread
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -168,7 +171,22 @@ class TensorBatches:
 
 
 def start_worker(worker: int) -> None:
-    """Keep a loader process to one core, the others are the network's; what Ctrl-C means is its parent's to say."""
+    """Keep a loader process to one core, the others are the network's; what a signal means is its parent's to say."""
     del worker
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # elsewhere nobody sends SIGTERM to all the processes of a job
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        Thread(target=end_when_told, args=(os.getppid(),), daemon=True).start()
+
+
+def end_when_told(parent: int) -> None:
+    """End this process at a SIGTERM of its parent's.
+
+    Clusters, torchrun and `kill` send theirs to every process of a job; without its loaders training could neither
+    finish the step at hand nor write a checkpoint.
+    """
+    assert sys.platform == "linux"
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent == os.getppid():
+        pass
+    os._exit(0)

@@ -17,12 +17,12 @@ from resnet50.cores import available_cores
 from resnet50.data.dataset import Dataset
 from resnet50.data.loader import evaluation_loader
 from resnet50.deploy.engine import Engine, make_engine
-from resnet50.deploy.submission import fill_template
+from resnet50.deploy.submission import fill_template, read_template
 from resnet50.errors import UserError
 from resnet50.etl.decode import IMAGE_EXTENSIONS, decode, to_rgb
 from resnet50.evaluation.evaluate import probability_columns
 from resnet50.model.file import Model, load_model, model_file
-from resnet50.sharding import check_sharding, digest_of, file_digest
+from resnet50.sharding import check_sharding, digest_of, file_digest, remove_parts
 from resnet50.training.machine import Machine, choose_machine, limit_threads
 from resnet50.training.processes import joined
 from resnet50.training.shares import in_shares
@@ -153,7 +153,10 @@ def predict(options: PredictOptions) -> pd.DataFrame:
         probabilities = shares(options, paths, classifier)
         if probabilities is None or not processes.first:
             return pd.DataFrame()
-        return write_down(options, paths, probabilities, classifier)
+        table = write_down(options, paths, probabilities, classifier)
+        if options.merge is not None:
+            remove_parts(shards_folder(options))
+        return table
 
 
 def shares(options: PredictOptions, paths: Sequence[Path], classifier: Classifier) -> np.ndarray | None:
@@ -162,11 +165,11 @@ def shares(options: PredictOptions, paths: Sequence[Path], classifier: Classifie
     workers = min(4, available_cores()) if options.workers is None else options.workers
     engine = classifier.engine(options.batch_size, len(paths))
     say(f"{engine.name} ({engine.why}), {machine.precision} on {machine.device} ({machine.why})")
-    folder = Path(f"{options.out}.shards")
 
     def digest() -> str:
         weights = file_digest(model_file(options.run))
-        return digest_of(weights, [str(path) for path in paths], options.batch_size, machine.precision, engine.name)
+        files = [(str(path), path.stat().st_size) for path in paths]
+        return digest_of(weights, files, options.batch_size, machine.precision, engine.name)
 
     def work(part: slice) -> np.ndarray:
         if not paths[part]:
@@ -174,7 +177,12 @@ def shares(options: PredictOptions, paths: Sequence[Path], classifier: Classifie
         data = Dataset(paths[part], [-1] * len(paths[part]), classifier.model.preprocess)
         return classify(engine, data, options.batch_size, workers)
 
-    return in_shares(work, len(paths), folder, digest, machine.processes, options)
+    return in_shares(work, len(paths), shards_folder(options), digest, machine.processes, options)
+
+
+def shards_folder(options: PredictOptions) -> Path:
+    """Return where the shards of the predictions lie until they are merged."""
+    return Path(f"{options.out}.shards")
 
 
 def write_down(
@@ -214,6 +222,8 @@ def check(options: PredictOptions) -> None:
         raise UserError("--batch-size and --top-k must be at least 1")
     if options.format == "submission" and (options.template is None or options.out is None):
         raise UserError("--format submission needs --template sample_submission.csv and --out FILE.csv")
+    if options.template is not None:
+        read_template(options.template)  # what is wrong with it is told before the work, not after
     if options.out is not None and options.out.is_dir():
         raise UserError(f"{options.out} is a folder: give the name of a CSV file")
     if options.out is not None and options.out.exists() and not options.overwrite:

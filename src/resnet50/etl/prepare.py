@@ -9,16 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet50.config import PrepareOptions
-from resnet50.console import console, say, warn
+from resnet50.console import console, only_the_first_speaks, say, warn
 from resnet50.errors import UserError, nearest
 from resnet50.etl.audit import CAUSES, KINDS, Audit, audit, files_of, read_images, small_classes, stop_at_findings
 from resnet50.etl.extract import Extracted, extract
 from resnet50.etl.prepared import COLUMNS, PreparedDataset, check_output, replacing, write_prepared
-from resnet50.etl.shards import read_shards, remove_shards, shards_folder, write_shard
+from resnet50.etl.shards import read_shards, shards_folder, write_shard
 from resnet50.etl.split import SPLITS, Shares, keep_published, parse_shares, split_rows
 from resnet50.etl.store import FOLDER as STORE
 from resnet50.etl.store import SMALLEST_SIZE, StoreWriter, check_space, estimate_bytes, megabytes
-from resnet50.sharding import Shard, check_sharding, parse_shard, started_by_torchrun
+from resnet50.sharding import Shard, check_sharding, parse_shard, remove_parts, started_by_torchrun
 
 LONGEST_TABLE = 30
 """Up to so many classes are shown one by one."""
@@ -33,6 +33,13 @@ def prepare(options: PrepareOptions) -> PreparedDataset | None:
     Raises:
         UserError: something about the source or the options is wrong; nothing is written then.
     """
+    together = started_by_torchrun()
+    with only_the_first_speaks(together.index if together else 0):
+        return prepare_share(options, together)
+
+
+def prepare_share(options: PrepareOptions, together: Shard | None) -> PreparedDataset | None:
+    """Do what `prepare` says, as the given one of the processes that torchrun has started, if it has."""
     check_sharding(options.shard, options.merge)
     shares = parse_shares(options.split)
     if options.min_class_count < 0:
@@ -49,7 +56,6 @@ def prepare(options: PrepareOptions) -> PreparedDataset | None:
     dropped = labels_to_drop(options.drop_labels, source.rows["label"])
     check_classes(source.rows["label"], dropped)
 
-    together = started_by_torchrun()
     shard = together or (None if options.shard is None else parse_shard(options.shard))
     if shard is not None:
         read_shard_of(source, shard)
@@ -59,7 +65,7 @@ def prepare(options: PrepareOptions) -> PreparedDataset | None:
     with replacing(options.out) as folder:
         dataset = build(folder, source, dropped, shares, merge)
     if merge is not None:
-        remove_shards(shards_folder(options))
+        remove_parts(shards_folder(options))
     say(f"written to {options.out}")
     return dataset
 
@@ -69,6 +75,8 @@ def read_shard_of(source: Extracted, shard: Shard) -> None:
     options = source.options
     side = options.store_size if options.store else None
     path = write_shard(shard, shards_folder(options), source.images, files_of(source.rows), side)
+    if started_by_torchrun():
+        return
     say(f"shard {shard.index + 1}/{shard.count} in {path}; when all are there, --merge {shard.count} makes the dataset")
 
 

@@ -19,7 +19,7 @@ import yaml
 from resnet50.config import PrepareOptions
 from resnet50.errors import UserError
 from resnet50.etl.split import SPLITS
-from resnet50.whole import cannot_write
+from resnet50.whole import cannot_write, flush
 
 DESCRIPTION, MANIFEST, AUDIT = "dataset.yaml", "manifest.parquet", "audit.json"
 
@@ -188,6 +188,8 @@ def replacing(out: Path) -> Generator[Path]:
     try:
         fresh.mkdir()
         yield fresh
+        for path in (*fresh.rglob("*"), fresh):
+            flush(path)
         if out.exists():
             out.rename(stale)
         fresh.rename(out)

@@ -6,7 +6,6 @@ the store one after another. The merge goes through them as if it read the image
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from resnet50.errors import UserError
 from resnet50.etl.audit import ReadImage, read_parallel
 from resnet50.etl.prepared import replacing
 from resnet50.etl.store import map_file
-from resnet50.sharding import Shard, digest_of, shard_name, started_by_torchrun
+from resnet50.sharding import Shard, check_all_there, digest_of, shard_name, started_by_torchrun
 
 FACTS, PIXELS, ABOUT = "facts.parquet", "pixels.bin", "shard.json"
 
@@ -71,10 +70,12 @@ def read_shards(count: int, at: Path, folder: Path, files: pd.Index, shorter_sid
     digest = digest_of_work(folder, files, shorter_side)
     if started_by_torchrun():
         wait_for_shards(count, at, digest)
-    for index in range(count):
-        check_shard(at / shard_name(index, count), f"--shard {index + 1}/{count}", digest)
-    for index in range(count):
-        yield from read_shard(at / shard_name(index, count))
+    shards = [at / shard_name(index, count) for index in range(count)]
+    check_all_there(shards)
+    for index, shard in enumerate(shards, start=1):
+        check_shard(shard, f"--shard {index}/{count}", digest)
+    for shard in shards:
+        yield from read_shard(shard)
 
 
 def wait_for_shards(count: int, at: Path, digest: str) -> None:
@@ -89,8 +90,6 @@ def wait_for_shards(count: int, at: Path, digest: str) -> None:
 def check_shard(shard: Path, flag: str, digest: str) -> None:
     """Raise a UserError unless a shard is there and belongs to the others."""
     again = f"run the command with {flag} again"
-    if not shard.is_dir():
-        raise UserError(f"{shard} is not there: {again}")
     try:
         about, facts = json.loads((shard / ABOUT).read_bytes()), pd.read_parquet(shard / FACTS)
         size = 3 * int((facts["stored_height"] * facts["stored_width"]).sum())
@@ -114,8 +113,3 @@ def read_shard(shard: Path) -> Iterator[ReadImage]:
         pixels = content[offset : offset + size].reshape(rows, columns, 3) if size else None
         offset += size
         yield ReadImage(width, height, sha256, reason, pixels)
-
-
-def remove_shards(at: Path) -> None:
-    """Remove the shards once they are merged."""
-    shutil.rmtree(at, ignore_errors=True)

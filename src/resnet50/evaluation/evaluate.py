@@ -17,7 +17,7 @@ from resnet50.errors import UserError
 from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.evaluation.report import write_report
 from resnet50.model.file import Model, load_model, model_file
-from resnet50.sharding import check_sharding, digest_of, file_digest
+from resnet50.sharding import check_sharding, digest_of, file_digest, remove_parts
 from resnet50.training.loop import forward_batches
 from resnet50.training.machine import Machine, choose_machine, keep_memory, limit_threads
 from resnet50.training.processes import joined
@@ -47,14 +47,16 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         probabilities = shares(options, model, dataset, machine)
         if probabilities is None or not processes.first:
             return {}
-        return write_down(options, dataset, probabilities)
+        figures = write_down(options, dataset, probabilities)
+        if options.merge is not None:
+            remove_parts(shards_folder(options, dataset))
+        return figures
 
 
 def shares(options: EvaluateOptions, model: Model, dataset: PreparedDataset, machine: Machine) -> np.ndarray | None:
     """Return the probability of every class for every image of the split; None after a shard, which is written."""
     rows = dataset.split(options.split)
     workers = min(4, available_cores()) if options.workers is None else options.workers
-    folder = options.run / "evaluation" / f"{file_name(options, dataset)}.shards"
 
     def digest() -> str:
         weights = file_digest(model_file(options.run))
@@ -64,7 +66,12 @@ def shares(options: EvaluateOptions, model: Model, dataset: PreparedDataset, mac
         data = Dataset(rows["path"].iloc[part], rows["label_index"].iloc[part], model.preprocess)
         return classify(model, data, machine, options.batch_size, workers)
 
-    return in_shares(work, len(rows), folder, digest, machine.processes, options)
+    return in_shares(work, len(rows), shards_folder(options, dataset), digest, machine.processes, options)
+
+
+def shards_folder(options: EvaluateOptions, dataset: PreparedDataset) -> Path:
+    """Return where the shards of an evaluation lie until they are merged."""
+    return options.run / "evaluation" / f"{file_name(options, dataset)}.shards"
 
 
 def file_name(options: EvaluateOptions, dataset: PreparedDataset) -> str:

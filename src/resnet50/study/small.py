@@ -22,7 +22,7 @@ from resnet50.etl.prepared import replacing
 from resnet50.model.file import Model, load_model, save_model
 from resnet50.model.resnet import ResNet
 from resnet50.study.lab import Lab, Pictures, write_table
-from resnet50.training.loop import EpochMetrics, TrainingData, fit
+from resnet50.training.loop import EpochMetrics, Training, TrainingData, fit
 from resnet50.training.observe import Observer
 from resnet50.training.state import TrainState, start_state
 from resnet50.training.trouble import Diverged
@@ -144,7 +144,7 @@ def carry_out(lab: Lab, setup: Setup, watch: Watch | None, folder: Path) -> None
 
     look()
     try:
-        fit(state, data, options, lab.machine, at_epoch_end, observer)
+        fit(Training(state, data, options, lab.machine, observer), at_epoch_end)
     except Diverged:  # for a network without norms that is the result
         if not history or np.isfinite([history[-1].objective, history[-1].val_loss]).all():  # within an epoch
             history.append(without_numbers(state.epoch + 1))

@@ -19,7 +19,7 @@ from resnet50.training.folder import (
     check_run_folder,
 )
 from resnet50.training.inputs import build_network
-from resnet50.training.loop import TrainingData
+from resnet50.training.loop import Training, TrainingData
 from resnet50.training.machine import Machine
 from resnet50.training.measuring import measure_epoch
 from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones
@@ -159,7 +159,7 @@ def plan(
     if options.budget is not None or needs_timing(options, machine):
         say("measuring a few steps, to see how long an epoch takes")
         spare = start_state(build_network(options, dataset, pretrained), options, machine, len(data.order))
-        epoch_seconds = measure_epoch(spare, data, options, machine)
+        epoch_seconds = measure_epoch(Training(spare, data, options, machine))
     if options.budget is not None:
         epochs = epochs_within(options.budget, epoch_seconds)
         decisions.append(f"{epochs} epochs of about {duration(epoch_seconds)} each: what fits into {options.budget}")

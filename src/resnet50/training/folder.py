@@ -9,8 +9,9 @@ from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
-from resnet50.config import TrainOptions, flag, read_yaml
+from resnet50.config import TrainOptions, flag, plain_values
 from resnet50.errors import UserError
+from resnet50.training.checkpoint import list_checkpoints
 
 CONFIG, ABOUT, LOCK, CHECKPOINTS = "config.yaml", "run.json", ".lock", "checkpoints"
 
@@ -45,19 +46,30 @@ def what_is_in(out: Path) -> str:
     about = read_about(out)
     if about.get("stopped") in DONE:
         return "a finished run: choose another folder"
+    if not list_checkpoints(out / CHECKPOINTS):
+        return "a run without a checkpoint to go on from: choose another folder"
     done = about.get("epochs_done", 0)
     return f"an unfinished run ({done} epochs done): go on with `resnet50 train --resume {out}`, choose another folder"
 
 
 def check_resumable(options: TrainOptions) -> None:
-    """Raise a UserError unless the folder holds an unfinished run whose options are these."""
-    out = options.out
-    if read_about(out).get("stopped") in DONE:
-        raise UserError(f"{out} is a finished run: there is nothing to resume")
-    for name, value in read_yaml(out / CONFIG, TrainOptions).items():
-        given = getattr(options, name)
-        if name not in CHANGEABLE and given != (tuple(value) if isinstance(value, list) else value):
-            raise UserError(f"{flag(name)} {given} can't be resumed with: the run in {out} has {value}")
+    """Raise a UserError unless the folder holds an unfinished run."""
+    if options.out != options.resume:
+        raise UserError(f"--resume {options.resume} goes on in that folder: leave out --out")
+    if read_about(options.out).get("stopped") in DONE:
+        raise UserError(f"{options.out} is a finished run: there is nothing to resume")
+
+
+def kept_options(options: TrainOptions) -> dict[str, Any]:
+    """Return the options that a resumed run must have the same values of, as JSON has them."""
+    return {name: value for name, value in plain_values(options).items() if name not in CHANGEABLE}
+
+
+def check_kept_options(options: TrainOptions, before: dict[str, Any]) -> None:
+    """Raise a UserError for an option that a run can't be resumed with; `before` are those it was begun with."""
+    for name, value in kept_options(options).items():
+        if value != before[name]:
+            raise UserError(f"{flag(name)} {value} can't be resumed with: the run in {options.out} has {before[name]}")
 
 
 def read_about(out: Path) -> dict[str, Any]:
@@ -74,7 +86,9 @@ def locked(out: Path) -> Generator[None]:
     """Keep the run folder for this process until the end of the block; a UserError if another one has it."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / LOCK, timeout=0)  # the system's own, which a dead process does not keep
+        lock = FileLock(
+            out / LOCK, timeout=0, fallback_to_soft=False
+        )  # the system's own, which a dead process does not keep
         lock.acquire()
     except Timeout as error:
         raise UserError(f"another process is training in {out}: wait for it, or choose another folder") from error

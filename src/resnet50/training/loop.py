@@ -1,10 +1,10 @@
 """The training loop, from top to bottom: a run is epochs, an epoch is steps and a validation, a step is a batch."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -25,7 +25,14 @@ from resnet50.training.observe import Observer
 from resnet50.training.optim import set_learning_rate, train_mode, update_average
 from resnet50.training.processes import Processes
 from resnet50.training.state import MetricSums, TrainState
-from resnet50.training.trouble import Diverged, cut_batch, is_out_of_memory, leave_out, look_for_divergence
+from resnet50.training.trouble import (
+    Diverged,
+    cut_batch,
+    is_out_of_memory,
+    leave_out,
+    look_for_divergence,
+    share_left_out,
+)
 from resnet50.training.waiting import WAITING_SHARE, EpochClock, faster_loading
 
 Forward = Callable[[Any, Tensor, Preprocess], Tensor]
@@ -87,6 +94,17 @@ class TrainingData:
         return min(self.order.rows, len(self.order) * self.order.batch_size)
 
 
+@dataclass(frozen=True)
+class Training:
+    """A training: what learns, from what, how, on what machine, and who looks on."""
+
+    state: TrainState
+    data: TrainingData
+    options: TrainOptions
+    machine: Machine
+    observer: Observer | None = None
+
+
 class AtEpochEnd(Protocol):
     """What happens with an epoch's numbers: `best` says whether its validation loss is the lowest so far."""
 
@@ -101,16 +119,8 @@ def nothing(state: TrainState) -> None:
     """Let nothing happen between steps."""
 
 
-def fit(
-    state: TrainState,
-    data: TrainingData,
-    options: TrainOptions,
-    machine: Machine,
-    report: AtEpochEnd,
-    observer: Observer | None = None,
-    between_steps: BetweenSteps = nothing,
-) -> str:
-    """Train until the epochs are done or patience is out, from wherever the state is; an observer looks on.
+def fit(training: Training, report: AtEpochEnd, between_steps: BetweenSteps = nothing) -> str:
+    """Train until the epochs are done or patience is out, from wherever the state is.
 
     Returns:
         Why it ended: "finished" or "early stopping".
@@ -118,23 +128,25 @@ def fit(
     Raises:
         Diverged: the loss or the gradient is no longer a number.
     """
+    state, data, options = training.state, training.data, training.options
     while state.epoch < options.epochs and not out_of_patience(state, options):
         name = f"epoch {state.epoch + 1}/{options.epochs}"
         if state.epoch:
             name += f", {duration((options.epochs - state.epoch) * state.seconds / state.epoch)} left in all"
         with progress(name, data.train_images + data.val_order.rows, "images") as advance:
             clock = EpochClock(state)
-            train_epoch(state, data, options, machine, advance, observer, between_steps, clock)
-            sums = state.sums.of_all(machine.processes)
+            train_epoch(training, advance, between_steps, clock)
+            sums = state.sums.of_all(training.machine.processes)
             train_images = sums.images.item()  # the epoch's first wait for the device
             train_seconds = clock.tick()
-            val_loss, val_accuracy = validate_readable(state, data, options, machine, advance, between_steps)
+            val_loss, val_accuracy = validate(training, advance, between_steps)
             clock.tick()
         state.epoch += 1
-        if observer is not None:
-            observer.end_epoch(state.epoch)
+        if training.observer is not None:
+            training.observer.end_epoch(state.epoch)
+        share_left_out(state, data.paths, options.skip_bad, training.machine.processes)
         metrics = epoch_metrics(state, sums, val_loss, val_accuracy, train_images / train_seconds)
-        best = state.observe(val_loss)
+        best = state.take_validation_loss(val_loss)
         state.end_epoch(asdict(metrics))
         report(state, metrics, best=best)
         share = metrics.wait_seconds / metrics.seconds
@@ -150,70 +162,58 @@ def out_of_patience(state: TrainState, options: TrainOptions) -> bool:
     return options.early_stopping is not None and state.epochs_since_best >= options.early_stopping
 
 
-def train_epoch(
-    state: TrainState,
-    data: TrainingData,
-    options: TrainOptions,
-    machine: Machine,
-    advance: Advance,
-    observer: Observer | None,
-    between_steps: BetweenSteps,
-    clock: EpochClock,
-) -> None:
+def train_epoch(training: Training, advance: Advance, between_steps: BetweenSteps, clock: EpochClock) -> None:
     """Take the steps of an epoch that are still to be taken."""
+    state, order, observer = training.state, training.data.order, training.observer
     train_mode(state.network)
-    data.order.epoch = state.epoch
-    if state.step == state.epoch * len(data.order):
-        state.sums = MetricSums.zeros(machine.device)
+    order.epoch = state.epoch
+    if state.step == state.epoch * len(order):
+        state.sums = MetricSums.zeros(training.machine.device)
         if observer is not None:
             observer.start_epoch()
-    for images, labels in clock.waiting(remaining_batches(state, data, options, observer)):
-        train_step(state, images, labels, data, options, machine, observer)
+    for images, labels in clock.waiting(remaining_batches(training)):
+        train_step(training, images, labels)
         advance(len(labels))
         clock.tick()
         between_steps(state)
         look_for_divergence(state)
 
 
-def remaining_batches(
-    state: TrainState, data: TrainingData, options: TrainOptions, observer: Observer | None
-) -> Iterator[tuple[Tensor, Tensor]]:
+def remaining_batches(training: Training) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the batches of the epoch from the next step's on, without images that can't be read, as far as allowed."""
+    state, data = training.state, training.data
     while True:
         data.order.first = state.step - state.epoch * len(data.order)
         data.order.left_out = state.left_out["train"]
-        if observer is not None:
-            observer.follow(data.order)
+        if training.observer is not None:
+            training.observer.follow(data.order)
         try:
             yield from data.train
         except UnreadableImageError as error:
-            leave_out(state, "train", data.paths.get("train", ()), error, options.skip_bad)
+            leave_out(state, "train", data.paths["train"], error, training.options.skip_bad)
         else:
             return
 
 
-def train_step(
-    state: TrainState,
-    images: Tensor,
-    labels: Tensor,
-    data: TrainingData,
-    options: TrainOptions,
-    machine: Machine,
-    observer: Observer | None = None,
-) -> None:
+def train_step(training: Training, images: Tensor, labels: Tensor) -> None:
     """Take one optimiser step on a batch of images (N×3×H×W, as `data.forward` takes them) and labels (N).
 
-    A step whose gradient is not finite changes no weight and is counted.
+    One whose gradient is not finite changes neither weights, nor statistics of batch norm, nor the optimiser's memory,
+    and is counted.
     """
+    state, options, observer = training.state, training.options, training.observer
     set_learning_rate(state.optimizer, state.schedule.factor(state.step) / 2**state.setbacks)
     if observer is not None:
         observer.start_step()
+    if training.machine.processes.count > 1 and len(labels) < state.parts:  # the others wait for this one's share
+        raise UserError("too many images of a process's share of a batch have gone bad: raise --batch-size")
     if not len(labels):  # every image of it left out
-        if machine.processes.count > 1:  # the others are waiting for this one's share of the gradient
-            raise UserError("every image of a process's share of a batch has gone bad: raise --batch-size")
+        if len(state.left_out["train"]) >= training.data.train_images:
+            raise UserError("every image of the training split has gone bad since the dataset was prepared")
         state.step += 1
         return
-    sums = compute_gradient(state, images, labels, data, options, machine, observer)
+    statistics = [buffer.clone() for buffer in state.network.buffers()]
+    sums = compute_gradient(training, images, labels, statistics)
     state.scaler.unscale_(state.optimizer)
     if observer is not None:
         observer.before_update()
@@ -223,6 +223,8 @@ def train_step(
         clip_grads_with_norm_(state.network.parameters(), options.clip_grad, norm)
     add_step(state, sums, norm)
     step_if_finite(state, norm)
+    for buffer, before in zip(state.network.buffers(), statistics, strict=True):
+        buffer.copy_(torch.where(torch.isfinite(norm), buffer, before))
     if observer is not None:
         observer.after_update()
     state.optimizer.zero_grad()
@@ -231,65 +233,54 @@ def train_step(
         update_average(state.average, state.network, options.ema, state.step)
 
 
-def compute_gradient(
-    state: TrainState,
-    images: Tensor,
-    labels: Tensor,
-    data: TrainingData,
-    options: TrainOptions,
-    machine: Machine,
-    observer: Observer | None,
-) -> MetricSums:
-    """Compute the gradient of a batch's loss, in more and more parts as long as memory runs out; return its sums."""
+def compute_gradient(training: Training, images: Tensor, labels: Tensor, statistics: Sequence[Tensor]) -> MetricSums:
+    """Compute the gradient of a batch's loss, in more and more parts as long as memory runs out; return its sums.
+
+    `statistics` are the network's buffers as they were before.
+    """
+    state, device = training.state, training.machine.device
     while True:
-        parts = min(max(options.accumulate, state.parts), len(labels))
+        parts = min(state.parts, len(labels))
         try:
-            return add_up_gradients(state, images, labels, parts, data, options, machine, observer)
+            return add_up_gradients(training, images, labels, parts)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         state.optimizer.zero_grad()
-        if machine.device.type == "cuda":
+        for buffer, before in zip(state.network.buffers(), statistics, strict=True):
+            buffer.copy_(before)
+        if device.type == "cuda":
             torch.cuda.empty_cache()
-        if observer is not None:
-            observer.restart_step()
-        if machine.processes.count > 1:  # the others are waiting for this gradient
-            raise UserError(f"out of memory: go on with `--resume {options.out} --accumulate {2 * parts}`")
+        if training.observer is not None:
+            training.observer.restart_step()
+        if training.machine.processes.count > 1:  # the others are waiting for this gradient
+            raise UserError(f"out of memory: go on with `--resume {training.options.out} --accumulate {2 * parts}`")
         cut_batch(state, parts, len(labels))
 
 
-def add_up_gradients(
-    state: TrainState,
-    images: Tensor,
-    labels: Tensor,
-    parts: int,
-    data: TrainingData,
-    options: TrainOptions,
-    machine: Machine,
-    observer: Observer | None,
-) -> MetricSums:
+def add_up_gradients(training: Training, images: Tensor, labels: Tensor, parts: int) -> MetricSums:
     """Add up the gradients of a batch's parts.
 
     The loss is the weighted sum over the batch divided by its total weight, into however many parts the batch is cut.
     """
-    processes = machine.processes
-    total_weight = batch_weight(labels, data, options, processes)
+    state, data, machine, observer = training.state, training.data, training.machine, training.observer
+    total_weight = batch_weight(training, labels)
     forward = data.compiled or data.forward
     if observer is not None and observer.looking:
         forward = data.forward  # taps and compiled code don't go together
     class_weights = None if data.class_weights is None else data.class_weights.to(machine.device)
     sums = MetricSums.zeros(machine.device)
-    cut = list(zip(images.chunk(parts), labels.chunk(parts), strict=True))
+    cut = list(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True))
     for number, (part, part_labels) in enumerate(cut, start=1):
         part_labels = part_labels.to(machine.device, non_blocking=True)  # noqa: PLW2901
-        with machine.autocast(), nullcontext() if observer is None else observer.forward():
-            logits = forward(state.replica, to_device(part, machine), data.preprocess).float()
-        loss = F.cross_entropy(
-            logits, part_labels, class_weights, label_smoothing=options.label_smoothing, reduction="sum"
-        )
-        loss = loss / total_weight
-        with gradients_stay_here(state.replica) if number < len(cut) else nullcontext():
-            state.scaler.scale(loss * processes.count).backward()  # of which the processes take the mean
+        with nullcontext() if number == parts else gradients_stay_here(state.replica):
+            with machine.autocast(), nullcontext() if observer is None else observer.forward():
+                logits = forward(state.replica, to_device(part, machine), data.preprocess).float()
+            loss = F.cross_entropy(
+                logits, part_labels, class_weights, label_smoothing=training.options.label_smoothing, reduction="sum"
+            )
+            loss = loss / total_weight
+            state.scaler.scale(loss * machine.processes.count).backward()  # of which the processes take the mean
         sums.objective += loss.detach()
         add_to_sums(sums, logits.detach(), part_labels)
         if observer is not None:
@@ -327,22 +318,26 @@ def to_device(images: Tensor, machine: Machine) -> Tensor:
     return images.to(machine.device, non_blocking=True, memory_format=torch.channels_last)
 
 
-def batch_weight(labels: Tensor, data: TrainingData, options: TrainOptions, processes: Processes) -> float:
+def batch_weight(training: Training, labels: Tensor) -> float:
     """Return the total weight of a batch, all processes' shares of it: the sum of its labels' class weights.
 
     Computed on the CPU, so that nothing waits for a GPU; processes only tell each other what they can't know.
     """
+    data, processes = training.data, training.machine.processes
     if data.class_weights is not None:
-        return processes.total(data.class_weights[labels.cpu()].sum()).item()
+        return processes.all_reduce_sum(data.class_weights[labels.cpu()].sum()).item()
     if processes.count == 1:
         return len(labels)
-    if options.skip_bad:  # some shares may lack an image
-        return processes.total(torch.tensor(float(len(labels)))).item()
+    if training.options.skip_bad or training.state.left_out["train"]:  # some shares may lack an image
+        return processes.all_reduce_sum(torch.tensor(float(len(labels)))).item()
     return min(data.order.batch_size, data.order.rows)
 
 
 def gradients_stay_here(replica: nn.Module) -> AbstractContextManager[None]:
-    """Add up gradients in this process only: the last part of a batch sends them to the others."""
+    """Add up gradients in this process only: the last part of a batch sends them to the others.
+
+    What decides is whether the forward pass is inside (DistributedDataParallel.no_sync).
+    """
     return replica.no_sync() if isinstance(replica, DistributedDataParallel) else nullcontext()
 
 
@@ -353,47 +348,44 @@ def add_to_sums(sums: MetricSums, logits: Tensor, labels: Tensor) -> None:
     sums.images += len(labels)
 
 
-def validate_readable(
-    state: TrainState,
-    data: TrainingData,
-    options: TrainOptions,
-    machine: Machine,
-    advance: Advance,
-    between_steps: BetweenSteps,
-) -> tuple[float, float]:
-    """Validate as `validate` does, without images that can't be read, as far as allowed."""
-    while True:
-        data.val_order.left_out = state.left_out["val"]
-        try:
-            # Processes have their own shares of the images, and can only agree on what to do where all of them are.
-            alone = machine.processes.count == 1
-            between = (lambda: between_steps(state)) if alone else None
-            return validate(state.network_to_keep, data, machine, advance, between)
-        except UnreadableImageError as error:
-            leave_out(state, "val", data.paths.get("val", ()), error, options.skip_bad)
-
-
-def validate(
-    network: ResNet,
-    data: TrainingData,
-    machine: Machine,
-    advance: Advance,
-    between_batches: Callable[[], None] | None = None,
-) -> tuple[float, float]:
+def validate(training: Training, advance: Advance, between_batches: BetweenSteps = nothing) -> tuple[float, float]:
     """Return mean cross-entropy (nats) and accuracy over the validation split, every image counted once.
 
     Each process validates its share, all of them with the first's statistics of batch norm.
     """
+    state, machine = training.state, training.machine
+    network = state.network_to_keep
     same_buffers(network, machine.processes)
-    sums = MetricSums.zeros(machine.device)
-    for logits, labels in forward_batches(network, data.val, data.preprocess, machine, data.forward):
-        add_to_sums(sums, logits, labels.to(machine.device))
-        advance(len(labels))
-        if between_batches is not None:
-            between_batches()
-    sums = sums.of_all(machine.processes)
+
+    def add_up() -> MetricSums:
+        sums = MetricSums.zeros(machine.device)
+        data = training.data
+        for logits, labels in forward_batches(network, data.val, data.preprocess, machine, data.forward):
+            add_to_sums(sums, logits, labels.to(machine.device))
+            advance(len(labels))
+            if machine.processes.count == 1:  # several have their own shares, and can't agree on anything in between
+                between_batches(state)
+        return sums
+
+    sums = validating_what_is_readable(training, add_up).of_all(machine.processes)
     images = sums.images.item()
+    if not images:
+        raise UserError("every image of the validation split has gone bad since the dataset was prepared")
     return sums.loss.item() / images, sums.correct.item() / images
+
+
+Result = TypeVar("Result")
+
+
+def validating_what_is_readable(training: Training, work: Callable[[], Result]) -> Result:
+    """Do work that reads the validation split, anew without each image that can't be read, as far as allowed."""
+    state, data = training.state, training.data
+    while True:
+        data.val_order.left_out = state.left_out["val"]
+        try:
+            return work()
+        except UnreadableImageError as error:
+            leave_out(state, "val", data.paths["val"], error, training.options.skip_bad)
 
 
 def same_buffers(network: nn.Module, processes: Processes) -> None:

@@ -2,27 +2,37 @@
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import torch
 from torch import Tensor
 
-from resnet50.config import TrainOptions
-from resnet50.training.loop import TrainingData, forward_batches, train_step
+from resnet50.training.loop import (
+    Training,
+    forward_batches,
+    remaining_batches,
+    train_step,
+    validating_what_is_readable,
+)
 from resnet50.training.machine import Machine
 from resnet50.training.optim import train_mode
-from resnet50.training.state import TrainState
 
 
-def measure_epoch(state: TrainState, data: TrainingData, options: TrainOptions, machine: Machine) -> float:
+def measure_epoch(training: Training) -> float:
     """Estimate the seconds of an epoch from a few steps and validation batches. The state is spoilt by it."""
-    train_mode(state.network)
-    step = median_seconds(iter(data.train), lambda batch: train_step(state, *batch, data, options, machine), machine)
-    forward = median_seconds(
-        iter(data.val),
-        lambda batch: sum(1 for _ in forward_batches(state.network, [batch], data.preprocess, machine, data.forward)),
-        machine,
-    )
-    return step * len(data.order) + forward * len(data.val)
+    network, data, machine = training.state.network, training.data, training.machine
+    train_mode(network)
+    step = median_seconds(remaining_batches(training), lambda batch: train_step(training, *batch), machine)
+
+    def forward(batch: tuple[Tensor, Tensor]) -> None:
+        for logits, _ in forward_batches(network, [batch], data.preprocess, machine, data.forward):
+            del logits
+
+    def validation_batch() -> float:
+        # Not to the end of the iterator, from where on batches would be kept that an image may be missing from.
+        return median_seconds(islice(data.val, len(data.val)), forward, machine)
+
+    return step * len(data.order) + validating_what_is_readable(training, validation_batch) * len(data.val)
 
 
 def median_seconds(

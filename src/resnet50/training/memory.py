@@ -10,6 +10,7 @@ from torch import Tensor
 
 from resnet50.config import TrainOptions
 from resnet50.console import say
+from resnet50.cores import processes_on_this_machine
 from resnet50.errors import UserError
 from resnet50.model.resnet import ResNet
 from resnet50.training.machine import Machine
@@ -49,7 +50,7 @@ def choose_batch_size(options: TrainOptions, classes: int, images: int, machine:
     share = -(-size // machine.processes.count // options.accumulate)
     while machine.device.type == "cuda" and share > 1 and not step_fits(network, share, options.image_size, machine):
         size, share = size // 2, share // 2
-    size = min(machine.processes.gather(size))
+    size = min(machine.processes.all_gather(size))
     say(
         f"batches of {size} images: each takes {each / 1e6:,.0f} MB, {free / 1e9:,.1f} GB are free, and an epoch of "
         f"{images:,} images should have {STEPS_PER_EPOCH} steps or more"
@@ -101,7 +102,7 @@ def step_fits(network: ResNet, images: int, size: int, machine: Machine) -> bool
 
 
 def available_memory(device: torch.device) -> int:
-    """Return the bytes that are free on a device, or in this container or machine."""
+    """Return the bytes that are free on a device, or for this process in this container or machine."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0]
@@ -113,4 +114,4 @@ def available_memory(device: torch.device) -> int:
         cgroup = Path("/sys/fs/cgroup")
         limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
         free = min(free, limit - used)
-    return free
+    return free // processes_on_this_machine()

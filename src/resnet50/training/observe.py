@@ -212,7 +212,7 @@ class Observer:
             UserError: it isn't there.
         """
         try:
-            layers = pd.read_csv(folder / "layers.csv", converters={"value": float}) if saved["epochs"] else None
+            layers = pd.read_csv(folder / "layers.csv", float_precision="round_trip") if saved["epochs"] else None
             samples = pd.read_parquet(folder / "samples.parquet") if saved["epochs"] else None
         except (OSError, ValueError) as error:
             raise UserError(

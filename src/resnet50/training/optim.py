@@ -122,7 +122,7 @@ class Schedule:
             return self.decay ** sum(step >= share * self.steps for share in self.milestones)
         return self.decay**self.falls
 
-    def observe(self, val_loss: float) -> None:
+    def take_validation_loss(self, val_loss: float) -> None:
         """Tell plateau an epoch's validation loss; the other schedules don't listen."""
         if self.name != "plateau":
             return

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from resnet50.errors import UserError
 from resnet50.sharding import started_by_torchrun
 
 
@@ -26,7 +27,7 @@ class Processes:
         """Return whether this is the one that writes."""
         return self.rank == 0
 
-    def highest(self, *values: int) -> list[int]:
+    def all_reduce_max(self, *values: int) -> list[int]:
         """Return the highest that any process gives, for each value."""
         if self.count == 1:
             return list(values)
@@ -34,7 +35,7 @@ class Processes:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return [int(value) for value in tensor]
 
-    def total(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of every process's tensor."""
         if self.count == 1:
             return tensor
@@ -42,7 +43,7 @@ class Processes:
         dist.all_reduce(summed)
         return summed
 
-    def from_first(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return what the first process gives."""
         if self.count == 1:
             return value
@@ -50,7 +51,7 @@ class Processes:
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """Return what every process gives, in the order of their ranks."""
         if self.count == 1:
             return [value]
@@ -69,8 +70,12 @@ def processes_here() -> Processes:
 
 
 @contextmanager
-def joined() -> Generator[Processes]:
-    """Join the other processes, if there are any, until the end of the block."""
+def joined(what_next: str = "start all of them again") -> Generator[Processes]:
+    """Join the other processes, if there are any, until the end of the block.
+
+    Raises:
+        UserError: one of them is gone, or does not answer; `what_next` is what can be done then.
+    """
     processes = processes_here()
     if processes.count == 1 or dist.is_initialized():
         yield processes
@@ -79,6 +84,13 @@ def joined() -> Generator[Processes]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield processes
+    except Exception as error:
+        if is_lost_process(error):
+            raise UserError(
+                f"process {processes.rank} of {processes.count} has lost touch with the others, one of which is gone "
+                f"or stuck: {what_next}"
+            ) from error
+        raise
     finally:
         dist.destroy_process_group()
 

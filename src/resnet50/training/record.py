@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import platform
-import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +23,7 @@ from resnet50.training.observe import OBSERVED, Observer, write_observed
 from resnet50.training.processes import ALONE, Processes
 from resnet50.training.state import TrainState
 from resnet50.training.stopping import REASONS, StopRequest
+from resnet50.training.trouble import all_left_out
 from resnet50.whole import whole_file
 
 HEADER = "epoch   train loss    acc    val loss    acc         lr   grad norm   images/s   seconds"
@@ -90,7 +90,7 @@ class RunRecord:
         if state.step % max(1, self.processes.count // 8):
             return
         due = self.processes.first and self.checkpoints.due(epoch_end=False)
-        reason, due = self.processes.highest(REASONS.index(self.stop.reason), due)
+        reason, due = self.processes.all_reduce_max(REASONS.index(self.stop.reason), due)
         if reason:
             self.checkpoint(state, wait=True)
             if REASONS[reason] == "interrupted":
@@ -110,25 +110,22 @@ class RunRecord:
             self.save_weights(state, "model.safetensors")
         due = self.processes.first and self.checkpoints.due(epoch_end=True)
         numbers = math.isfinite(metrics.objective) and math.isfinite(metrics.val_loss)
-        if self.processes.highest(due)[0] and numbers and state.bad_steps.item() == 0:
+        if self.processes.all_reduce_max(due)[0] and numbers and state.bad_steps.item() == 0:
             self.checkpoint(state)
 
     def checkpoint(self, state: TrainState, *, wait: bool = False) -> None:
         """Write everything that it takes to go on from here."""
         observer = None if self.observer is None else self.observer.state_dict()
         saved = state.state_dict() | {"sums": vars(state.sums.of_all(self.processes))}
-        saved["counters"]["left_out"] = all_left_out(self.processes.gather(state.left_out))
+        saved["counters"]["left_out"] = all_left_out(self.processes.all_gather(state.left_out))
         content = {"state": saved, "observer": observer, "preprocess": self.preprocess.to_json()}
         if self.processes.first:
             self.checkpoints.save(content | self.belongs_to, wait=wait)
 
     def finish(self, state: TrainState) -> None:
-        """Keep the last weights beside the best ones; checkpoints of a finished run have served."""
-        if not self.processes.first:
-            return
+        """Keep the last weights beside the best ones."""
         self.checkpoints.finish()
         self.save_weights(state, "last.safetensors")
-        shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
 
     def save_weights(self, state: TrainState, name: str) -> None:
         """Write a model file with the weights as they are now."""
@@ -153,11 +150,6 @@ class RunRecord:
             if name != "epoch":
                 self.events.add_scalar(tag, value, metrics.epoch)
         self.events.flush()
-
-
-def all_left_out(shares: Sequence[dict[str, list[int]]]) -> dict[str, list[int]]:
-    """Return the rows that any process goes on without."""
-    return {split: sorted({row for share in shares for row in share[split]}) for split in shares[0]}
 
 
 def table_row(metrics: EpochMetrics, *, best: bool) -> str:

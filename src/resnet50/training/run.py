@@ -2,8 +2,8 @@
 
 import dataclasses
 import os
+import shutil
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,21 +30,25 @@ from resnet50.training.choices import (
 from resnet50.training.compiling import compile_step
 from resnet50.training.folder import (
     ABOUT,
+    CHANGEABLE,
     CHECKPOINTS,
     CONFIG,
     DONE,
+    check_kept_options,
     empty_run_folder,
+    kept_options,
     locked,
+    read_about,
 )
 from resnet50.training.inputs import build_network, freeze_features, load_data
-from resnet50.training.loop import TrainingData, fit
+from resnet50.training.loop import Training, TrainingData, fit
 from resnet50.training.machine import Machine, choose_machine, keep_memory
 from resnet50.training.memory import choose_batch_size
 from resnet50.training.observe import OBSERVED, Observer, looks_for
-from resnet50.training.processes import Processes, is_lost_process, joined
+from resnet50.training.processes import Processes, joined
 from resnet50.training.record import RunRecord, versions, write_json
 from resnet50.training.state import TrainState, start_state
-from resnet50.training.stopping import StopRequest
+from resnet50.training.stopping import OUT_OF_TIME, StopRequest
 from resnet50.training.trouble import MOST_SETBACKS, Diverged, note
 from resnet50.whole import whole_file
 
@@ -58,68 +62,74 @@ def train(options: TrainOptions) -> Path:
         Stopped: the time is up or another process asked for it; likewise.
     """
     stop = StopRequest(None if options.max_time is None else parse_duration(options.max_time, "--max-time"))
-    with joined() as processes, only_the_first_speaks(processes.rank) as speech:
-        try:
-            options = go_on_if_restarted(options)
-            if processes.first:
-                check(options)
-            processes.from_first(None)  # what is wrong, one process is enough to say
-            train_together(options, processes, stop, speech)
-        except Exception as error:
-            if is_lost_process(error):
-                raise UserError(
-                    f"process {processes.rank} of {processes.count} has lost touch with the others: one of them is "
-                    f"gone or stuck; `--resume {options.out}` goes on from the last checkpoint"
-                ) from error
-            raise
+    goes_on = f"go on with `resnet50 train --resume {options.out}`"
+    with joined(goes_on) as processes, only_the_first_speaks(processes.rank) as speech:
+        if processes.all_reduce_max(restarts())[0]:
+            again = processes.broadcast(go_on(options) if processes.first else None)
+            if again is None:
+                raise Stopped(f"{OUT_OF_TIME}: {goes_on}")
+            options = again
+        train_together(options, processes, stop, speech)
     return options.out
 
 
-def go_on_if_restarted(options: TrainOptions) -> TrainOptions:
-    """Return the options to resume with, if torchrun or SLURM has started an unfinished run's command again."""
-    restarts = max(int(os.environ.get(name, "0")) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
-    if not restarts or options.resume is not None or not list_checkpoints(options.out / CHECKPOINTS):
-        return options
-    resumed = from_values(TrainOptions, {"resume": options.out})
-    return dataclasses.replace(resumed, max_time=options.max_time)
+def restarts() -> int:
+    """Return how often torchrun or SLURM has started this command again."""
+    return max(int(os.environ.get(name, "0")) for name in (BY_TORCHRUN, BY_SLURM))
+
+
+BY_TORCHRUN, BY_SLURM = "TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"
+
+
+def go_on(options: TrainOptions) -> TrainOptions | None:
+    """Return the options with which a command that was started again goes on with its run.
+
+    None if its time was up: torchrun takes that for a failure, but it is to stay stopped.
+    """
+    out, about = options.out, read_about(options.out)
+    if int(os.environ.get(BY_TORCHRUN, "0")) and about.get("stopped") == OUT_OF_TIME:
+        return None
+    if options.resume is not None or about.get("asked", kept_options(options)) != kept_options(options):
+        return options  # another run's folder is treated as at the first start
+    if not list_checkpoints(out / CHECKPOINTS):
+        nothing_learnt = (out / CONFIG).is_file() and not (out / "model.safetensors").is_file()
+        return dataclasses.replace(options, overwrite=options.overwrite or nothing_learnt)
+    given = {name: getattr(options, name) for name in CHANGEABLE - {"resume", "overwrite"}}
+    resumed = from_values(TrainOptions, {"resume": out})
+    return dataclasses.replace(resumed, **{name: value for name, value in given.items() if value is not None})
 
 
 def train_together(options: TrainOptions, processes: Processes, stop: StopRequest, speech: Speech) -> None:
     """Train as one of the processes, the first of which has the run folder."""
+    if processes.first:
+        check(options)
+    processes.broadcast(None)  # what is wrong, one process is enough to say
     dataset = load_prepared(options.dataset)
     machine = choose_machine(options.device, options.precision, processes)
+    if options.sync_bn and machine.device.type != "cuda":
+        raise UserError("--sync-bn needs a GPU for each process: leave it out")
     keep_memory()
     torch.set_num_threads(options.threads or available_cores())
     if options.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)
-    begun, about = None, dict[str, Any]()
-    if options.resume is None:
-        begun, about = begin(options, dataset, machine)
-    lock = locked(options.out) if processes.first else nullcontext()
-    with lock, stop.listening():  # nothing that can be wrong with the options comes after this
-        if begun is None:
-            begun, about = take_up(options, dataset, machine)
-        elif processes.first:
-            empty_run_folder(begun.options)
-            write_config(begun.options)
-        processes.from_first(None)  # the folder is there
+        torch.backends.cudnn.benchmark = False  # the fastest kernels are not always the same
+    begun = begin(options, dataset, machine) if options.resume is None else None
+    with locked(options.out) if processes.first else nullcontext(), stop.listening():
+        # Nothing that can be wrong with the options comes after this.
+        training, about = begun or resume(options, dataset, machine)
+        if processes.first:
+            if begun:
+                empty_run_folder(training.options)
+            write_config(training.options)
+        processes.broadcast(None)  # the folder is there
         speech.to_file(options.out / "logs")
-        run(begun, about, dataset, machine, stop)
+        run(training, about, dataset, stop)
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A run with everything decided: concrete options, state, data, and an observer if there is one."""
-
-    options: TrainOptions
-    state: TrainState
-    data: TrainingData
-    observer: Observer | None
-
-
-def begin(options: TrainOptions, dataset: PreparedDataset, machine: Machine) -> tuple[Begun, dict[str, Any]]:
+def begin(options: TrainOptions, dataset: PreparedDataset, machine: Machine) -> tuple[Training, dict[str, Any]]:
     """Decide what was left open and build everything; return it with what `run.json` says."""
+    asked = kept_options(options)
     options = choose_batch_size(options, len(dataset.classes), len(dataset.split("train")), machine)
     check_batch(options)
     pretrained = load_pretrained(options.weights, options.depth)
@@ -129,25 +139,26 @@ def begin(options: TrainOptions, dataset: PreparedDataset, machine: Machine) -> 
     network = build_network(options, dataset, pretrained)
     if options.freeze == len(STAGES):
         data = freeze_features(options, dataset, network, data, machine)
-    options, more = machine.processes.from_first(plan(options, dataset, pretrained, data, machine))
+    options, more = machine.processes.broadcast(plan(options, dataset, pretrained, data, machine))
     state = start_state(network, options, machine, len(data.order))
     if options.compile == "on":
         data = compile_step(data)
     for decision in decisions + more:
         say(decision)
     warn_of_odd_data(options, dataset)
-    about = describe(options, dataset, pretrained, machine, decisions + more, state.network)
-    return Begun(options, state, data, make_observer(options, state, data, machine)), about
+    about = {"asked": asked} | describe(options, dataset, pretrained, machine, decisions + more, state.network)
+    return Training(state, data, options, machine, make_observer(options, state, data, machine)), about
 
 
-def take_up(options: TrainOptions, dataset: PreparedDataset, machine: Machine) -> tuple[Begun, dict[str, Any]]:
+def resume(options: TrainOptions, dataset: PreparedDataset, machine: Machine) -> tuple[Training, dict[str, Any]]:
     """Build everything as it was when the run's newest intact checkpoint was written."""
     processes = machine.processes
-    saved = processes.from_first(newest_checkpoint(options.out / CHECKPOINTS) if processes.first else None)
+    saved = processes.broadcast(newest_checkpoint(options.out / CHECKPOINTS) if processes.first else None)
     if saved["fingerprint"] != dataset.fingerprint:
         raise UserError(
             f"{dataset.folder} is not the dataset that {options.out} was trained on: its fingerprint differs"
         )
+    check_kept_options(options, saved["options"])
     about = cast(dict[str, Any], saved["about"])
     data = load_data(options, dataset, Preprocess.from_json(saved["preprocess"]), machine)
     network = build_network(options, dataset, None)
@@ -157,13 +168,14 @@ def take_up(options: TrainOptions, dataset: PreparedDataset, machine: Machine) -
     state = start_state(network, options, machine, len(data.order))
     state.load_state_dict(saved["state"])
     state.sums = state.sums.share(processes)
+    state.parts = min(max(state.parts, options.accumulate), options.batch // processes.count)
     if options.compile == "on":
         data = compile_step(data)
     observer = make_observer(options, state, data, machine)
     if observer is not None:
         observer.load_state_dict(saved["observer"], options.out / OBSERVED)
     note_resumed(state, about, data)
-    return Begun(options, state, data, observer), about
+    return Training(state, data, options, machine, observer), about
 
 
 def note_resumed(state: TrainState, about: dict[str, Any], data: TrainingData) -> None:
@@ -189,9 +201,9 @@ def make_observer(options: TrainOptions, state: TrainState, data: TrainingData, 
     return Observer(state.network, data.order.rows, steps, machine.device, looks_for(steps))
 
 
-def run(begun: Begun, about: dict[str, Any], dataset: PreparedDataset, machine: Machine, stop: StopRequest) -> None:
+def run(training: Training, about: dict[str, Any], dataset: PreparedDataset, stop: StopRequest) -> None:
     """Train to the end, or until something asks to stop, and write the run folder on the way."""
-    options, state, data, observer = begun.options, begun.state, begun.data, begun.observer
+    options, state, data, processes = training.options, training.state, training.data, training.machine.processes
     checkpoints = Checkpoints(options.out / CHECKPOINTS, options.checkpoint_minutes, options.keep)
     record = RunRecord(
         options.out,
@@ -199,23 +211,25 @@ def run(begun: Begun, about: dict[str, Any], dataset: PreparedDataset, machine: 
         data.preprocess,
         checkpoints,
         stop=stop,
-        observer=observer,
+        observer=training.observer,
         image_ids=dataset.split("train")["image_id"],
-        belongs_to={"fingerprint": dataset.fingerprint, "about": about},
+        belongs_to={"fingerprint": dataset.fingerprint, "options": kept_options(options), "about": about},
         epochs_done=state.epoch,
-        processes=machine.processes,
+        processes=processes,
     )
     say(f"training {data.train_images:,} images an epoch, validating on {data.val_order.rows:,}")
     stopped = "failed"
     try:
         with record:
             record.write_metrics(state.rows)
-            if machine.processes.first:
+            if processes.first:
                 write_about(about, state, "not yet", options)
             if state.step == 0:  # to go on from, or back to, before the first epoch is over
                 record.checkpoint(state)
-            stopped = fit_with_setbacks(begun, machine, record)
+            stopped = fit_with_setbacks(training, record)
             record.finish(state)
+        if processes.first:
+            write_about(about, state, stopped, options)
     except KeyboardInterrupt:
         stopped = "interrupted"
         raise
@@ -224,41 +238,44 @@ def run(begun: Begun, about: dict[str, Any], dataset: PreparedDataset, machine: 
         raise Stopped(f"{asked}: go on with `resnet50 train --resume {options.out}`") from asked
     finally:
         checkpoints.wait_quietly()
-        if machine.processes.first:
+        if processes.first and stopped not in DONE:
             write_about_if_possible(about, state, stopped, options)
         say(last_words(options, state, stopped))
+    if processes.first:  # only now: whatever ends a run before it is said to be finished, it can be gone on with
+        shutil.rmtree(checkpoints.folder, ignore_errors=True)
 
 
-def fit_with_setbacks(begun: Begun, machine: Machine, record: RunRecord) -> str:
+def fit_with_setbacks(training: Training, record: RunRecord) -> str:
     """Fit; where the loss or gradient stops being a number, go back to a checkpoint and try again, at most twice."""
-    options, state, data, observer = begun.options, begun.state, begun.data, begun.observer
     while True:
         try:
-            return fit(state, data, options, machine, record.at_epoch_end, observer, record.between_steps)
+            return fit(training, record.at_epoch_end, record.between_steps)
         except Diverged as trouble:
-            go_back(begun, trouble, record)
+            go_back(training, trouble, record)
 
 
-def go_back(begun: Begun, trouble: Diverged, record: RunRecord) -> None:
+def go_back(training: Training, trouble: Diverged, record: RunRecord) -> None:
     """Return to the newest checkpoint without trouble, with half the learning rate.
 
     Raises:
         UserError: that has been tried often enough, or there is none.
     """
-    state, options = begun.state, begun.options
+    state, out, processes = training.state, training.options.out, training.machine.processes
     if state.setbacks >= MOST_SETBACKS:
         raise UserError(f"{trouble}; going back with half the learning rate was tried {MOST_SETBACKS} times")
     record.checkpoints.finish()
-    step, setbacks, events, parts = state.step, state.setbacks + 1, state.events, state.parts
-    processes = record.processes
-    saved = processes.from_first(untroubled_checkpoint(options.out / CHECKPOINTS) if processes.first else None)
+    step, best_epoch = state.step, state.best_epoch
+    setbacks, events, parts, left_out = state.setbacks + 1, state.events, state.parts, state.left_out
+    saved = processes.broadcast(untroubled_checkpoint(out / CHECKPOINTS) if processes.first else None)
     if saved is None:
         raise trouble
     state.load_state_dict(saved["state"])
     state.sums = state.sums.share(processes)
-    state.setbacks, state.events, state.parts = setbacks, events, parts
-    if begun.observer is not None:
-        begun.observer.load_state_dict(saved["observer"], options.out / OBSERVED)
+    state.setbacks, state.events, state.parts, state.left_out = setbacks, events, parts, left_out
+    if best_epoch > state.epoch:  # its weights, in `model.safetensors`, are of an epoch that is not to have been
+        state.forget_best()
+    if training.observer is not None:
+        training.observer.load_state_dict(saved["observer"], out / OBSERVED)
     reason = str(trouble).partition(":")[0]
     note(state, f"{reason} (step {step}): back to step {state.step}, with 1/{2**setbacks} of the learning rate")
     record.write_metrics(state.rows)
@@ -291,9 +308,10 @@ def write_about_if_possible(about: dict[str, Any], state: TrainState, stopped: s
 
 
 def write_config(options: TrainOptions) -> None:
-    """Write `config.yaml`."""
+    """Write `config.yaml`, again when a run is resumed: what was changed then is so from now on."""
+    lasting = dataclasses.replace(options, dataset=options.dataset.absolute(), resume=None)
     with whole_file(options.out / CONFIG) as partial:
-        write_yaml(options, partial)
+        write_yaml(lasting, partial)
 
 
 def describe(

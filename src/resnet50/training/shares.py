@@ -1,6 +1,5 @@
 """Work on a table that shards, or the processes that torchrun starts, do in shares."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -45,13 +44,11 @@ def in_shares(
         None after a shard, whose rows are in the folder for a merge.
     """
     if options.merge is not None:
-        rows = read_parts(folder, options.merge, digest())
-        shutil.rmtree(folder)
-        return rows
+        return read_parts(folder, options.merge, digest())
     if options.shard is not None:
         shard = parse_shard(options.shard)
         path = write_part(folder, shard, work(shard.of(items, options.batch_size)), digest())
         say(f"shard {options.shard} in {path}; when all are there, --merge {shard.count} puts them together")
         return None
     share = Shard(processes.rank, processes.count).of(items, options.batch_size)
-    return np.concatenate(processes.gather(work(share)))
+    return np.concatenate(processes.all_gather(work(share)))

@@ -42,7 +42,7 @@ class MetricSums:
 
     def of_all(self, processes: Processes) -> "MetricSums":
         """Return the sums over all processes; steps are counted once, as every process takes part in each."""
-        values = processes.total(torch.stack(list(vars(self).values())))
+        values = processes.all_reduce_sum(torch.stack(list(vars(self).values())))
         names = [field.name for field in dataclasses.fields(self)]
         counted_by_all = torch.tensor([name in ("steps", "grad_norm", "norms") for name in names], device=values.device)
         return MetricSums(*torch.where(counted_by_all, values / processes.count, values).unbind())
@@ -77,7 +77,7 @@ class TrainState:
     best_epoch: int = 0
     epochs_since_best: int = 0
     parts: int = 1
-    """Parts that a batch is cut into, where memory asked for more than the options did."""
+    """Parts that a batch, or a process's share of it, is cut into: as asked, or as memory has it."""
     setbacks: int = 0
     """Times that training went back to a checkpoint; each halves the learning rate."""
     seconds: float = 0.0
@@ -98,14 +98,18 @@ class TrainState:
         """Return the network that is validated and saved: the running average where there is one."""
         return self.network if self.average is None else self.average
 
-    def observe(self, val_loss: float) -> bool:
+    def take_validation_loss(self, val_loss: float) -> bool:
         """Take in an epoch's validation loss; return whether it is the best so far."""
-        self.schedule.observe(val_loss)
+        self.schedule.take_validation_loss(val_loss)
         if val_loss < self.best_loss:
             self.best_loss, self.best_epoch, self.epochs_since_best = val_loss, self.epoch, 0
             return True
         self.epochs_since_best += 1
         return False
+
+    def forget_best(self) -> None:
+        """Let the next epoch be the best so far."""
+        self.best_loss, self.best_epoch, self.epochs_since_best = math.inf, 0, 0
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Keep an epoch's numbers, and begin to count the next one's time."""
@@ -175,6 +179,7 @@ def start_state(network: ResNet, options: TrainOptions, machine: Machine, steps_
         average=None if options.ema is None else copy.deepcopy(network).requires_grad_(False),
         optimizer=make_optimizer(network, options),
         schedule=make_schedule(options, steps_per_epoch),
+        parts=options.accumulate,
         scaler=GradScaler(machine.device.type, enabled=machine.precision == "fp16"),
         sums=MetricSums.zeros(machine.device),
         bad_steps=torch.zeros((), dtype=torch.int32, device=machine.device),

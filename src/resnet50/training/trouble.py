@@ -1,12 +1,13 @@
 """What goes wrong in training, and how it goes on: a loss that is no number, too little memory, an image gone bad."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 
 from resnet50.console import warn
 from resnet50.errors import UserError
 from resnet50.etl.decode import UnreadableImageError, one_line
+from resnet50.training.processes import ALONE, Processes
 from resnet50.training.state import TrainState
 
 PERSISTENT = 16
@@ -38,7 +39,8 @@ def note(state: TrainState, event: str) -> None:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether an error means that a device, or the machine, has no memory left."""
     text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text or "out of memory" in text
+    said = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in text for words in said)
 
 
 def cut_batch(state: TrainState, parts: int, batch_size: int) -> None:
@@ -79,9 +81,37 @@ def leave_out(state: TrainState, split: str, paths: Iterable[str], error: Unread
         raise error
     count = sum(map(len, state.left_out.values()))
     if count >= most:
-        gone = f"{count + 1} images have gone bad, more than --skip-bad {most}" if most else "an image has gone bad"
+        gone = f"{count + 1} images have" if most else "an image has"
+        more = f", more than --skip-bad {most}" if most else ""
         raise UserError(
-            f"{gone} since the dataset was prepared: {text}; --skip-bad N goes on without up to N"
+            f"{gone} gone bad since the dataset was prepared{more}: {text}; --skip-bad N goes on without up to N"
         ) from error
     state.left_out[split].append(row)
     note(state, f"left out of {split}, {count + 1} of up to {most}: {text}")
+
+
+def share_left_out(
+    state: TrainState, paths: Mapping[str, Iterable[str]], most: int, processes: Processes = ALONE
+) -> None:
+    """Let every process leave out what any of them does; together they may leave out no more than one alone.
+
+    Raises:
+        UserError: it was more.
+    """
+    if processes.count == 1 or not most:
+        return
+    own, state.left_out = state.left_out, all_left_out(processes.all_gather(state.left_out))
+    for split, rows in state.left_out.items():
+        names = list(paths[split]) if set(rows) - set(own[split]) else []
+        for row in sorted(set(rows) - set(own[split])):
+            note(state, f"left out of {split} by another process: {one_line(names[row])}")
+    count = sum(map(len, state.left_out.values()))
+    if count > most:
+        raise UserError(
+            f"{count} images have gone bad since the dataset was prepared, more than --skip-bad {most}: see above"
+        )
+
+
+def all_left_out(shares: Sequence[dict[str, list[int]]]) -> dict[str, list[int]]:
+    """Return the rows that any process goes on without."""
+    return {split: sorted({row for share in shares for row in share[split]}) for split in shares[0]}
