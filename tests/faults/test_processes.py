@@ -103,7 +103,7 @@ def test_any_number_of_processes_trains_as_one(
 @pytest.mark.faults
 def test_the_parts_of_a_batch_are_sent_once(prepared: Path, tmp_path: Path) -> None:
     script, sent = counting_messages(tmp_path), list[int]()
-    for accumulate in (1, 4):
+    for accumulate in (1, 2):
         out = tmp_path / str(accumulate)
         options = OPTIONS | {"epochs": 1, "accumulate": accumulate}
         done = run(torchrun(2, ["train", str(prepared), "--out", str(out), *flags(options)], script=script))
@@ -207,18 +207,24 @@ def test_a_dead_process_ends_all_of_them_within_seconds_with_a_clear_word(
 
 
 @pytest.mark.faults
-def test_torchrun_starts_again_and_training_goes_on_by_itself(prepared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("when", ["config.yaml", "model.safetensors"])
+def test_torchrun_starts_again_and_training_goes_on_by_itself(
+    prepared: Path, tmp_path: Path, victim: int, when: str
+) -> None:
     folder, log = tmp_path / "run", tmp_path / "said.txt"
-    options = OPTIONS | {"epochs": 40, "checkpoint_minutes": 0.01}
+    options = OPTIONS | {"epochs": 20, "checkpoint_minutes": 0.01}
     command = ["train", str(prepared), "--out", str(folder), *flags(options)]
     with started(torchrun(2, command, flags=("--standalone", "--max-restarts=2")), log) as launcher:
-        wait_for_epoch(folder, 2)
-        os.kill(workers(launcher.pid, 2)[1], signal.SIGKILL)
+        found, deadline = workers(launcher.pid, 2), time.monotonic() + 120
+        while not (folder / when).exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(found[victim], signal.SIGKILL)
         launcher.wait(timeout=300)
     said = log.read_text()
     assert launcher.returncode == 0, said
-    assert "resumed" in said
-    assert len(pd.read_csv(folder / "metrics.csv")) == 40
+    assert "resumed" in said or when == "config.yaml"  # there may not be a checkpoint yet
+    assert len(pd.read_csv(folder / "metrics.csv")) == 20
 
 
 @pytest.mark.faults

@@ -228,6 +228,16 @@ def test_without_a_single_image_it_stops(prepared: Path, tmp_path: Path, split: 
         resnet50.train(prepared, tmp_path / "run", **TROUBLED | {"store": False}, skip_bad=100)
 
 
+def test_batch_norm_with_one_image_at_a_time_is_warned_of_and_refused_where_nothing_is_left_of_it(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = TROUBLED | {"batch_size": 2, "accumulate": 2, "epochs": 1}
+    with pytest.raises(UserError, match="single image of 32 pixels"):
+        resnet50.train(prepared, tmp_path / "run", **alone)
+    resnet50.train(prepared, tmp_path / "run", **alone | {"image_size": 40})
+    assert "batch norm sees one image at a time" in " ".join(capsys.readouterr().err.split())
+
+
 def test_statistics_of_batch_norm_over_gpus_need_gpus(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--sync-bn needs a GPU"):
         resnet50.train(prepared, tmp_path / "run", **TROUBLED, sync_bn=True)

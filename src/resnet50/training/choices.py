@@ -81,6 +81,14 @@ def check_batch(options: TrainOptions) -> None:
         raise UserError(f"--accumulate {options.accumulate}: a batch of {options.batch} can't be cut into more parts")
     if processes > options.batch:
         raise UserError(f"--batch-size {options.batch} is not enough for {processes} processes")
+    if normed_together(options) == 1 and options.image_size <= 32 and options.freeze < len(STAGES):
+        raise UserError("batch norm can't learn from a single image of 32 pixels: raise --batch-size or --image-size")
+
+
+def normed_together(options: TrainOptions) -> int:
+    """Return how many images batch norm sees at a time, where it sees fewest."""
+    processes = 1 if options.sync_bn else processes_here().count
+    return max(1, options.batch // processes // options.accumulate)
 
 
 def resolve(
@@ -199,8 +207,7 @@ def warn_of_odd_data(options: TrainOptions, dataset: PreparedDataset) -> None:
         if absent:
             can = "can't be learnt" if name == "train" else "is not validated"
             warn(f"no image in the {name} split, so it {can}: {', '.join(absent[:10])}{' …' * (len(absent) > 10)}")
-    together = 1 if options.sync_bn else processes_here().count
-    if options.batch // options.accumulate // together <= 1:
+    if normed_together(options) == 1:
         warn("batch norm sees one image at a time: choose a larger --batch-size, or a smaller --accumulate")
     if options.freeze > 0:
         frozen = ", ".join(STAGES[: options.freeze])

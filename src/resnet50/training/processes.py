@@ -1,14 +1,18 @@
 """The processes that work on one run together, as torchrun starts them; a process alone without it."""
 
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]  # not in __all__
+from torch.distributed.rendezvous import rendezvous
 
 from resnet50.errors import UserError
 from resnet50.sharding import started_by_torchrun
@@ -81,7 +85,10 @@ def joined(what_next: str = "start all of them again") -> Generator[Processes]:
         yield processes
         return
     # Numbers on a GPU travel by NCCL, what processes have to tell each other by gloo.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    store, _, _ = next(iter(rendezvous("env://")))
+    store = store_of_this_start(store, processes)
+    dist.init_process_group(backends, store=store, rank=processes.rank, world_size=processes.count)
     try:
         yield processes
     except Exception as error:
@@ -93,6 +100,29 @@ def joined(what_next: str = "start all of them again") -> Generator[Processes]:
         raise
     finally:
         dist.destroy_process_group()
+
+
+def store_of_this_start(store: Store, processes: Processes) -> Store:
+    """Return a part of torchrun's store in which nothing is left over from an earlier start.
+
+    After a restart torchrun hands over the same store again, with the addresses of the dead processes in it
+    (pytorch/pytorch#135712): who reads those first waits in vain. So each process says that it is here by a name that
+    only this start has; the first answers to that name with the name of the part; and is thanked, so that it knows.
+    """
+    name = uuid4().hex
+    if not processes.first:
+        store.set(f"here/{processes.rank}", name)
+        part = store.get(f"welcome/{name}").decode()  # waits for it
+        store.set(f"thanks/{part}/{processes.rank}", "")
+        return PrefixStore(part, store)
+    absent = set(range(1, processes.count))
+    while absent:  # torchrun ends this process should one of them not start
+        for rank in absent:
+            if store.check([f"here/{rank}"]):
+                store.set(f"welcome/{store.get(f'here/{rank}').decode()}", name)
+        absent = {rank for rank in absent if not store.check([f"thanks/{name}/{rank}"])}
+        time.sleep(0.02)
+    return PrefixStore(name, store)
 
 
 def is_lost_process(error: BaseException) -> bool:
