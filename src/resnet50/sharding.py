@@ -1,7 +1,7 @@
 """Work cut into shards for several machines: `--shard 2/8` does the second of eight, `--merge 8` puts them together.
 
 A shard is a run of whole batches, so that a network sees the same batches as without: the result is the same, byte by
-byte. A shard can be done again; what belongs to other images, weights or options is not merged.
+byte. A shard can be done again; what belongs to other images (by name and size), weights or options is not merged.
 """
 
 import hashlib
