@@ -47,6 +47,17 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> StopAfter:
     return after
 
 
+@pytest.fixture
+def interrupted(prepared: Path, tmp_path: Path) -> Path:
+    """Return the folder of a run that was stopped after two steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        looks = iter([None, None])
+        patch.setattr(StopRequest, "reason", property(lambda _: next(looks, "stopped by SIGTERM")))
+        with pytest.raises(Stopped):
+            resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+    return tmp_path / "run"
+
+
 def told(capsys: pytest.CaptureFixture[str]) -> str:
     """Return what was said, without line breaks."""
     captured = capsys.readouterr()
@@ -116,12 +127,9 @@ def test_a_damaged_newest_checkpoint_costs_some_steps_and_no_bit(
     assert f"{newest.path.name} is damaged" in told(capsys).replace("- ", "-")
 
 
-def test_the_same_command_again_says_how_to_go_on(prepared: Path, tmp_path: Path, stop_after: StopAfter) -> None:
-    stop_after(2)
-    with pytest.raises(Stopped):
-        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+def test_the_same_command_again_says_how_to_go_on(prepared: Path, interrupted: Path) -> None:
     with pytest.raises(UserError, match=r"unfinished run \(0 epochs done\): go on with `resnet50 train --resume"):
-        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+        resnet50.train(prepared, interrupted, **OPTIONS)
 
 
 def test_a_command_that_a_cluster_starts_again_goes_on_by_itself(
@@ -151,30 +159,20 @@ def test_a_command_that_ended_before_its_first_checkpoint_begins_anew_when_it_is
     assert len(pd.read_csv(tmp_path / "run" / "metrics.csv")) == OPTIONS["epochs"]
 
 
-def test_a_command_that_is_started_again_may_say_where_it_runs(
-    prepared: Path, tmp_path: Path, stop_after: StopAfter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stop_after(2)
-    with pytest.raises(Stopped):
-        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
-    monkeypatch.undo()
-    again = replace(TrainOptions(dataset=prepared, out=tmp_path / "run", **OPTIONS), accumulate=4, workers=None)
+def test_a_command_that_is_started_again_may_say_where_it_runs(prepared: Path, interrupted: Path) -> None:
+    again = replace(TrainOptions(dataset=prepared, out=interrupted, **OPTIONS), accumulate=4, workers=None)
     resumed = go_on(again)
-    assert (resumed.resume, resumed.accumulate, resumed.workers) == (tmp_path / "run", 4, 0)
+    assert (resumed.resume, resumed.accumulate, resumed.workers) == (interrupted, 4, 0)
 
 
 def test_a_command_that_is_started_again_leaves_another_run_alone(
-    prepared: Path, tmp_path: Path, stop_after: StopAfter, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stop_after(2)
-    with pytest.raises(Stopped):
-        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
-    monkeypatch.undo()
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     with pytest.raises(UserError, match="already holds an unfinished run"):
-        resnet50.train(prepared, tmp_path / "run", **OPTIONS | {"epochs": 2})
-    resnet50.train(prepared, tmp_path / "run", **OPTIONS | {"epochs": 2}, overwrite=True)
-    assert len(pd.read_csv(tmp_path / "run" / "metrics.csv")) == 2
+        resnet50.train(prepared, interrupted, **OPTIONS | {"epochs": 2})
+    resnet50.train(prepared, interrupted, **OPTIONS | {"epochs": 2}, overwrite=True)
+    assert len(pd.read_csv(interrupted / "metrics.csv")) == 2
 
 
 def test_a_command_whose_time_was_up_stays_stopped_when_torchrun_starts_it_again(
@@ -188,65 +186,41 @@ def test_a_command_whose_time_was_up_stays_stopped_when_torchrun_starts_it_again
 
 
 @pytest.mark.parametrize("edit", [{"depth": 34}, {"optimizer": "sgd"}, {"ema": 0.9}, {"batch_size": 16}, {"lr": 0.5}])
-def test_an_edited_config_is_refused(
-    prepared: Path, tmp_path: Path, stop_after: StopAfter, edit: dict[str, Any]
-) -> None:
-    stop_after(2)
-    with pytest.raises(Stopped):
-        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
-    config = tmp_path / "run" / "config.yaml"
+def test_an_edited_config_is_refused(interrupted: Path, edit: dict[str, Any]) -> None:
+    config = interrupted / "config.yaml"
     config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | edit))
     (name,) = edit
     with pytest.raises(UserError, match=rf"--{name.replace('_', '-')} .* can't be resumed with"):
-        resnet50.train(resume=tmp_path / "run")
+        resnet50.train(resume=interrupted)
 
 
 def test_a_dataset_that_was_moved_is_known_by_its_new_place_from_then_on(
-    prepared: Path, tmp_path: Path, stop_after: StopAfter, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, tmp_path: Path, interrupted: Path
 ) -> None:
-    stop_after(2)
-    with pytest.raises(Stopped):
-        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
-    monkeypatch.undo()
     moved = prepared.rename(tmp_path / "moved")
-    run = resnet50.train(moved, resume=tmp_path / "run")
+    run = resnet50.train(moved, resume=interrupted)
     assert resnet50.evaluate(run, device="cpu", precision="fp32", workers=0)["images"] == 9
 
 
-def test_a_run_goes_on_in_its_own_folder(prepared: Path, tmp_path: Path, stop_after: StopAfter) -> None:
-    stop_after(2)
-    with pytest.raises(Stopped):
-        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+def test_a_run_goes_on_in_its_own_folder(tmp_path: Path, interrupted: Path) -> None:
     with pytest.raises(UserError, match="leave out --out"):
-        resnet50.train(resume=tmp_path / "run", out=tmp_path / "other")
+        resnet50.train(resume=interrupted, out=tmp_path / "other")
 
 
-def test_what_would_change_the_bits_is_refused(prepared: Path, tmp_path: Path, stop_after: StopAfter) -> None:
-    stop_after(2)
-    with pytest.raises(Stopped):
-        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+def test_what_would_change_the_bits_is_refused(interrupted: Path) -> None:
     with pytest.raises(UserError, match=r"--epochs 9 can't be resumed with: the run in .* has 3"):
-        resnet50.train(resume=tmp_path / "run", epochs=9)
+        resnet50.train(resume=interrupted, epochs=9)
 
 
-def test_where_memory_ran_out_it_goes_on_with_smaller_parts(
-    prepared: Path, tmp_path: Path, stop_after: StopAfter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stop_after(2)
-    with pytest.raises(Stopped):
-        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
-    monkeypatch.undo()
-    resnet50.train(resume=tmp_path / "run", accumulate=2)
-    assert len(pd.read_csv(tmp_path / "run" / "metrics.csv")) == OPTIONS["epochs"]
+def test_where_memory_ran_out_it_goes_on_with_smaller_parts(interrupted: Path) -> None:
+    resnet50.train(resume=interrupted, accumulate=2)
+    assert len(pd.read_csv(interrupted / "metrics.csv")) == OPTIONS["epochs"]
 
 
-def test_another_dataset_is_refused(prepared: Path, competition: Path, tmp_path: Path, stop_after: StopAfter) -> None:
-    stop_after(2)
-    with pytest.raises(Stopped):
-        resnet50.train(prepared, tmp_path / "run", **OPTIONS)
+def test_another_dataset_is_refused(competition: Path, tmp_path: Path, interrupted: Path) -> None:
     resnet50.prepare(competition / "train.csv", tmp_path / "other", seed=1)
     with pytest.raises(UserError, match="not the dataset that"):
-        resnet50.train(tmp_path / "other", resume=tmp_path / "run")
+        resnet50.train(tmp_path / "other", resume=interrupted)
 
 
 def test_a_finished_run_has_nothing_to_resume(trained: Path) -> None:

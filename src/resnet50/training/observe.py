@@ -212,7 +212,7 @@ class Observer:
             UserError: it isn't there.
         """
         try:
-            layers = pd.read_csv(folder / "layers.csv", float_precision="round_trip") if saved["epochs"] else None
+            layers = pd.read_csv(folder / "layers.csv", converters={"value": number}) if saved["epochs"] else None
             samples = pd.read_parquet(folder / "samples.parquet") if saved["epochs"] else None
         except (OSError, ValueError) as error:
             raise UserError(
@@ -318,3 +318,8 @@ def write_observed(observer: Observer, image_ids: pd.Series, folder: Path) -> No
         observer.layers().to_csv(partial, index=False)
     with whole_file(folder / "samples.parquet") as partial:
         samples.to_parquet(partial, index=False)
+
+
+def number(text: str) -> float:
+    """Read a cell to the last bit; an empty one is no number."""
+    return float(text or "nan")
