@@ -79,7 +79,7 @@ def test_two_halves_of_a_batch_train_as_the_whole_and_evaluate_to_the_same_bytes
     ("processes", "options"),
     [
         (4, {}),
-        (3, {"accumulate": 2, "image_size": 40}),  # shares of unequal size
+        (3, {"accumulate": 2, "image_size": 40, "lr": 1e-3, "head_lr": 1e-3}),  # shares of unequal size
         (3, {"accumulate": 5, "batch_size": 32}),  # of 11, 11 and 10 images
         (
             2,
