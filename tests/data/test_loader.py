@@ -1,5 +1,11 @@
 """Order, coverage and the same samples however they are loaded."""
 
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +110,24 @@ def test_order_is_a_pure_function_of_seed_and_epoch(paths: list[Path]) -> None:
 
     assert order_of(1, 4) == order_of(1, 4)
     assert order_of(1, 4) != order_of(2, 4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what it is about is Linux's")
+def test_the_processes_of_a_loader_outlive_a_sigterm_that_is_not_their_parents(paths: list[Path]) -> None:
+    """Libraries start threads in them: one that took the signal would end the process."""
+    loader = evaluation_loader(Dataset(paths, range(11), PREPROCESS), 4, 2)
+    batches = iter(loader)
+    next(batches)
+    me = os.getpid()
+    processes = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+    workers = [pid for pid in processes if "pt_data" in Path(f"/proc/{pid}/comm").read_text()]
+    assert len(workers) == 2
+    for pid in workers:
+        masks = [
+            re.findall(r"SigBlk:\s*(\w+)", path.read_text())[0] for path in Path(f"/proc/{pid}/task").glob("*/status")
+        ]
+        open_to_it = [mask for mask in masks if not int(mask, 16) >> (signal.SIGTERM - 1) & 1]
+        assert len(open_to_it) <= 1  # the one that waits for it
+        subprocess.run(["kill", "-TERM", pid], check=True)
+    time.sleep(0.2)
+    assert sum(len(labels) for _, labels in batches) == 7

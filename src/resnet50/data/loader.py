@@ -15,7 +15,19 @@ from torch.utils.data import DataLoader, Sampler
 
 from resnet50.data.dataset import AugmentedDataset, Dataset, Sample
 
-Batches = DataLoader[tuple[Tensor, Tensor]]
+
+class Batches(DataLoader[tuple[Tensor, Tensor]]):
+    """A `DataLoader` of batches whose processes outlive a SIGTERM to all processes of a job: see `start_worker`."""
+
+    def __iter__(self) -> Any:
+        """Start them with the signal blocked, in every thread that any library starts in them."""
+        if sys.platform != "linux":
+            return super().__iter__()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Loader(Sized, Protocol):
@@ -107,7 +119,7 @@ def ordered_loader(dataset: AugmentedDataset, batch_size: int, workers: int) -> 
 
 def batch_loader(dataset: AugmentedDataset, batches: Sampler[list[Sample]], workers: int) -> Batches:
     """Return a loader of the batches that lists of samples describe."""
-    return DataLoader(
+    return Batches(
         cast(Any, dataset),
         batch_size=None,  # the dataset makes a whole batch at once, in the memory it is handed over in
         sampler=batches,
@@ -120,7 +132,7 @@ def batch_loader(dataset: AugmentedDataset, batches: Sampler[list[Sample]], work
 
 def evaluation_loader(dataset: Dataset, batch_size: int, workers: int, order: OrderedRows | None = None) -> Batches:
     """Return a loader over every row exactly once, in order; the last batch may be smaller."""
-    return DataLoader(
+    return Batches(
         cast(Any, dataset),
         batch_sampler=order or OrderedRows(len(dataset), batch_size),
         num_workers=workers,
@@ -176,7 +188,6 @@ def start_worker(worker: int) -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":  # elsewhere nobody sends SIGTERM to all the processes of a job
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         Thread(target=end_when_told, args=(os.getppid(),), daemon=True).start()
 
 
