@@ -115,12 +115,11 @@ def test_order_is_a_pure_function_of_seed_and_epoch(paths: list[Path]) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="what it is about is Linux's")
 def test_the_processes_of_a_loader_outlive_a_sigterm_that_is_not_their_parents(paths: list[Path]) -> None:
     """Libraries start threads in them: one that took the signal would end the process."""
-    loader = evaluation_loader(Dataset(paths, range(11), PREPROCESS), 4, 2)
-    batches = iter(loader)
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    before = set(children.read_text().split())
+    batches = iter(evaluation_loader(Dataset(paths, range(11), PREPROCESS), 4, 2))
     next(batches)
-    me = os.getpid()
-    processes = Path(f"/proc/{me}/task/{me}/children").read_text().split()
-    workers = [pid for pid in processes if "pt_data" in Path(f"/proc/{pid}/comm").read_text()]
+    workers = set(children.read_text().split()) - before
     assert len(workers) == 2
     for pid in workers:
         masks = [
