@@ -58,7 +58,9 @@ def prepare_share(options: PrepareOptions, together: Shard | None) -> PreparedDa
 
     shard = together or (None if options.shard is None else parse_shard(options.shard))
     if shard is not None:
-        read_shard_of(source, shard)
+        path = read_shard_of(source, shard)
+        if together is None:
+            say(f"shard {options.shard} in {path}; when all are there, --merge {shard.count} makes the dataset")
         if together is None or shard.index > 0:
             return None
     merge = together.count if together else options.merge
@@ -70,14 +72,11 @@ def prepare_share(options: PrepareOptions, together: Shard | None) -> PreparedDa
     return dataset
 
 
-def read_shard_of(source: Extracted, shard: Shard) -> None:
-    """Read a shard of the images, for a merge."""
+def read_shard_of(source: Extracted, shard: Shard) -> Path:
+    """Read a shard of the images, for a merge; return its folder."""
     options = source.options
     side = options.store_size if options.store else None
-    path = write_shard(shard, shards_folder(options), source.images, files_of(source.rows), side)
-    if started_by_torchrun():
-        return
-    say(f"shard {shard.index + 1}/{shard.count} in {path}; when all are there, --merge {shard.count} makes the dataset")
+    return write_shard(shard, shards_folder(options), source.images, files_of(source.rows), side)
 
 
 def build(

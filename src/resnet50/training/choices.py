@@ -74,13 +74,14 @@ def check_together(options: TrainOptions) -> None:
         raise UserError("--observe has nothing to look at with every stage frozen: lower --freeze, or leave it out")
 
 
-def check_batch(options: TrainOptions) -> None:
-    """Raise a UserError for a batch that can't be cut as asked."""
-    processes = processes_here().count
-    if options.accumulate > options.batch:
-        raise UserError(f"--accumulate {options.accumulate}: a batch of {options.batch} can't be cut into more parts")
-    if processes > options.batch:
-        raise UserError(f"--batch-size {options.batch} is not enough for {processes} processes")
+def check_batch(options: TrainOptions, images: int | None = None) -> None:
+    """Raise a UserError for a batch that can't be cut as asked; fewer images than one are all of it."""
+    processes, batch = processes_here().count, min(options.batch, images or options.batch)
+    if processes > batch:
+        raise UserError(f"a batch of {batch} images is not enough for {processes} processes")
+    if options.accumulate > batch // processes:
+        share = f"a batch of {batch}" if processes == 1 else f"a process's {batch // processes} images of a batch"
+        raise UserError(f"--accumulate {options.accumulate}: {share} can't be cut into more parts")
     if normed_together(options) == 1 and options.image_size <= 32 and options.freeze < len(STAGES):
         raise UserError("batch norm can't learn from a single image of 32 pixels: raise --batch-size or --image-size")
 

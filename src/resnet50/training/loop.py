@@ -219,12 +219,13 @@ def train_step(training: Training, images: Tensor, labels: Tensor) -> None:
         observer.before_update()
     gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
     norm = get_total_norm(gradients)
+    finite = torch.isfinite(norm)
     if options.clip_grad is not None:
         clip_grads_with_norm_(state.network.parameters(), options.clip_grad, norm)
-    add_step(state, sums, norm)
-    step_if_finite(state, norm)
+    add_step(state, sums, norm, finite)
+    step_if_finite(state, finite)
     for buffer, before in zip(state.network.buffers(), statistics, strict=True):
-        buffer.copy_(torch.where(torch.isfinite(norm), buffer, before))
+        buffer.copy_(torch.where(finite, buffer, before))
     if observer is not None:
         observer.after_update()
     state.optimizer.zero_grad()
@@ -288,9 +289,9 @@ def add_up_gradients(training: Training, images: Tensor, labels: Tensor, parts: 
     return sums
 
 
-def add_step(state: TrainState, step: MetricSums, norm: Tensor) -> None:
+def add_step(state: TrainState, step: MetricSums, norm: Tensor, finite: Tensor) -> None:
     """Add a step's sums and gradient norm to the epoch's, as far as they are numbers. Nothing waits for the device."""
-    number, finite = torch.isfinite(step.objective), torch.isfinite(norm)
+    number = torch.isfinite(step.objective)
     step.steps += 1
     for name in ("objective", "steps", "loss", "correct", "images"):
         value = getattr(step, name)
@@ -300,16 +301,16 @@ def add_step(state: TrainState, step: MetricSums, norm: Tensor) -> None:
     state.bad_steps = torch.where(finite, 0, state.bad_steps + 1)
 
 
-def step_if_finite(state: TrainState, norm: Tensor) -> None:
+def step_if_finite(state: TrainState, finite: Tensor) -> None:
     """Let the optimiser step, unless the gradient is not finite."""
     if state.scaler.is_enabled():  # the scaler does the same by itself
         state.scaler.step(state.optimizer)
         state.scaler.update()
     elif all(group["fused"] for group in state.optimizer.param_groups):
         # Fused kernels look at this on the device, as the scaler has them do.
-        state.optimizer.found_inf = (~torch.isfinite(norm)).float()  # pyright: ignore[reportAttributeAccessIssue]
+        state.optimizer.found_inf = (~finite).float()  # pyright: ignore[reportAttributeAccessIssue]
         state.optimizer.step()
-    elif torch.isfinite(norm):
+    elif finite:
         state.optimizer.step()
 
 
@@ -367,7 +368,7 @@ def validate(training: Training, advance: Advance, between_batches: BetweenSteps
                 between_batches(state)
         return sums
 
-    sums = validating_what_is_readable(training, add_up).of_all(machine.processes)
+    sums = skipping_unreadable(training, add_up).of_all(machine.processes)
     images = sums.images.item()
     if not images:
         raise UserError("every image of the validation split has gone bad since the dataset was prepared")
@@ -377,7 +378,7 @@ def validate(training: Training, advance: Advance, between_batches: BetweenSteps
 Result = TypeVar("Result")
 
 
-def validating_what_is_readable(training: Training, work: Callable[[], Result]) -> Result:
+def skipping_unreadable(training: Training, work: Callable[[], Result]) -> Result:
     """Do work that reads the validation split, anew without each image that can't be read, as far as allowed."""
     state, data = training.state, training.data
     while True:

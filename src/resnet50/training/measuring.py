@@ -11,8 +11,8 @@ from resnet50.training.loop import (
     Training,
     forward_batches,
     remaining_batches,
+    skipping_unreadable,
     train_step,
-    validating_what_is_readable,
 )
 from resnet50.training.machine import Machine
 from resnet50.training.optim import train_mode
@@ -24,15 +24,14 @@ def measure_epoch(training: Training) -> float:
     train_mode(network)
     step = median_seconds(remaining_batches(training), lambda batch: train_step(training, *batch), machine)
 
-    def forward(batch: tuple[Tensor, Tensor]) -> None:
-        for logits, _ in forward_batches(network, [batch], data.preprocess, machine, data.forward):
-            del logits
+    def forward(batch: tuple[Tensor, Tensor]) -> object:
+        return list(forward_batches(network, [batch], data.preprocess, machine, data.forward))
 
     def validation_batch() -> float:
         # Not to the end of the iterator, from where on batches would be kept that an image may be missing from.
         return median_seconds(islice(data.val, len(data.val)), forward, machine)
 
-    return step * len(data.order) + validating_what_is_readable(training, validation_batch) * len(data.val)
+    return step * len(data.order) + skipping_unreadable(training, validation_batch) * len(data.val)
 
 
 def median_seconds(

@@ -88,8 +88,8 @@ def joined(what_next: str = "start all of them again") -> Generator[Processes]:
     backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     store, _, _ = next(iter(rendezvous("env://")))
     store = store_of_this_start(store, processes)
-    dist.init_process_group(backends, store=store, rank=processes.rank, world_size=processes.count)
     try:
+        dist.init_process_group(backends, store=store, rank=processes.rank, world_size=processes.count)
         yield processes
     except Exception as error:
         if is_lost_process(error):
@@ -99,7 +99,8 @@ def joined(what_next: str = "start all of them again") -> Generator[Processes]:
             ) from error
         raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def store_of_this_start(store: Store, processes: Processes) -> Store:

@@ -131,7 +131,7 @@ def begin(options: TrainOptions, dataset: PreparedDataset, machine: Machine) -> 
     """Decide what was left open and build everything; return it with what `run.json` says."""
     asked = kept_options(options)
     options = choose_batch_size(options, len(dataset.classes), len(dataset.split("train")), machine)
-    check_batch(options)
+    check_batch(options, len(dataset.split("train")))
     pretrained = load_pretrained(options.weights, options.depth)
     options, decisions = resolve(options, pretrained, machine)
     preprocess = choose_preprocess(options, pretrained)
@@ -159,6 +159,7 @@ def resume(options: TrainOptions, dataset: PreparedDataset, machine: Machine) ->
             f"{dataset.folder} is not the dataset that {options.out} was trained on: its fingerprint differs"
         )
     check_kept_options(options, saved["options"])
+    check_batch(options, len(dataset.split("train")))
     about = cast(dict[str, Any], saved["about"])
     data = load_data(options, dataset, Preprocess.from_json(saved["preprocess"]), machine)
     network = build_network(options, dataset, None)
@@ -168,7 +169,7 @@ def resume(options: TrainOptions, dataset: PreparedDataset, machine: Machine) ->
     state = start_state(network, options, machine, len(data.order))
     state.load_state_dict(saved["state"])
     state.sums = state.sums.share(processes)
-    state.parts = min(max(state.parts, options.accumulate), options.batch // processes.count)
+    state.parts = min(max(state.parts, options.accumulate), min(options.batch, data.order.rows) // processes.count)
     if options.compile == "on":
         data = compile_step(data)
     observer = make_observer(options, state, data, machine)

@@ -7,7 +7,7 @@ import torch
 from resnet50.console import warn
 from resnet50.errors import UserError
 from resnet50.etl.decode import UnreadableImageError, one_line
-from resnet50.training.processes import ALONE, Processes
+from resnet50.training.processes import Processes
 from resnet50.training.state import TrainState
 
 PERSISTENT = 16
@@ -90,9 +90,7 @@ def leave_out(state: TrainState, split: str, paths: Iterable[str], error: Unread
     note(state, f"left out of {split}, {count + 1} of up to {most}: {text}")
 
 
-def share_left_out(
-    state: TrainState, paths: Mapping[str, Iterable[str]], most: int, processes: Processes = ALONE
-) -> None:
+def share_left_out(state: TrainState, paths: Mapping[str, Iterable[str]], most: int, processes: Processes) -> None:
     """Let every process leave out what any of them does; together they may leave out no more than one alone.
 
     Raises:
