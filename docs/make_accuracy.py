@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from resnet50.training.machine import choose_precision
+from resnet50.runtime.device import choose_precision
 
 RECIPE = [
     *("--image-size", "96", "--eval-size", "128", "--resize-mode", "squash", "--crop-scale", "0.7"),

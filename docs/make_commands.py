@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from resnet50.cli import VERBS
-from resnet50.config import flag, name_type
+from resnet50.options.config import flag, name_type
 
 INTRODUCTION = """\
 # Commands

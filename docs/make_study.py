@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from resnet50.console import duration
+from resnet50.runtime.console import duration
 from resnet50.study.experiment import Experiment, Observation
 from resnet50.study.lab import Plan
 from resnet50.study.page import OUTCOMES, cell
@@ -66,7 +66,7 @@ def shown(experiment: Experiment, data: str, study: Path) -> str:
         "",
     ]
     lines += [f"- **{OUTCOMES[seen.outcome]}**: {escape(seen.text)}" for seen in experiment.read(table)]
-    return "\n".join([*lines, "", *markdown(experiment.summarise(table))])
+    return "\n".join([*lines, "", *markdown(experiment.summarize(table))])
 
 
 def read_table(experiment: Experiment, study: Path) -> pd.DataFrame:

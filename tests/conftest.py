@@ -22,7 +22,7 @@ MakePicture = Callable[..., Image.Image]
 
 @pytest.fixture
 def picture() -> MakePicture:
-    """Return a maker of smooth colour pictures with some texture, different for every seed."""
+    """Return a maker of smooth color pictures with some texture, different for every seed."""
 
     def make(width: int = 60, height: int = 48, seed: int = 0, tint: tuple[int, int, int] = (0, 0, 0)) -> Image.Image:
         rng = np.random.default_rng(seed)
@@ -61,5 +61,5 @@ def prepared(competition: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trained(prepared: Path, tmp_path: Path) -> Path:
-    """Return a run that has learnt to tell the competition's cats and dogs by their colour."""
+    """Return a run that has learned to tell the competition's cats and dogs by their color."""
     return resnet50.train(prepared, tmp_path / "run", epochs=3, batch_size=8, threads=1, **TINY)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from resnet50 import cli
-from resnet50.errors import UserError
+from resnet50.runtime.errors import UserError
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -31,7 +31,7 @@ def test_bare_command_lists_every_verb() -> None:
     assert all(f"  {verb} " in done.stdout for verb in cli.VERBS)
 
 
-@pytest.mark.parametrize("statement", ["import resnet50", "import resnet50.cli, resnet50.config"])
+@pytest.mark.parametrize("statement", ["import resnet50", "import resnet50.cli, resnet50.options.config"])
 def test_nothing_heavy_is_imported_before_it_is_needed(statement: str) -> None:
     heavy = "{'torch', 'torchvision', 'pandas', 'sklearn', 'matplotlib', 'tensorboard'}"
     code = f"import sys; {statement}; sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
@@ -65,7 +65,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(
 def test_a_bug_keeps_its_traceback_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "carry_out", lambda verb, rest: 1 / 0)
+    monkeypatch.setattr(cli, "dispatch", lambda verb, rest: 1 / 0)
     assert cli.run(["model"]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
 
@@ -74,7 +74,7 @@ def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(verb: str, rest: list[str]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "carry_out", interrupted)
+    monkeypatch.setattr(cli, "dispatch", interrupted)
     assert cli.run(["model"]) == 130
 
 
@@ -84,6 +84,6 @@ def test_square_brackets_in_user_data_are_printed_as_they_are(
     def fail(verb: str, rest: list[str]) -> None:
         raise UserError("column '[red]x[/red]' is missing")
 
-    monkeypatch.setattr(cli, "carry_out", fail)
+    monkeypatch.setattr(cli, "dispatch", fail)
     assert cli.run(["model"]) == 2
     assert "[red]x[/red]" in capsys.readouterr().err

@@ -119,7 +119,9 @@ def make_images(folder: Path) -> None:
 def resnet50(folder: Path, *arguments: str) -> None:
     """Run one command in the folder, and stop with its output if it fails."""
     print("resnet50", *arguments, flush=True)
-    done = subprocess.run(command(arguments), cwd=folder, env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command(arguments), cwd=folder, env=environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
 
@@ -156,7 +158,9 @@ def prepared(folder: Path) -> dict[str, Any]:
         "manifest": hashlib.sha256(table.encode()).hexdigest(),
         "fingerprint": fingerprint,
         "store": store.hexdigest(),
-        "audit": json.loads((dataset / "audit.json").read_text(encoding="utf-8").replace(str(folder.resolve()), "FOLDER")),
+        "audit": json.loads(
+            (dataset / "audit.json").read_text(encoding="utf-8").replace(str(folder.resolve()), "FOLDER")
+        ),
     }
 
 
@@ -215,7 +219,11 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
             if largest > TOLERANCE:
                 lines.append(f"{name}: probabilities differ by {largest:.1e}")
         if old != new:
-            keys = sorted(key for key in {**(old or {}), **(new or {})} if (old or {}).get(key) != (new or {}).get(key)) if isinstance(old, dict) or isinstance(new, dict) else []
+            keys = (
+                sorted(key for key in {**(old or {}), **(new or {})} if (old or {}).get(key) != (new or {}).get(key))
+                if isinstance(old, dict) or isinstance(new, dict)
+                else []
+            )
             lines.append(f"{name}: differs {', '.join(keys)}")
     return lines
 

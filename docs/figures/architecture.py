@@ -11,21 +11,21 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from resnet50.model import resnet50
 from resnet50.model.resnet import Bottleneck
-from resnet50.model.summary import summarise
+from resnet50.model.summary import summarize
 
 INK, LINE, CONV, PROJECTION, IDENTITY = "#222222", "#888888", "#56B4E9", "#E69F00", "#009E73"
 
 
-def box(axes, x, y, width, height, text, colour, size=7.5):
+def box(axes, x, y, width, height, text, color, size=7.5):
     """Draw a rounded box with a text in its middle."""
     style = "round,pad=0,rounding_size=0.06"
-    axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=colour, edgecolor="none"))
+    axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=color, edgecolor="none"))
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=size, color=INK)
 
 
-def arrow(axes, start, end, colour=LINE):
+def arrow(axes, start, end, color=LINE):
     """Draw a straight arrow."""
-    patch = FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, color=colour, lw=1.3, shrinkA=0, shrinkB=0)
+    patch = FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, color=color, lw=1.3, shrinkA=0, shrinkB=0)
     axes.add_patch(patch)
 
 
@@ -47,9 +47,9 @@ def draw_layer(axes, x, name, layer, shape):
                 arrow(axes, (x + 0.72, top - 0.5 - 0.62 * row + 0.62), (x + 0.72, top - 0.5 - 0.62 * row + 0.42))
         box(axes, x + 0.52, top - 2.22, 0.4, 0.3, "+", "#dddddd", 9)
         arrow(axes, (x + 0.72, top - 1.74), (x + 0.72, top - 1.92))
-        colour = IDENTITY if block.downsample is None else PROJECTION
-        axes.plot([x + 0.72, x + 1.52, x + 1.52], [top + 0.1, top + 0.1, top - 2.07], color=colour, lw=1.5)
-        arrow(axes, (x + 1.53, top - 2.07), (x + 0.92, top - 2.07), colour)
+        color = IDENTITY if block.downsample is None else PROJECTION
+        axes.plot([x + 0.72, x + 1.52, x + 1.52], [top + 0.1, top + 0.1, top - 2.07], color=color, lw=1.5)
+        arrow(axes, (x + 1.53, top - 2.07), (x + 0.92, top - 2.07), color)
         arrow(axes, (x + 0.72, top + 0.3), (x + 0.72, top - 0.08))
         kind = "identity" if block.downsample is None else convolution(block.downsample[0])
         axes.text(x + 1.68, top - 1.0, kind, rotation=-90, ha="center", va="center", fontsize=7, color=INK)
@@ -60,7 +60,7 @@ def main(out):
     """Write the picture."""
     mpl.rcParams["svg.hashsalt"] = "architecture"
     network = resnet50()
-    stages = {stage.name: stage for stage in summarise(network, 224)}
+    stages = {stage.name: stage for stage in summarize(network, 224)}
     figure = Figure(figsize=(13, 5.2))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-0.1, 13.4), ylim=(0.3, 7.3))
@@ -89,8 +89,8 @@ def main(out):
         "every convolution is followed by batch norm, and by ReLU unless it is a block's last; ReLU again after each +"
     )
     axes.text(0.0, 0.42, legend, fontsize=8, color=INK)
-    for x, colour, text in ((8.6, IDENTITY, "identity shortcut"), (10.6, PROJECTION, "projection shortcut")):
-        axes.plot([x, x + 0.4], [0.47, 0.47], color=colour, lw=2)
+    for x, color, text in ((8.6, IDENTITY, "identity shortcut"), (10.6, PROJECTION, "projection shortcut")):
+        axes.plot([x, x + 0.4], [0.47, 0.47], color=color, lw=2)
         axes.text(x + 0.5, 0.42, text, fontsize=8, color=INK)
     figure.patch.set_facecolor("white")
     figure.savefig(out, metadata={"Date": None} if out.endswith(".svg") else None)

@@ -1,4 +1,4 @@
-"""What shortcuts do to the gradient in a ResNet-50 that has just been initialised, as an SVG with two panels.
+"""What shortcuts do to the gradient in a ResNet-50 that has just been initialized, as an SVG with two panels.
 
     .venv/bin/python docs/figures/gradients.py DATASET docs/figures/gradients.svg
 
@@ -29,7 +29,7 @@ NETWORKS = {
     "the same, --zero-gamma": {"shortcuts": "B", "zero_gamma": True},
     "without shortcuts": {"shortcuts": "none"},
 }
-COLOURS, MARKERS = ("#0072B2", "#009E73", "#D55E00"), ("o", "s", "^")  # Okabe & Ito
+COLORS, MARKERS = ("#0072B2", "#009E73", "#D55E00"), ("o", "s", "^")  # Okabe & Ito
 
 
 def gradient_norms(network, images, labels):
@@ -87,10 +87,10 @@ def measure(folder):
 
 def draw(axes, x, curves):
     """Draw the mean over the seeds and a band from the lowest to the highest."""
-    for (name, runs), colour, marker in zip(curves.items(), COLOURS, MARKERS, strict=True):
+    for (name, runs), color, marker in zip(curves.items(), COLORS, MARKERS, strict=True):
         values = np.array(runs)
-        axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.25, linewidth=0)
-        axes.plot(x, values.mean(axis=0), color=colour, marker=marker, markersize=4, linewidth=1.5, label=name)
+        axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=color, alpha=0.25, linewidth=0)
+        axes.plot(x, values.mean(axis=0), color=color, marker=marker, markersize=4, linewidth=1.5, label=name)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -21,11 +21,11 @@ from torch.profiler import ProfilerActivity, profile
 from torchvision.models import resnet50
 
 from resnet50.bench.ours import set_up
-from resnet50.training.inputs import build_network
 from resnet50.training.loop import train_step
 from resnet50.training.optim import train_mode
+from resnet50.training.setup.data import build_network
 from resnet50.training.state import start_state
-from resnet50.training.waiting import EpochClock
+from resnet50.training.timer import EpochTimer
 
 STEPS, BATCH, SIZE = 5, 32, 224
 PARTS = {
@@ -34,7 +34,7 @@ PARTS = {
     "batch norm": "#D55E00",
     "ReLU, sums, pooling": "#E69F00",
     "casts and copies": "#009E73",
-    "optimiser, gradient norm": "#CC79A7",
+    "optimizer, gradient norm": "#CC79A7",
     "the rest, Python": "#999999",
     "waiting for the loader": "#000000",
 }  # Okabe & Ito
@@ -52,7 +52,7 @@ def part_of(operator):
     if any(word in name for word in ("relu", "threshold", "pool")) or name in ("add", "add_", "mean", "sum"):
         return "ReLU, sums, pooling"
     if any(word in name for word in ("adam", "norm", "foreach", "addcdiv", "lerp", "sqrt")):
-        return "optimiser, gradient norm"
+        return "optimizer, gradient norm"
     if any(word in name for word in ("copy", "empty", "fill", "zero", "clone", "contiguous")):
         return "casts and copies"
     return "the rest, Python"
@@ -80,13 +80,13 @@ def ours(dataset):
     """Return our step on batches of the dataset, and the seconds it has waited for them."""
     training = set_up(dataset, image_size=SIZE, batch_size=BATCH)
     network = build_network(training.options, training.dataset, None)
-    state = start_state(network, training.options, training.machine, steps_per_epoch=1000)
+    state = start_state(network, training.options, training.device, steps_per_epoch=1000)
     train_mode(state.network)
-    batches = EpochClock(state).waiting(training.data.train)
+    batches = EpochTimer(state).waiting(training.data.train)
 
     def step():
         images, labels = next(batches)
-        train_step(state, images, labels, training.data, training.options, training.machine)
+        train_step(state, images, labels, training.data, training.options, training.device)
 
     return step, lambda: state.epoch_waited
 
@@ -112,9 +112,9 @@ def draw(sides, out):
     axes = figure.subplots()
     for row, parts in enumerate(sides.values()):
         left = 0.0
-        for part, colour in PARTS.items():
+        for part, color in PARTS.items():
             width = parts.get(part, 0.0) / 1000
-            axes.barh(row, width, left=left, color=colour, label=part if row == 0 else None, height=0.6)
+            axes.barh(row, width, left=left, color=color, label=part if row == 0 else None, height=0.6)
             if width > 0.25:
                 axes.text(left + width / 2, row, f"{width:.1f}", ha="center", va="center", color="white", fontsize=9)
             left += width

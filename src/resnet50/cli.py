@@ -8,15 +8,16 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
 
-from resnet50 import config, console
-from resnet50.errors import Stopped, UserError, nearest
+from resnet50.options import config
+from resnet50.runtime import console
+from resnet50.runtime.errors import Stopped, UserError, nearest
 
 VERBS: dict[str, tuple[type, str]] = {
     "prepare": (config.PrepareOptions, "resnet50.etl.prepare:prepare"),
     "check": (config.CheckOptions, "resnet50.etl.check:check"),
     "train": (config.TrainOptions, "resnet50.training.run:train"),
     "evaluate": (config.EvaluateOptions, "resnet50.evaluation.evaluate:evaluate"),
-    "predict": (config.PredictOptions, "resnet50.deploy.predictor:predict"),
+    "predict": (config.PredictOptions, "resnet50.inference.classifier:predict"),
     "model": (config.ModelOptions, "resnet50.model.summary:show"),
     "study": (config.StudyOptions, "resnet50.study.run:study"),
     "bench": (config.BenchOptions, "resnet50.bench.run:bench"),
@@ -43,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
         console.say(version("resnet50"))
         return 0
     try:
-        carry_out(verb, rest)
+        dispatch(verb, rest)
     except UserError as error:
         console.errors.print(f"[red]error:[/red] {console.escape(str(error))}")
         return USAGE
@@ -60,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def carry_out(verb: str, arguments: Sequence[str]) -> None:
+def dispatch(verb: str, arguments: Sequence[str]) -> None:
     """Read a verb's options and call its function; a UserError says what is wrong with them."""
     if verb not in VERBS:
         raise UserError(f"there is no command {verb!r}{nearest(verb, VERBS)}: commands are {', '.join(VERBS)}")

@@ -11,11 +11,11 @@ def test_rounds_alternate_and_swap_their_order() -> None:
     order: list[str] = []
 
     def workload(name: str) -> Workload:
-        def carry_out() -> float:
+        def dispatch() -> float:
             order.append(name)
             return float(len(order))
 
-        return carry_out
+        return dispatch
 
     rounds = alternate(workload("ours"), workload("base"), workload("limit"), 3, lambda: order.append("end"))
     one_way, other_way = ["ours", "base", "limit", "end"], ["base", "ours", "limit", "end"]

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from resnet50.bench import prepare, run
-from resnet50.bench.contender import Contender
 from resnet50.bench.limits import flops_per_image
-from resnet50.bench.results import summarise
+from resnet50.bench.process import BenchmarkProcess
+from resnet50.bench.results import summarize
 from resnet50.bench.rounds import Rounds
 from resnet50.bench.rows import Row, Scratch, Side, Sides
-from resnet50.config import BenchOptions
-from resnet50.errors import UserError
+from resnet50.options.config import BenchOptions
+from resnet50.runtime.errors import UserError
 
 KEYS = [
     "name", "ours", "baseline", "baseline_name", "ratio", "ratio_low", "ratio_high", "limit", "share_of_limit",
@@ -29,7 +29,7 @@ def row(name: str = "speed", **changes: Any) -> Row:
 
 
 def constant(value: float) -> Side:
-    return Side("tests.bench.contenders:constant", {"value": value})
+    return Side("tests.bench.processes:constant", {"value": value})
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_our_step_and_epoch_and_both_loaders_yield_rates(prepared: Path, tmp_pat
         ("loader:ours", {"dataset": str(prepared), "store": True}, ["round"]),
         ("loader:pil", {"dataset": str(prepared)}, ["round"]),
     ]:
-        with Contender(f"resnet50.bench.{function}", settings) as child:
+        with BenchmarkProcess(f"resnet50.bench.{function}", settings) as child:
             assert all(child.workload(name)() > 0 for name in workloads), function
 
 
@@ -103,8 +103,8 @@ def test_what_would_fail_after_minutes_fails_at_once(changes: dict[str, Any], wo
 
 def test_more_images_a_second_and_fewer_seconds_both_give_ratios_above_one() -> None:
     fast, slow = [4.0, 4.4], [2.0, 2.1]
-    rate = summarise(row(), Rounds(fast, slow, [5.0, 4.9]))
-    seconds = summarise(row(unit="s"), Rounds(slow, fast, [1.0, 1.1]))
+    rate = summarize(row(), Rounds(fast, slow, [5.0, 4.9]))
+    seconds = summarize(row(unit="s"), Rounds(slow, fast, [1.0, 1.1]))
     assert rate.ratio == seconds.ratio == pytest.approx(2.05, abs=0.01)
     assert rate.ratio_low < rate.ratio < rate.ratio_high
     assert (rate.limit, rate.share_of_limit) == pytest.approx((5.0, 4.2 / 5.0))
@@ -113,8 +113,8 @@ def test_more_images_a_second_and_fewer_seconds_both_give_ratios_above_one() -> 
 
 def test_the_limit_may_be_missing_or_the_baseline() -> None:
     rounds = Rounds([1.9, 1.9], [2.0, 2.0], [])
-    assert summarise(row(), rounds).share_of_limit is None
-    assert summarise(row(limited_by_baseline=True), rounds).share_of_limit == pytest.approx(0.95)
+    assert summarize(row(), rounds).share_of_limit is None
+    assert summarize(row(limited_by_baseline=True), rounds).share_of_limit == pytest.approx(0.95)
 
 
 def test_a_row_that_fails_leaves_the_others_measured_and_written(
@@ -122,7 +122,7 @@ def test_a_row_that_fails_leaves_the_others_measured_and_written(
 ) -> None:
     def failing(scratch: Scratch) -> Sides:
         assert not scratch.full
-        return Sides(Side("tests.bench.contenders:dying", {}), constant(1.0))
+        return Sides(Side("tests.bench.processes:dying", {}), constant(1.0))
 
     broken = Row("broken", "subject", "fails", "the others", failing)
     absent = row("absent", needs="no_such_package_anywhere")

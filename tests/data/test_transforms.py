@@ -11,9 +11,9 @@ from PIL import Image
 from torchvision import transforms as reference
 
 from resnet50.data.transforms import Augmentation, Preprocess, crop_box, cut, sample_rng
-from resnet50.errors import UserError
-from resnet50.etl.decode import Photo
+from resnet50.etl.decode import DecodedImage
 from resnet50.etl.store import shrink
+from resnet50.runtime.errors import UserError
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -157,7 +157,7 @@ def test_random_crops_look_like_pillows(size: tuple[int, int], most: float, inte
 
 def test_a_stored_photo_is_cut_where_its_file_would_be() -> None:
     image = noise(20, 15).resize((800, 600), Image.Resampling.BICUBIC)
-    photo = Photo.of(image)
+    photo = DecodedImage.of(image)
     stored = photo._replace(pixels=shrink(photo, 256))
     augmentation = Augmentation(preprocess=Preprocess(size=96, resize=110), flips="both")
     for row in range(20):
@@ -168,7 +168,7 @@ def test_a_stored_photo_is_cut_where_its_file_would_be() -> None:
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 256), st.integers(0, 10**6))
 @settings(deadline=None)
 def test_a_cut_is_never_empty_however_small_the_stored_photo(height: int, width: int, side: int, row: int) -> None:
-    photo = Photo(np.zeros((height, width, 3), np.uint8), width, height)
+    photo = DecodedImage(np.zeros((height, width, 3), np.uint8), width, height)
     stored = photo._replace(pixels=shrink(photo, side))
     rows, columns, _ = cut(stored, *crop_box(sample_rng(0, 0, row), height, width, 0.05)).shape
     assert 0 < rows <= stored.pixels.shape[0]

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 import resnet50
-from resnet50 import config
 from resnet50.cli import VERBS
-from resnet50.config import flag, from_arguments
+from resnet50.options import config
+from resnet50.options.config import flag, from_arguments
 from tests.conftest import TINY, MakePicture
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ CountCalls = Callable[..., int]
 
 @pytest.fixture
 def write_picture() -> WritePicture:
-    """Return a writer of 12×8 pictures, of another colour each time, or of the colour of a number."""
+    """Return a writer of 12×8 pictures, of another color each time, or of the color of a number."""
     made = 0
 
     def write(path: Path, number: int | None = None, size: tuple[int, int] = (12, 8)) -> Path:

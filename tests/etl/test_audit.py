@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from resnet50.errors import UserError
 from resnet50.etl.audit import KINDS, Audit, audit, read_images, small_classes, stop_at_findings
+from resnet50.runtime.errors import UserError
 
 WritePicture = Callable[..., Path]
 CountCalls = Callable[..., int]

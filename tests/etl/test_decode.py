@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from resnet50.errors import UserError
-from resnet50.etl.decode import UnreadableImageError, decode, decode_photo
+from resnet50.etl.decode import UnreadableImageError, decode, decode_image
+from resnet50.runtime.errors import UserError
 
 RAMP = np.linspace(0, 255, 24 * 16).reshape(16, 24)
 
@@ -23,12 +23,12 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image).astype(int)
 
 
-def grey(mode: str = "L") -> Image.Image:
+def gray(mode: str = "L") -> Image.Image:
     return Image.fromarray(RAMP.astype(np.uint8)).convert(mode)
 
 
 def rgb() -> Image.Image:
-    return Image.merge("RGB", [grey(), ImageOps.flip(grey()), ImageOps.mirror(grey())])
+    return Image.merge("RGB", [gray(), ImageOps.flip(gray()), ImageOps.mirror(gray())])
 
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "WEBP", "TIFF", "PPM"])
@@ -40,18 +40,18 @@ def test_rgb_pixels_come_back_as_they_were_saved(form: str) -> None:
 
 
 def test_one_bit_becomes_black_and_white() -> None:
-    bits = grey().point(lambda value: 255 * (value > 100)).convert("1")
+    bits = gray().point(lambda value: 255 * (value > 100)).convert("1")
     image = decode(saved(bits, "PNG"))
-    np.testing.assert_array_equal(pixels(image)[..., 1], 255 * (pixels(grey()) > 100))
+    np.testing.assert_array_equal(pixels(image)[..., 1], 255 * (pixels(gray()) > 100))
 
 
-def test_grey_gives_three_equal_channels() -> None:
-    image = pixels(decode(saved(grey(), "PNG")))
+def test_gray_gives_three_equal_channels() -> None:
+    image = pixels(decode(saved(gray(), "PNG")))
     for channel in range(3):
-        np.testing.assert_array_equal(image[..., channel], pixels(grey()))
+        np.testing.assert_array_equal(image[..., channel], pixels(gray()))
 
 
-def test_transparent_grey_lies_on_white() -> None:
+def test_transparent_gray_lies_on_white() -> None:
     image = Image.merge("LA", [Image.new("L", (4, 4), 100), Image.fromarray(np.tile(np.uint8([0, 255]), (4, 2)))])
     assert pixels(decode(saved(image, "PNG")))[0, :2].tolist() == [[255] * 3, [100] * 3]
 
@@ -70,25 +70,25 @@ def test_transparent_palette_entry_lies_on_white() -> None:
     assert decoded[0, :2].tolist() == [[255] * 3, [200, 100, 50]]
 
 
-def test_palette_without_transparency_gives_its_colours() -> None:
+def test_palette_without_transparency_gives_its_colors() -> None:
     image = Image.new("P", (4, 4), 1)
     image.putpalette([10, 20, 30, 200, 100, 50])
     assert pixels(decode(saved(image, "PNG")))[2, 2].tolist() == [200, 100, 50]
 
 
-def test_rgb_png_with_a_transparent_colour_lies_on_white() -> None:
+def test_rgb_png_with_a_transparent_color_lies_on_white() -> None:
     image = Image.new("RGB", (2, 1), (1, 2, 3))
     image.putpixel((1, 0), (9, 9, 9))
     assert pixels(decode(saved(image, "PNG", transparency=(1, 2, 3))))[0].tolist() == [[255] * 3, [9] * 3]
 
 
-def test_cmyk_jpeg_shows_the_colours_it_was_made_from() -> None:
+def test_cmyk_jpeg_shows_the_colors_it_was_made_from() -> None:
     red = Image.new("RGB", (16, 16), (250, 10, 10)).convert("CMYK")
     np.testing.assert_allclose(pixels(decode(saved(red, "JPEG", quality=100)))[8, 8], [250, 10, 10], atol=4)
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
-def test_sixteen_bit_grey_is_scaled_not_clipped(form: str) -> None:
+def test_sixteen_bit_gray_is_scaled_not_clipped(form: str) -> None:
     deep = Image.fromarray((RAMP * 257).astype(np.uint16))
     image = pixels(decode(saved(deep, form)))
     np.testing.assert_allclose(image[..., 0], RAMP, atol=1)
@@ -124,7 +124,7 @@ def test_damaged_exif_leaves_the_picture_as_it_is_stored(form: str) -> None:
 
 
 def test_first_frame_of_an_animation_counts() -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     content = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert pixels(decode(content))[0, 0].tolist() == [255, 0, 0]
 
@@ -195,7 +195,7 @@ def test_jpeg_pixels_are_pillows_bit_by_bit(mode: str, options: dict[str, object
 @pytest.mark.parametrize(("shorter_side", "expected"), [(300, 300), (150, 150), (120, 150), (75, 75), (40, 75)])
 def test_a_jpeg_is_decoded_at_a_scale_that_leaves_enough_pixels(shorter_side: int, expected: int) -> None:
     whole = textured(480, 300)
-    photo = decode_photo(saved(whole, "JPEG", quality=95), shorter_side)
+    photo = decode_image(saved(whole, "JPEG", quality=95), shorter_side)
     height, width, _ = photo.pixels.shape
     assert shorter_side <= height <= expected
     assert (photo.width, photo.height) == (480, 300)
@@ -205,7 +205,7 @@ def test_a_jpeg_is_decoded_at_a_scale_that_leaves_enough_pixels(shorter_side: in
 
 
 def test_other_formats_come_at_full_size_whatever_is_asked_for() -> None:
-    photo = decode_photo(saved(rgb(), "PNG"), shorter_side=4)
+    photo = decode_image(saved(rgb(), "PNG"), shorter_side=4)
     np.testing.assert_array_equal(photo.pixels, np.asarray(rgb()))
 
 
@@ -214,7 +214,7 @@ def test_a_reduced_jpeg_is_upright_too(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = saved(textured(480, 300), "JPEG", exif=exif)
-    whole, photo = decode(content), decode_photo(content, 100)
+    whole, photo = decode(content), decode_image(content, 100)
     assert (photo.width, photo.height) == whole.size
     height, width, _ = photo.pixels.shape
     shrunk = whole.resize((width, height), Image.Resampling.BOX)
@@ -227,4 +227,4 @@ def test_a_reduced_jpeg_is_upright_too(orientation: int) -> None:
 def test_a_jpeg_that_breaks_off_is_found_at_any_scale(share: float, shorter_side: int | None) -> None:
     content = saved(textured(480, 300), "JPEG")
     with pytest.raises(UnreadableImageError, match="truncated"):
-        decode_photo(content[: int(len(content) * share)], shorter_side)
+        decode_image(content[: int(len(content) * share)], shorter_side)

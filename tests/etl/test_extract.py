@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from resnet50.config import PrepareOptions
-from resnet50.errors import UserError
 from resnet50.etl.extract import Extracted, extract
 from resnet50.etl.files import FileIndex
+from resnet50.options.config import PrepareOptions
+from resnet50.runtime.errors import UserError
 
 WritePicture = Callable[..., Path]
 CountCalls = Callable[..., int]
@@ -261,7 +261,7 @@ def competition_input(tmp_path: Path, write_picture: WritePicture) -> Path:
     return folder
 
 
-def test_competition_directory_gives_its_labelled_table_and_images(competition_input: Path) -> None:
+def test_competition_directory_gives_its_labeled_table_and_images(competition_input: Path) -> None:
     result = extracted(competition_input)
     assert result.images == competition_input / "train_images"
     assert result.rows["image_id"].tolist() == ["0001", "0002", "0003", "0004"]
@@ -287,7 +287,7 @@ def test_table_of_another_name_is_found_by_its_ids(competition_input: Path) -> N
     assert extracted(competition_input).notes[0] == "table: diagnoses.csv"
 
 
-def test_two_labelled_tables_are_asked_about(competition_input: Path) -> None:
+def test_two_labeled_tables_are_asked_about(competition_input: Path) -> None:
     (competition_input / "train.csv").rename(competition_input / "a.csv")
     os.link(competition_input / "a.csv", competition_input / "b.csv")
     with pytest.raises(UserError, match=r"several tables.*a\.csv, b\.csv"):

@@ -4,8 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from resnet50.errors import UserError
 from resnet50.etl.files import FileIndex, find_outside, list_files, narrow_to_images
+from resnet50.runtime.errors import UserError
 
 
 def index(*paths: str) -> FileIndex:

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from resnet50.config import PrepareOptions
-from resnet50.errors import UserError
 from resnet50.etl import prepare as prepare_module
 from resnet50.etl.audit import KINDS
 from resnet50.etl.files import FileIndex
 from resnet50.etl.prepare import prepare
 from resnet50.etl.prepared import COLUMNS, PreparedDataset, load_prepared
+from resnet50.options.config import PrepareOptions
+from resnet50.runtime.errors import UserError
 
 WritePicture = Callable[..., Path]
 CLOTHING = Path(__file__).parents[3] / "shared" / "data" / "clothing"

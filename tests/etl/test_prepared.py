@@ -4,8 +4,6 @@ import pandas as pd
 import pytest
 import yaml
 
-from resnet50.config import PrepareOptions
-from resnet50.errors import UserError
 from resnet50.etl.prepared import (
     COLUMNS,
     PreparedDataset,
@@ -15,6 +13,8 @@ from resnet50.etl.prepared import (
     replacing,
     write_prepared,
 )
+from resnet50.options.config import PrepareOptions
+from resnet50.runtime.errors import UserError
 
 
 def manifest() -> pd.DataFrame:

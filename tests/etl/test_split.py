@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from resnet50.errors import UserError
 from resnet50.etl import split as split_module
 from resnet50.etl.split import SPLITS, Members, Shares, assign, fill_up, keep_published, parse_shares, split_rows
+from resnet50.runtime.errors import UserError
 
 USUAL: Shares = (0.7, 0.15, 0.15)
 

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 import resnet50
-from resnet50.config import CheckOptions
-from resnet50.errors import UserError
 from resnet50.etl import store as store_module
 from resnet50.etl.check import check
-from resnet50.etl.decode import Photo, decode
+from resnet50.etl.decode import DecodedImage, decode
 from resnet50.etl.prepared import load_prepared
 from resnet50.etl.store import FOLDER, StoreWriter, estimate_bytes, open_store, stored_size
+from resnet50.options.config import CheckOptions
+from resnet50.runtime.errors import UserError
 from tests.conftest import MakePicture
 
 prepare = resnet50.prepare
@@ -54,7 +54,7 @@ def test_photos_come_back_shrunk_and_in_the_order_of_the_rows(folders: Path, tmp
 @pytest.mark.parametrize("size", [(1200, 800), (500, 375), (300, 260)])
 def test_shrunk_photos_look_like_pillows(size: tuple[int, int], picture: MakePicture) -> None:
     image = picture(60, 40).resize(size, Image.Resampling.BICUBIC)
-    ours = store_module.shrink(Photo.of(image), 256)
+    ours = store_module.shrink(DecodedImage.of(image), 256)
     theirs = image.resize(stored_size(*size, 256), Image.Resampling.BILINEAR)
     assert np.abs(ours.astype(int) - np.asarray(theirs)).mean() < 1.5
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from resnet50.errors import UserError
 from resnet50.etl.table import file_names, guess_label_column, read_table
+from resnet50.runtime.errors import UserError
 
 WANTED = pd.DataFrame({"image_id": ["007", "008"], "label": ["NA", "None"]}, dtype="str")
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 import resnet50
-from resnet50.errors import UserError
 from resnet50.evaluation.evaluate import measure
+from resnet50.runtime.errors import UserError
 
 CLASSES = ("a", "b", "c", "d", "e", "f", "g")
 

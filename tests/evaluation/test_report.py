@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from resnet50.config import TrainOptions, write_yaml
-from resnet50.errors import UserError
 from resnet50.evaluation.plots import Line, plot_by_epoch
 from resnet50.evaluation.report import write_report
+from resnet50.options.config import TrainOptions, write_yaml
+from resnet50.runtime.errors import UserError
 
 MakeRun = Callable[..., Path]
 
@@ -111,7 +111,7 @@ def write_evaluation(run: Path, rows: pd.DataFrame, name: str, classes: tuple[st
     pd.concat([table, columns], axis=1).to_csv(run / "evaluation" / f"{name}.csv", index=False)
 
 
-def write_observed(run: Path, block: str = "layer1.0", dead: float = 0.2) -> None:
+def write_probed(run: Path, block: str = "layer1.0", dead: float = 0.2) -> None:
     """Write what `--observe` leaves: three layers, a block, and a loss of each training image, later ones higher."""
     (run / "observed").mkdir()
     values = [("gradient_norm", name, 0.5) for name in ("conv1", f"{block}.conv1", "fc")]
@@ -191,7 +191,7 @@ def test_report_has_every_chapter_with_the_run_s_numbers(make_run: MakeRun) -> N
 def test_observed_run_has_a_chapter_on_the_inside(make_run: MakeRun) -> None:
     run = make_run()
     before = read(run)
-    write_observed(run)
+    write_probed(run)
     page = read(run)
     for expected in (
         "20.0 % of the output channels of layer1.0 are zero", "The hardest training pictures", "over 3 epochs",
@@ -216,7 +216,7 @@ def test_run_that_was_not_observed_has_no_such_chapter(make_run: MakeRun) -> Non
 
 def test_plot_of_dead_channels_is_left_out_when_there_are_none(make_run: MakeRun) -> None:
     run = make_run()
-    write_observed(run, dead=0.0)
+    write_probed(run, dead=0.0)
     page = read(run)
     assert page.count("svg") == 4 + 3
     assert "no channel is dead" in page.text
@@ -224,7 +224,7 @@ def test_plot_of_dead_channels_is_left_out_when_there_are_none(make_run: MakeRun
 
 def test_names_from_inside_are_text_never_markup(make_run: MakeRun) -> None:
     run = make_run(classes=("<script>1</script>", "b"))
-    write_observed(run, block="<script>$x^</script>")
+    write_probed(run, block="<script>$x^</script>")
     page = read(run)
     assert page.count("script") == 0
     assert "20.0 % of the output channels of <script>$x^</script>" in page.text
@@ -232,7 +232,7 @@ def test_names_from_inside_are_text_never_markup(make_run: MakeRun) -> None:
 
 def test_observed_run_without_its_dataset_or_samples_has_no_pictures(make_run: MakeRun) -> None:
     run = make_run()
-    write_observed(run)
+    write_probed(run)
     for path in (run.parent / "dataset" / "images").iterdir():
         path.unlink()
     assert "6 of 6 hardest pictures cannot be read any more" in read(run).text
@@ -246,7 +246,7 @@ def test_observed_run_without_its_dataset_or_samples_has_no_pictures(make_run: M
 
 def test_observed_run_with_a_frozen_backbone_or_no_epoch_gives_a_report(make_run: MakeRun) -> None:
     run = make_run()
-    write_observed(run)
+    write_probed(run)
     path = run / "observed" / "layers.csv"
     table = pd.read_csv(path)
     table[table["layer"] == "fc"].to_csv(path, index=False)
@@ -405,7 +405,7 @@ def test_folder_that_is_no_run_is_a_user_error(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_plot_takes_the_page_s_colours_and_counts_whole_epochs() -> None:
+def test_plot_takes_the_page_s_colors_and_counts_whole_epochs() -> None:
     values = np.linspace(1, 0.5, 30)
     svg = plot_by_epoch("Loss", range(1, 31), [Line("training", values, "train"), Line("validation", values, "val")], 7)
     assert svg.startswith("<svg viewBox=")

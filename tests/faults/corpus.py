@@ -20,7 +20,7 @@ ARITHMETIC_JPEG = bytes.fromhex(
     "14ffc9000b080008000801011100ffcc000600101005ffda0008010100003f00feeaa5ac5c8c68ea7bcb9aa3"
     "fdffd9"
 )
-"""By `cjpeg -arithmetic`, for Pillow can't write it: 8×8 grey pixels, 40 in the upper half and 200 in the lower."""
+"""By `cjpeg -arithmetic`, for Pillow can't write it: 8×8 gray pixels, 40 in the upper half and 200 in the lower."""
 
 HEIC = struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"heic", 0, b"mif1", b"heic") + bytes(64)
 SVG = b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect width="8"/></svg>'
@@ -28,7 +28,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage
 
 
 def scene(width: int = 48, height: int = 32) -> np.ndarray:
-    """Return a smooth picture with another colour in each corner: uint8, h×w×3."""
+    """Return a smooth picture with another color in each corner: uint8, h×w×3."""
     y, x = np.mgrid[0:height, 0:width]
     across, down = 220 * x // max(1, width - 1), 220 * y // max(1, height - 1)
     return np.stack([across + 20, down + 20, 240 - (across + down) // 2], axis=2).astype(np.uint8)
@@ -42,7 +42,7 @@ def saved(image: Image.Image, form: str, **options: Any) -> bytes:
 
 
 def jpeg(pixels: np.ndarray, **options: Any) -> bytes:
-    """Return a JPEG near to the pixels: fine, and with colour at full resolution."""
+    """Return a JPEG near to the pixels: fine, and with color at full resolution."""
     return saved(Image.fromarray(pixels), "JPEG", **{"quality": 97, "subsampling": 0} | options)
 
 
@@ -51,9 +51,9 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png(width: int, height: int, rows: bytes, *, depth: int = 8, colour: int = 2) -> bytes:
+def png(width: int, height: int, rows: bytes, *, depth: int = 8, color: int = 2) -> bytes:
     """Return a PNG with any header over any rows (each with its filter byte in front), whether they fit or not."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return PNG_START + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
@@ -103,7 +103,7 @@ def cmyk_jpeg() -> bytes:
 
 
 def ycck_jpeg() -> bytes:
-    """Return the same with its inks turned into brightness and colour, as Adobe's segment says by the value 2."""
+    """Return the same with its inks turned into brightness and color, as Adobe's segment says by the value 2."""
     inks = Image.fromarray(scene()).convert("CMYK").split()
     turned = Image.merge("RGB", inks[:3]).convert("YCbCr").split()
     # what is stored is the inverse of what Pillow is given, and only the black ink is to be stored inverted
@@ -123,21 +123,21 @@ def profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def animation(colours: tuple[str, ...] = ("red", "blue", "lime")) -> bytes:
-    """Return an animated GIF, a colour a frame."""
-    first, *others = [Image.new("RGB", (12, 8), colour) for colour in colours]
+def animation(colors: tuple[str, ...] = ("red", "blue", "lime")) -> bytes:
+    """Return an animated GIF, a color a frame."""
+    first, *others = [Image.new("RGB", (12, 8), color) for color in colors]
     return saved(first, "GIF", save_all=True, append_images=others, duration=50, loop=0)
 
 
 def palette_png() -> bytes:
-    """Return a PNG of 4×2 with three colours in a palette, the second of them transparent by half, the third wholly."""
+    """Return a PNG of 4×2 with three colors in a palette, the second of them transparent by half, the third wholly."""
     image = Image.new("P", (4, 2))
     image.putpalette([10, 20, 30, 200, 100, 50, 0, 255, 0])
     image.putdata([0, 1, 2, 0, 0, 1, 2, 0])
     return saved(image, "PNG", transparency=bytes([255, 128, 0]))
 
 
-def grey16_png() -> tuple[bytes, np.ndarray]:
+def gray16_png() -> tuple[bytes, np.ndarray]:
     """Return a PNG of 16 bits and its values."""
     values = np.linspace(0, 65535, 48 * 32).reshape(32, 48).round().astype(np.uint16)
     return saved(Image.fromarray(values), "PNG"), values
@@ -149,7 +149,7 @@ def good_images() -> dict[str, bytes]:
     image = Image.fromarray(pixels)
     return {
         "plain.jpg": jpeg(pixels),
-        "grey.jpg": saved(image.convert("L"), "JPEG"),
+        "gray.jpg": saved(image.convert("L"), "JPEG"),
         "progressive.jpg": jpeg(pixels, progressive=True),
         "arithmetic.jpg": ARITHMETIC_JPEG,
         "cmyk.jpg": cmyk_jpeg(),
@@ -160,7 +160,7 @@ def good_images() -> dict[str, bytes]:
         "plain.png": saved(image, "PNG"),
         "icc.png": saved(image, "PNG", icc_profile=profile()),
         "by-hand.png": png(2, 2, bytes([0, 1, 2, 3, 4, 5, 6] * 2)),
-        "grey16.png": grey16_png()[0],
+        "gray16.png": gray16_png()[0],
         "palette.png": palette_png(),
         "rgba.png": saved(image.convert("RGBA"), "PNG"),
         "dot.png": saved(Image.new("RGB", (1, 1), (1, 2, 3)), "PNG"),

@@ -35,12 +35,12 @@ def decode_target(folder: Path) -> tuple[Target, list[bytes]]:
     """Image files: pixels or an UnreadableImageError."""
     import numpy as np
 
-    from resnet50.etl.decode import UnreadableImageError, decode_photo
+    from resnet50.etl.decode import UnreadableImageError, decode_image
     from tests.faults import corpus
 
     def run(content: bytes) -> None:
         with contextlib.suppress(UnreadableImageError):
-            photo = decode_photo(content, 32 if len(content) % 2 else None)
+            photo = decode_image(content, 32 if len(content) % 2 else None)
             assert photo.pixels.dtype == np.uint8
             assert photo.pixels.ndim == 3
             assert photo.pixels.shape[2] == 3
@@ -52,8 +52,8 @@ def decode_target(folder: Path) -> tuple[Target, list[bytes]]:
 
 def table_target(folder: Path) -> tuple[Target, list[bytes]]:
     """CSV files: a table of strings or a UserError."""
-    from resnet50.errors import UserError
     from resnet50.etl.table import read_table
+    from resnet50.runtime.errors import UserError
     from tests.faults import corpus
 
     path = folder / "table.csv"
@@ -69,8 +69,8 @@ def table_target(folder: Path) -> tuple[Target, list[bytes]]:
 
 def model_target(folder: Path) -> tuple[Target, list[bytes]]:
     """Model files: a UserError, for none of these has all of its weights."""
-    from resnet50.errors import UserError
     from resnet50.model.file import load_model
+    from resnet50.runtime.errors import UserError
     from tests.faults import corpus
 
     path = folder / "model.safetensors"
@@ -89,7 +89,7 @@ def model_target(folder: Path) -> tuple[Target, list[bytes]]:
 
 def checkpoint_target(folder: Path) -> tuple[Target, list[bytes]]:
     """Checkpoints whose digest is right: a dictionary or None."""
-    from resnet50.training.checkpoint import Checkpoint, read_checkpoint
+    from resnet50.training.recovery.checkpoint import Checkpoint, read_checkpoint
     from tests.faults import corpus
 
     path = folder / "checkpoint.safetensors"
@@ -107,7 +107,7 @@ def checkpoint_target(folder: Path) -> tuple[Target, list[bytes]]:
 
 
 TARGETS = {
-    "decode_photo": decode_target,
+    "decode_image": decode_target,
     "read_table": table_target,
     "load_model": model_target,
     "read_checkpoint": checkpoint_target,

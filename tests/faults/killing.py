@@ -73,7 +73,7 @@ def kill_and_resume(command: list[str], run: Path, kills: int, seed: int) -> Kil
             return killed
         assert process.returncode == -signal.SIGKILL, killed.said
         has_begun = any((run / "checkpoints").glob("*.safetensors"))
-        assert has_begun or sum(killed.phases.values()) == 1, "what it had learnt is lost"
+        assert has_begun or sum(killed.phases.values()) == 1, "what it had learned is lost"
         arguments = ["train", "--resume", str(run)] if has_begun else [*command, "--overwrite"]
 
 

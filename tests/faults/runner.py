@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from resnet50.cli import main
-from resnet50.training import checkpoint, loop
+from resnet50.training import loop
+from resnet50.training.recovery import checkpoint
 
 
 def marked(function: Callable[..., Any], mark: Path) -> Callable[..., Any]:

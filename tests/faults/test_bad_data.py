@@ -14,20 +14,20 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from resnet50.config import PrepareOptions
-from resnet50.errors import UserError
 from resnet50.etl import decode as decode_module
 from resnet50.etl.audit import read_image
-from resnet50.etl.decode import UnreadableImageError, decode_photo
+from resnet50.etl.decode import UnreadableImageError, decode_image
 from resnet50.etl.prepare import prepare
 from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.etl.table import read_table
+from resnet50.options.config import PrepareOptions
+from resnet50.runtime.errors import UserError
 from tests.faults import corpus
 
 
 def decoded(content: bytes, shorter_side: int | None = None) -> np.ndarray:
     """Return the pixels of a file as numbers that don't wrap around."""
-    photo = decode_photo(content, shorter_side)
+    photo = decode_image(content, shorter_side)
     assert photo.pixels.dtype == np.uint8
     return photo.pixels.astype(int)
 
@@ -41,7 +41,7 @@ def assert_near(pixels: np.ndarray, expected: np.ndarray, mean: float = 2.5) -> 
 @pytest.mark.parametrize("name", corpus.good_images())
 def test_every_kind_of_image_is_rgb_of_its_own_size(name: str) -> None:
     content = corpus.good_images()[name]
-    photo = decode_photo(content)
+    photo = decode_image(content)
     assert photo.pixels.shape == (photo.height, photo.width, 3)
     assert photo.pixels.dtype == np.uint8
 
@@ -61,7 +61,7 @@ def test_a_lossless_format_gives_the_scene_to_the_last_bit(name: str) -> None:
 def test_an_image_turned_by_its_camera_is_upright(orientation: int, shorter_side: int | None) -> None:
     upright = corpus.scene(96, 64)
     content = corpus.with_orientation(upright, orientation)
-    photo = decode_photo(content, shorter_side)
+    photo = decode_image(content, shorter_side)
     assert (photo.width, photo.height) == (96, 64)
     rows, columns = photo.pixels.shape[:2]
     whole = np.asarray(Image.fromarray(upright).resize((columns, rows), Image.Resampling.BOX))
@@ -80,13 +80,13 @@ def test_an_icc_profile_is_there_and_changes_no_pixel() -> None:
 
 
 def test_sixteen_bits_are_brought_to_eight() -> None:
-    content, values = corpus.grey16_png()
+    content, values = corpus.gray16_png()
     expected = np.rint(values / 257).astype(int)
     np.testing.assert_array_equal(decoded(content), np.repeat(expected[..., np.newaxis], 3, axis=2))
 
 
 def test_a_palette_with_transparency_lies_on_white() -> None:
-    half = [round((colour * 128 + 255 * 127) / 255) for colour in (200, 100, 50)]
+    half = [round((color * 128 + 255 * 127) / 255) for color in (200, 100, 50)]
     opaque, clear = [10, 20, 30], [255] * 3
     np.testing.assert_allclose(
         decoded(corpus.palette_png()), [[opaque, half, clear, opaque], [opaque, half, clear, opaque]], atol=1
@@ -118,7 +118,7 @@ def test_an_arithmetic_coded_jpeg_is_decoded() -> None:
 def test_a_jpeg_that_falsely_claims_arithmetic_coding_crashes_nothing(shorter_side: int | None) -> None:
     content = corpus.claimed_arithmetic()
     try:
-        assert decode_photo(content, shorter_side).pixels.shape[2] == 3
+        assert decode_image(content, shorter_side).pixels.shape[2] == 3
     except UnreadableImageError as error:
         assert_one_line(error)
 
@@ -133,7 +133,7 @@ def test_what_is_no_readable_image_gets_one_line_that_says_why(tmp_path: Path, n
     (tmp_path / name).write_bytes(content)
     for source in (content, tmp_path / name):
         with pytest.raises(UnreadableImageError, match=why) as caught:
-            decode_photo(source)
+            decode_image(source)
         assert_one_line(caught.value)
     assert name in str(caught.value)
     assert why in f"{read_image(str(tmp_path / name), 64).reason} cannot be read as an image"
@@ -166,7 +166,7 @@ def test_a_file_that_may_not_be_read_is_told_from_one_that_is_not_there(
         (tmp_path / name).write_bytes(corpus.good_images()["plain.jpg"])
         unopenable(name, PermissionError(13, "Permission denied"), monkeypatch)
     with pytest.raises(UnreadableImageError, match=r"secret\.jpg: cannot be opened \(Permission denied\)"):
-        decode_photo(tmp_path / "secret.jpg")
+        decode_image(tmp_path / "secret.jpg")
     assert read_image(str(tmp_path / "secret.jpg"), 64).reason == "cannot be opened (Permission denied)"
     with pytest.raises(UserError, match=r"secret\.csv cannot be read: Permission denied"):
         read_table(tmp_path / "secret.csv")
@@ -185,14 +185,14 @@ def test_a_folder_a_pipe_and_a_giant_are_no_photos(tmp_path: Path) -> None:
         ("round.jpg", "Too many levels of symbolic links"),
     ):
         with pytest.raises(UnreadableImageError, match=rf"{name}: cannot be opened \({why}\)"):
-            decode_photo(tmp_path / name)
+            decode_image(tmp_path / name)
         assert read_image(str(tmp_path / name), 64).reason == f"cannot be opened ({why})"
 
 
 @pytest.mark.parametrize("name", ["two\nlines.jpg", os.fsdecode(b"caf\xe9.jpg"), "bell\x07.jpg"])
 def test_a_name_that_no_line_can_hold_is_written_with_escapes(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnreadableImageError, match=r"\.jpg: no such file") as caught:
-        decode_photo(tmp_path / name)
+        decode_image(tmp_path / name)
     assert_one_line(caught.value)
 
 
@@ -231,12 +231,12 @@ def test_a_folder_of_everything_is_prepared_and_audited(tmp_path: Path) -> None:
     assert all(reason.isprintable() for reason in unreadable.values())
     assert [item["image_id"] for item in found["missing_images"]["items"]] == ["pipe.jpg"]
     for row in dataset.manifest.itertuples():
-        photo = decode_photo(str(row.path))
+        photo = decode_image(str(row.path))
         assert (photo.width, photo.height) == (row.width, row.height)
 
 
 def write_photos(folder: Path, *names: str) -> None:
-    """Write pictures, each of its own colour."""
+    """Write pictures, each of its own color."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         Image.new("RGB", (40, 40), (number * 9, 99, 9)).save(folder / name, "PNG")
@@ -368,25 +368,25 @@ MEASURE = """
 import io, resource, sys, time
 import numpy as np
 from PIL import Image
-from resnet50.etl.decode import decode_photo
+from resnet50.etl.decode import decode_image
 content = open(sys.argv[1], "rb").read()
 before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-assert decode_photo(content).pixels.dtype == np.uint8
+assert decode_image(content).pixels.dtype == np.uint8
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024**2, time.perf_counter() - start)
 """
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(
-    ("colour", "depth", "bytes_each"), [(2, 8, 3), (6, 8, 4), (0, 16, 2), (3, 8, 1), (4, 8, 2)],
-    ids=["RGB", "RGBA", "grey of 16 bits", "palette", "grey and alpha"],
+    ("color", "depth", "bytes_each"), [(2, 8, 3), (6, 8, 4), (0, 16, 2), (3, 8, 1), (4, 8, 2)],
+    ids=["RGB", "RGBA", "gray of 16 bits", "palette", "gray and alpha"],
 )  # fmt: skip
 def test_the_largest_image_that_is_read_takes_little_more_than_its_pixels(
-    tmp_path: Path, colour: int, depth: int, bytes_each: int
+    tmp_path: Path, color: int, depth: int, bytes_each: int
 ) -> None:
     side = 13_000  # just below what Pillow refuses; a file of 1 MB may hold it
-    content = corpus.png(side, side, bytes(side * (1 + side * bytes_each)), depth=depth, colour=colour)
-    if colour == 3:
+    content = corpus.png(side, side, bytes(side * (1 + side * bytes_each)), depth=depth, color=color)
+    if color == 3:
         at = content.index(b"IDAT") - 4
         content = content[:at] + corpus.chunk(b"PLTE", bytes(range(9))) + content[at:]
     (tmp_path / "large.png").write_bytes(content)

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 import resnet50
-from resnet50 import whole
-from resnet50.errors import UserError
 from resnet50.model.file import load_model
-from resnet50.training import checkpoint
-from resnet50.training.checkpoint import list_checkpoints, read_checkpoint
+from resnet50.runtime import atomic as whole
+from resnet50.runtime.errors import UserError
+from resnet50.training.recovery import checkpoint
+from resnet50.training.recovery.checkpoint import list_checkpoints, read_checkpoint
 from tests.conftest import TINY
 from tests.faults.killing import same_results
 

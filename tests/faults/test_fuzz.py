@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from resnet50.config import PrepareOptions
-from resnet50.errors import UserError
-from resnet50.etl.decode import UnreadableImageError, decode_photo
+from resnet50.etl.decode import UnreadableImageError, decode_image
 from resnet50.etl.prepare import prepare
 from resnet50.etl.prepared import load_prepared
 from resnet50.etl.table import read_table
+from resnet50.options.config import PrepareOptions
+from resnet50.runtime.errors import UserError
 from tests.faults import corpus
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")  # as in use: see decode.py
@@ -41,7 +41,7 @@ def assert_one_line(error: UserError) -> None:
 def assert_photo_or_refused(content: bytes, shorter_side: int | None) -> None:
     """Decode, and fail for anything but a photo or the error meant for what is none."""
     try:
-        photo = decode_photo(content, shorter_side)
+        photo = decode_image(content, shorter_side)
     except UnreadableImageError as error:
         assert_one_line(error)
     else:
@@ -161,7 +161,7 @@ with_atheris = pytest.mark.skipif(find_spec("atheris") is None, reason="atheris 
 
 @with_atheris
 def test_a_moment_of_fuzzing_finds_nothing() -> None:
-    result = fuzz(2, "decode_photo")
+    result = fuzz(2, "decode_image")
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.count("nothing found") == 1
 

@@ -41,16 +41,16 @@ def assert_alike(run_folder: Path, other: Path) -> None:
     assert ours["skipped_steps"].tolist() == theirs["skipped_steps"].tolist()
 
 
-def train_both(prepared: Path, tmp_path: Path, processes: int, options: dict[str, Any]) -> tuple[Path, Path]:
+def train_both(prepared: Path, tmp_path: Path, world_size: int, options: dict[str, Any]) -> tuple[Path, Path]:
     """Train with norms frozen in one process and in several; return both runs."""
     script, alone, together = frozen_norms(tmp_path), tmp_path / "alone", tmp_path / "together"
     first = run([*torchrun(1, ["train", str(prepared), "--out", str(alone), *flags(options)], script=script)])
     assert first.returncode == 0, first.stdout + first.stderr
     command = ["train", str(prepared), "--out", str(together), *flags(options)]
-    second = run(torchrun(processes, command, script=script))
+    second = run(torchrun(world_size, command, script=script))
     assert second.returncode == 0, second.stdout + second.stderr
     assert second.stdout.count("epoch   train loss") == 1  # one speaks, the others have their logs
-    for rank in range(1, processes):
+    for rank in range(1, world_size):
         assert "finished after 3 of 3 epochs" in (together / "logs" / f"rank-{rank}.log").read_text()
     return alone, together
 
@@ -76,7 +76,7 @@ def test_two_halves_of_a_batch_train_as_the_whole_and_evaluate_to_the_same_bytes
 
 @pytest.mark.faults
 @pytest.mark.parametrize(
-    ("processes", "options"),
+    ("world_size", "options"),
     [
         (4, {}),
         (3, {"accumulate": 2, "image_size": 40, "lr": 1e-3, "head_lr": 1e-3}),  # shares of unequal size
@@ -95,9 +95,9 @@ def test_two_halves_of_a_batch_train_as_the_whole_and_evaluate_to_the_same_bytes
     ],
 )
 def test_any_number_of_processes_trains_as_one(
-    prepared: Path, tmp_path: Path, processes: int, options: dict[str, Any]
+    prepared: Path, tmp_path: Path, world_size: int, options: dict[str, Any]
 ) -> None:
-    assert_alike(*train_both(prepared, tmp_path, processes, OPTIONS | options))
+    assert_alike(*train_both(prepared, tmp_path, world_size, OPTIONS | options))
 
 
 @pytest.mark.faults
@@ -260,8 +260,8 @@ def test_processes_prepare_and_predict_to_the_same_bytes(competition: Path, trai
         if path.is_file():
             assert (tmp_path / "together" / path.relative_to(tmp_path / "alone")).read_bytes() == path.read_bytes()
     fixed = flags({"device": "cpu", "precision": "fp32", "engine": "torch", "workers": 0, "batch_size": 8})
-    for processes, name in ((1, "alone.csv"), (3, "together.csv")):
+    for world_size, name in ((1, "alone.csv"), (3, "together.csv")):
         predict = ["predict", str(trained), str(competition / "images"), "--out", str(tmp_path / name), *fixed]
-        done = run(torchrun(processes, predict))
+        done = run(torchrun(world_size, predict))
         assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "together.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()

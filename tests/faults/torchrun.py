@@ -41,11 +41,11 @@ sys.exit(code)
 
 
 def torchrun(
-    processes: int, arguments: list[str], *, flags: tuple[str, ...] = ("--standalone",), script: Path | None = None
+    world_size: int, arguments: list[str], *, flags: tuple[str, ...] = ("--standalone",), script: Path | None = None
 ) -> list[str]:
     """Return the command that runs `resnet50`, or a script instead of it, in so many processes."""
     program = ["-m", "resnet50"] if script is None else [str(script)]
-    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={world_size}"]
     return [*launcher, *flags, *program, *arguments]
 
 

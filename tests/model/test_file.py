@@ -5,11 +5,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from resnet50.config import ShortcutKind, Variant
 from resnet50.data import Preprocess
-from resnet50.errors import UserError
 from resnet50.model import ResNet
 from resnet50.model.file import Model, load_model, load_tensors, read_metadata, save_model
+from resnet50.options.config import ShortcutKind, Variant
+from resnet50.runtime.errors import UserError
 
 CLASSES = ("Hund", 'Straße, "nass"', "猫")
 
@@ -87,7 +87,7 @@ def test_safetensors_of_others_is_not_taken_for_a_model(tmp_path: Path) -> None:
         {"classes": "a, b, c"},
         {"shortcuts": "C"},
         {"preprocess": "{}"},
-        {"preprocess": '{"size": 224, "colour": 3}'},
+        {"preprocess": '{"size": 224, "color": 3}'},
     ],
 )
 def test_metadata_that_does_not_fit_the_weights_is_reported(tmp_path: Path, change: dict[str, str]) -> None:

@@ -12,8 +12,8 @@ from huggingface_hub import constants
 from safetensors import safe_open
 
 from resnet50.data import Preprocess
-from resnet50.errors import UserError
 from resnet50.model import hubs
+from resnet50.runtime.errors import UserError
 
 
 @pytest.fixture

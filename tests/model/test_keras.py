@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from resnet50.data import Preprocess
-from resnet50.errors import UserError
 from resnet50.model import resnet50
 from resnet50.model.keras import convert, read_layers_model
+from resnet50.runtime.errors import UserError
 
 
 def keras_forward(
@@ -100,9 +100,9 @@ def test_missing_shard_is_named(tmp_path: Path) -> None:
         read_layers_model(path)
 
 
-def test_quantised_weights_are_refused(tmp_path: Path) -> None:
+def test_quantized_weights_are_refused(tmp_path: Path) -> None:
     for changes in ({"dtype": "uint8"}, {"quantization": {"dtype": "uint8", "scale": 0.1, "min": 0}}):
-        with pytest.raises(UserError, match="is quantised or not float32"):
+        with pytest.raises(UserError, match="is quantized or not float32"):
             read_layers_model(write_model(tmp_path, **changes))
 
 

@@ -6,10 +6,10 @@ import torch
 import torchvision
 from torch import nn
 
-from resnet50.config import Depth, ShortcutKind, Variant
-from resnet50.errors import UserError
 from resnet50.model import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from resnet50.model.resnet import BasicBlock, Bottleneck
+from resnet50.options.config import Depth, ShortcutKind, Variant
+from resnet50.runtime.errors import UserError
 
 
 def train_step(network: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -192,7 +192,7 @@ def test_relus_are_modules_of_their_own() -> None:
     assert len(calls) == len(set(calls)) == len(relus)
 
 
-def test_convolutions_start_with_he_initialisation() -> None:
+def test_convolutions_start_with_he_initialization() -> None:
     torch.manual_seed(0)
     weight = resnet50(2).layer3[0].conv2.weight
     assert weight.mean().abs() < 1e-3

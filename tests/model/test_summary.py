@@ -2,15 +2,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from resnet50.config import ModelOptions, ShortcutKind, Variant
-from resnet50.console import console
-from resnet50.errors import UserError
 from resnet50.model import ResNet, resnet50
-from resnet50.model.summary import show, summarise
+from resnet50.model.summary import show, summarize
+from resnet50.options.config import ModelOptions, ShortcutKind, Variant
+from resnet50.runtime.console import console
+from resnet50.runtime.errors import UserError
 
 
 def test_resnet50_has_the_stages_of_the_paper() -> None:
-    rows = {row.name: row for row in summarise(resnet50(), 224)}
+    rows = {row.name: row for row in summarize(resnet50(), 224)}
     assert {name: row.shape for name, row in rows.items()} == {
         "stem": (64, 112, 112),
         "maxpool": (64, 56, 56),
@@ -29,7 +29,7 @@ def test_resnet50_has_the_stages_of_the_paper() -> None:
 
 @pytest.mark.parametrize(("variant", "published"), [("v1.5", 4.09), ("v1", 3.86)])
 def test_multiply_accumulates_are_the_published_ones(variant: Variant, published: float) -> None:
-    macs = sum(row.macs for row in summarise(resnet50(variant=variant), 224))
+    macs = sum(row.macs for row in summarize(resnet50(variant=variant), 224))
     assert round(macs / 1e9, 2) == published
 
 
@@ -41,7 +41,7 @@ def test_multiply_accumulates_agree_with_torchs_flop_counter(
     depth: int, variant: Variant, shortcuts: ShortcutKind, size: int
 ) -> None:
     network = ResNet(depth, 7, variant, shortcuts).eval()  # type: ignore[arg-type]
-    rows = summarise(network, size)
+    rows = summarize(network, size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.to("meta")(torch.empty(1, 3, size, size, device="meta"))
     assert 2 * sum(row.macs for row in rows) == counter.get_total_flops()
@@ -51,7 +51,7 @@ def test_receptive_fields_are_those_worked_out_by_hand() -> None:
     """v1, layer4: 483, also in Araujo et al. 2019, "Computing Receptive Fields of Convolutional Neural Networks"."""
 
     def fields(network: ResNet) -> list[int]:
-        return [row.receptive_field for row in summarise(network, 224)]
+        return [row.receptive_field for row in summarize(network, 224)]
 
     # v1.5: 7; + 2·2; + 3·2·4; + 2·4 + 3·2·8; + 2·8 + 5·2·16; + 2·16 + 2·2·32; + 6·32
     assert fields(resnet50()) == [7, 11, 35, 91, 267, 427, 619, 619]
@@ -74,14 +74,14 @@ def test_receptive_field_is_where_the_gradient_of_a_value_lies(variant: Variant)
     x[0, 0, 16, 16].backward()
     assert images.grad is not None
     rows = (images.grad[0, 0].abs().sum(1) > 0).nonzero()
-    field = {row.name: row.receptive_field for row in summarise(resnet50(2, variant), 256)}["layer2"]
+    field = {row.name: row.receptive_field for row in summarize(resnet50(2, variant), 256)}["layer2"]
     assert rows.max() - rows.min() + 1 == field
 
 
 def test_summary_leaves_the_network_as_it_was() -> None:
     network = resnet50(3).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    summarise(network, 32)
+    summarize(network, 32)
     assert network.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert not any(module._forward_hooks for module in network.modules())
@@ -98,7 +98,7 @@ def test_table_shows_every_stage_and_the_totals() -> None:
 
 def test_image_too_small_and_unknown_architecture_are_refused() -> None:
     with pytest.raises(UserError, match="31"):
-        summarise(resnet50(2), 31)
+        summarize(resnet50(2), 31)
     with pytest.raises(UserError, match="depth 51"):
         show(ModelOptions(depth=51))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="at least one class"):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from resnet50.etl.prepared import load_prepared
+from resnet50.runtime.device import resolve_device
 from resnet50.study.lab import Lab, Plan
-from resnet50.training.machine import choose_machine
 
 TINY_PLAN = Plan(size=32, images=32, epochs=2, seeds=2, looked_at=8, draws=2, grid=3)
 
@@ -15,4 +15,4 @@ TINY_PLAN = Plan(size=32, images=32, epochs=2, seeds=2, looked_at=8, draws=2, gr
 def lab(prepared: Path, tmp_path: Path) -> Lab:
     """Return a lab on the prepared cats and dogs, without a trained run."""
     (tmp_path / "study").mkdir()
-    return Lab(tmp_path / "study", load_prepared(prepared), (), TINY_PLAN, choose_machine("cpu", "fp32"), 0)
+    return Lab(tmp_path / "study", load_prepared(prepared), (), TINY_PLAN, resolve_device("cpu", "fp32"), 0)

@@ -89,7 +89,7 @@ def test_the_figure_names_its_axes() -> None:
 
 
 def test_the_summary_has_the_stages_and_the_sums() -> None:
-    summary = anatomy.summarise(table())
+    summary = anatomy.summarize(table())
     assert summary["stage"].tolist() == [*STAGES, "all", "all", "all"]
     assert summary["parameters"].iloc[len(STAGES)] == 25_557_032
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from resnet50.model.resnet import ResNet
+from resnet50.runtime.device import resolve_device
 from resnet50.study.costs import (
     STAGES,
     activation_bytes,
@@ -15,9 +16,8 @@ from resnet50.study.costs import (
     roofline_seconds,
     stage_seconds,
 )
-from resnet50.training.machine import choose_machine
 
-CPU = choose_machine("cpu", "fp32")
+CPU = resolve_device("cpu", "fp32")
 
 PUBLISHED = {
     18: (11_689_512, 1.814), 34: (21_797_672, 3.664), 50: (25_557_032, 4.089), 101: (44_549_160, 7.801),
@@ -53,7 +53,7 @@ def test_kept_bytes_are_those_counted_by_hand(precision: str, width: int) -> Non
 
     Neither weights nor, under autocast, their copies; nor the image, which in bf16 is copied for the convolution.
     """
-    found = activation_bytes(ResNet(18, 3), torch.randn(4, 3, 64, 64), choose_machine("cpu", precision))
+    found = activation_bytes(ResNet(18, 3), torch.randn(4, 3, 64, 64), resolve_device("cpu", precision))
     maps, pooled = 64 * 32 * 32, 64 * 16 * 16
     copied_image = 0 if precision == "fp32" else width * 3 * 64 * 64
     assert found["stem"] == 2 * width * maps + 8 * pooled + copied_image

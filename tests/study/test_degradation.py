@@ -68,7 +68,7 @@ def test_the_figure_names_its_axes() -> None:
 
 
 def test_the_summary_has_a_row_per_network() -> None:
-    summary = degradation.summarise(table((0.4, 0.8, 1.2), (0.3, 0.3, 0.3)))
+    summary = degradation.summarize(table((0.4, 0.8, 1.2), (0.3, 0.3, 0.3)))
     row = summary[(summary["network"] == "plain") & (summary["depth"] == 50)]
     assert row["train_loss"].item() == pytest.approx(1.2)
     assert len(summary) == 6

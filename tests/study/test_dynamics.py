@@ -14,6 +14,7 @@ from torch import nn
 import resnet50
 from resnet50.etl.prepared import load_prepared
 from resnet50.model.resnet import ResNet
+from resnet50.runtime.device import resolve_device
 from resnet50.study import dynamics
 from resnet50.study.dynamics import (
     SHUFFLED,
@@ -29,14 +30,13 @@ from resnet50.study.experiment import Measured, Observation
 from resnet50.study.figures import style
 from resnet50.study.lab import Lab, Pictures
 from resnet50.study.small import Setup, small_pictures, train_small
-from resnet50.training.machine import choose_machine
 from tests.study.conftest import TINY_PLAN
 
 NAN = float("nan")
 
 HISTORY = np.array([
     [1, 1, 1, 1],  # always right
-    [0, 1, 0, 1],  # learnt, forgotten, learnt
+    [0, 1, 0, 1],  # learned, forgotten, learned
     [0, 0, 0, 0],  # never
     [1, 0, 1, 0],  # forgotten twice
     [0, NAN, 1, NAN],  # not always looked at
@@ -48,7 +48,7 @@ def test_forgetting_events_are_counted_as_by_hand() -> None:
     assert forgetting_events(HISTORY).tolist() == [0, 1, 0, 2, 0, 1]
 
 
-def test_a_picture_is_learnt_since_it_has_stayed_right() -> None:
+def test_a_picture_is_learned_since_it_has_stayed_right() -> None:
     assert learning_epochs(HISTORY).tolist() == [1, 4, 5, 5, 2, 4]
 
 
@@ -149,14 +149,14 @@ def test_the_opposite_is_said_too() -> None:
     assert set(found.values()) == {"not seen"}
 
 
-def test_labels_on_the_way_to_be_memorised_are_no_answer() -> None:
-    assert dynamics.shuffled_labels_are_memorised(table(shuffled=0.8)).outcome == "undecided"
+def test_labels_on_the_way_to_be_memorized_are_no_answer() -> None:
+    assert dynamics.shuffled_labels_are_memorized(table(shuffled=0.8)).outcome == "undecided"
 
 
-def test_the_commonest_label_alone_is_not_memorising() -> None:
+def test_the_commonest_label_alone_is_not_memorizing() -> None:
     made = table(shuffled=0.95)
     made.loc[made["quantity"] == "majority_share", "value"] = 0.95
-    assert dynamics.shuffled_labels_are_memorised(made).outcome == "not seen"
+    assert dynamics.shuffled_labels_are_memorized(made).outcome == "not seen"
 
 
 def test_few_pictures_leave_open_whether_the_order_repeats() -> None:
@@ -191,7 +191,7 @@ def test_the_figure_names_its_axes() -> None:
 
 
 def test_the_summary_has_spread_and_count() -> None:
-    summary = dynamics.summarise(table()).set_index("number")
+    summary = dynamics.summarize(table()).set_index("number")
     assert summary.loc["training accuracy, shuffled labels", "mean"] == pytest.approx(0.95)
     assert summary.loc["noise scale after training", "n"] == 9
 
@@ -238,7 +238,7 @@ def test_planted_wrong_labels_are_among_the_hard_ones(competition: Path, tmp_pat
     resnet50.prepare(competition / "train.csv", tmp_path / "planted", **options)
     (tmp_path / "study").mkdir()
     plan = dataclasses.replace(TINY_PLAN, images=len(train), epochs=12)
-    lab = Lab(tmp_path / "study", load_prepared(tmp_path / "planted"), (), plan, choose_machine("cpu", "fp32"), 0)
+    lab = Lab(tmp_path / "study", load_prepared(tmp_path / "planted"), (), plan, resolve_device("cpu", "fp32"), 0)
     training = train_small(lab, Setup())
     ids = np.array(small_pictures(lab, "train").ids, dtype=object)
     mapped = data_map(training.samples.assign(sample=ids[training.samples["row"]]))

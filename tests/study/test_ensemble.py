@@ -14,10 +14,11 @@ from scipy import stats
 from torch import Tensor, nn
 
 from resnet50.data.transforms import Preprocess
-from resnet50.errors import UserError
 from resnet50.etl.prepared import load_prepared
+from resnet50.model.hooks import block_names
 from resnet50.model.resnet import ResNet
-from resnet50.model.taps import block_names
+from resnet50.runtime.device import resolve_device
+from resnet50.runtime.errors import UserError
 from resnet50.study import ensemble
 from resnet50.study.experiment import Measured
 from resnet50.study.figures import style
@@ -35,10 +36,9 @@ from resnet50.study.lesions import (
     without,
 )
 from resnet50.study.paths import mean_norm, path_graph, path_shares
-from resnet50.training.machine import choose_machine
 
 PREPROCESS = Preprocess(size=32, resize=32, resize_mode="squash")
-CPU = choose_machine("cpu", "fp32")
+CPU = resolve_device("cpu", "fp32")
 
 
 def network(depth: Any = 18, shortcuts: Any = "B", seed: int = 0) -> ResNet:
@@ -145,7 +145,7 @@ def test_removals_are_every_single_block_then_random_sets_up_to_all() -> None:
     assert sizes.count(16) == 1
 
 
-def test_kendall_tau_of_one_and_of_neighbouring_swaps() -> None:
+def test_kendall_tau_of_one_and_of_neighboring_swaps() -> None:
     names = ["layer1.0", "layer1.1", "layer1.2", "layer1.3"]
     assert kendall_tau(without(names, []), names) == pytest.approx(1)
     assert kendall_tau(swapped(names, [("layer1.1", "layer1.2")]), names) == pytest.approx(1 - 2 / 6)
@@ -324,7 +324,7 @@ def test_every_rule_is_read_for_every_trained_network() -> None:
     reading = ensemble.read(whole_table())
     assert len(reading) == 1 + 6 * 2
     assert reading[-1].outcome == "note"
-    assert len(ensemble.summarise(whole_table())) <= 20
+    assert len(ensemble.summarize(whole_table())) <= 20
 
 
 def test_the_figure_names_its_axes() -> None:

@@ -59,7 +59,7 @@ def outcomes(made: pd.DataFrame) -> dict[str, set[str]]:
 
 CLAIMS = (
     "effective_field_is_a_fraction", "fraction_shrinks_with_depth", "untrained_field_is_gaussian",
-    "training_enlarges_the_field", "neighbours_are_alike", "same_blocks_in_two_seeds",
+    "training_enlarges_the_field", "neighbors_are_alike", "same_blocks_in_two_seeds",
     "seeds_agree_less_in_late_blocks",
 )  # fmt: skip
 
@@ -95,7 +95,7 @@ def mixed_up(made: pd.DataFrame, quantity: str, part: str, value: float) -> pd.D
     ("rule", "quantity", "part", "value"),
     [
         ("fraction_shrinks_with_depth", "effective_field", "canvas 0", 0.0),
-        ("neighbours_are_alike", "cka", HALVES[0], 0.5),
+        ("neighbors_are_alike", "cka", HALVES[0], 0.5),
         ("same_blocks_in_two_seeds", "cka", HALVES[0], 0.5),
         ("seeds_agree_less_in_late_blocks", "cka", HALVES[1], 0.5),
     ],
@@ -140,7 +140,7 @@ def test_two_runs_of_a_kind_are_told_apart() -> None:
     assert list(features.named(runs)) == ["fine-tuned", "fine-tuned, the other", "from scratch"]
     made = table()
     twice = pd.concat([made, made[made["network"] == "fine-tuned"].assign(network="fine-tuned, the other")])
-    assert len(features.summarise(twice)) == 15
+    assert len(features.summarize(twice)) == 15
     assert sum(reading.rule == "training_enlarges_the_field" for reading in features.read(twice)) == 3
 
 
@@ -173,7 +173,7 @@ def test_tiles_lie_in_a_square_with_lines_between() -> None:
 
 
 def test_the_summary_has_every_stage_of_every_network() -> None:
-    summary = features.summarise(table())
+    summary = features.summarize(table())
     assert len(summary) == 10
     assert summary[summary["stage"] == "layer4"]["theoretical field"].tolist() == [427, 427]
 

@@ -92,7 +92,7 @@ def test_norms_settle_on_the_batch_and_keep_their_momentum() -> None:
     assert torch.allclose(network.bn1.running_mean, network.conv1(x).mean((0, 2, 3)), atol=1e-5)
 
 
-def test_a_line_begins_at_one_picture_and_goes_towards_the_other() -> None:
+def test_a_line_begins_at_one_picture_and_goes_toward_the_other() -> None:
     x, _ = batch(2)
     points = gradients.line(x[0], x[1], 5)
     assert torch.equal(points[0], x[0])
@@ -206,7 +206,7 @@ def test_the_figure_names_its_axes() -> None:
 
 
 def test_the_summary_has_a_row_per_network() -> None:
-    summary = gradients.summarise(table())
+    summary = gradients.summarize(table())
     assert summary["network"].tolist() == list(NETWORKS)
     assert summary["signal_first_over_last"].tolist()[:3] == pytest.approx([3.0, 5.0, 1.5])
 

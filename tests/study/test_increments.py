@@ -13,13 +13,13 @@ from scipy import stats
 from torch import Tensor, nn
 
 from resnet50.etl.prepared import load_prepared
+from resnet50.model.hooks import block_names
 from resnet50.model.resnet import ResNet
-from resnet50.model.taps import block_names
+from resnet50.runtime.device import resolve_device
 from resnet50.study import increments
 from resnet50.study.experiment import Measured
 from resnet50.study.figures import style
 from resnet50.study.lab import Lab, Plan, TrainedRun
-from resnet50.training.machine import choose_machine
 
 
 def network(shortcuts: Any = "B") -> ResNet:
@@ -96,7 +96,7 @@ def test_identity_blocks_by_kind_of_shortcut() -> None:
     assert increments.identity_blocks(network("C")) == []
 
 
-def test_settled_norms_normalise() -> None:
+def test_settled_norms_normalize() -> None:
     made, images = network(), torch.randn(8, 3, 32, 32)
     increments.settle_norms(made, images)
     with torch.no_grad():
@@ -208,7 +208,7 @@ def test_the_figure_names_its_axes(epochs: bool) -> None:
     for name in ("block (stage.number)", "‖F(x)‖ / ‖x‖", "cosine", "validation accuracy", "∂L/∂x", "epoch"):
         assert name in labels
     assert len(increments.read(table)) == 4 * 2
-    assert len(increments.summarise(table)) == 2 * 8
+    assert len(increments.summarize(table)) == 2 * 8
 
 
 def test_observed_layers_are_read_and_may_be_missing(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_from_end_to_end(prepared: Path, trained: Path, tmp_path: Path) -> None:
     out = tmp_path / "study"
     out.mkdir()
     plan = Plan(images=16, looked_at=8)
-    lab = Lab(out, load_prepared(prepared), (trained,), plan, choose_machine("cpu", "fp32"), 0)
+    lab = Lab(out, load_prepared(prepared), (trained,), plan, resolve_device("cpu", "fp32"), 0)
     result = increments.EXPERIMENT.conduct(lab)
     assert set(result.table["state"]) == {"before", "after"}
     assert np.isfinite(result.table["value"]).all()

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from resnet50.errors import UserError
 from resnet50.model.file import load_model
+from resnet50.runtime.device import Device
+from resnet50.runtime.errors import UserError
 from resnet50.study.lab import FULL, QUICK, SLOW, Lab, open_lab, plan_for
-from resnet50.training.machine import Machine
 
 
 def test_pictures_are_drawn_once_and_for_all(lab: Lab) -> None:
@@ -96,9 +96,9 @@ def test_a_run_brings_its_dataset(trained: Path, prepared: Path, tmp_path: Path)
 
 def test_quick_is_smaller_where_numbers_are_fp32() -> None:
     cpu = torch.device("cpu")
-    assert plan_for("quick", Machine(cpu, "bf16", "")) == QUICK
-    assert plan_for("quick", Machine(cpu, "fp32", "")) == SLOW
-    assert plan_for("full", Machine(cpu, "fp32", "")) == FULL
+    assert plan_for("quick", Device(cpu, "bf16", "")) == QUICK
+    assert plan_for("quick", Device(cpu, "fp32", "")) == SLOW
+    assert plan_for("full", Device(cpu, "fp32", "")) == FULL
     for name in ("images", "epochs", "seeds", "looked_at", "draws", "grid"):
         small, quick, full = (dataclasses.asdict(plan)[name] for plan in (SLOW, QUICK, FULL))
         assert small <= quick <= full

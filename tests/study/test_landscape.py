@@ -79,7 +79,7 @@ def test_looking_at_curvature_changes_nothing() -> None:
 def test_directions_are_as_long_as_the_weights_filter_by_filter() -> None:
     torch.manual_seed(0)
     network = ResNet(18, 2)
-    direction = landscape.filter_normalised_direction(network, torch.Generator().manual_seed(0))
+    direction = landscape.filter_normalized_direction(network, torch.Generator().manual_seed(0))
     for part, (name, weight) in zip(direction, network.named_parameters(), strict=True):
         if weight.ndim > 1:
             norms = (part.flatten(1).norm(dim=1), weight.detach().flatten(1).norm(dim=1))
@@ -91,15 +91,15 @@ def test_directions_are_as_long_as_the_weights_filter_by_filter() -> None:
 def test_a_filter_of_zeros_stays_where_it_is() -> None:
     network = nn.Conv2d(3, 2, 3, bias=False)
     nn.init.zeros_(network.weight)
-    assert not landscape.filter_normalised_direction(network, torch.Generator())[0].any()
+    assert not landscape.filter_normalized_direction(network, torch.Generator())[0].any()
 
 
-def test_the_surfaces_centre_is_the_loss_and_the_weights_come_back_bit_for_bit() -> None:
+def test_the_surfaces_center_is_the_loss_and_the_weights_come_back_bit_for_bit() -> None:
     network, x, labels = tiny()
     network.eval()
     before = [parameter.detach().clone() for parameter in network.parameters()]
     generator = torch.Generator().manual_seed(0)
-    directions = [landscape.filter_normalised_direction(network, generator) for _ in range(2)]
+    directions = [landscape.filter_normalized_direction(network, generator) for _ in range(2)]
     loss = landscape.mean_loss(network, x, labels)
     assert loss == pytest.approx(float(F.cross_entropy(network(x), labels).detach()))
     values = landscape.along(
@@ -116,7 +116,7 @@ def test_the_surfaces_centre_is_the_loss_and_the_weights_come_back_bit_for_bit()
 def test_the_weights_come_back_even_when_the_loss_fails() -> None:
     network, _, _ = tiny()
     before = copy.deepcopy(network.state_dict())
-    direction = landscape.filter_normalised_direction(network, torch.Generator().manual_seed(0))
+    direction = landscape.filter_normalized_direction(network, torch.Generator().manual_seed(0))
 
     def fail() -> float:
         raise KeyboardInterrupt
@@ -174,7 +174,7 @@ def table(
     residual_width: float = 0.6,
     ripple: dict[str, float] | None = None,
     sharpness: dict[str, tuple[float, float, float]] | None = None,
-    centre: float = 0.3,
+    center: float = 0.3,
 ) -> pd.DataFrame:
     """Return made-up surfaces (parabolas that double at a width, with ripples) and courses of sharpness."""
     ripple = {"plain": 0.5, "residual": 0.0} | (ripple or {})
@@ -185,12 +185,12 @@ def table(
         for x in steps[::10]:
             for y in steps[::10]:
                 rows.append(
-                    (name, 34, 0, np.nan, np.nan, x, y, "surface_loss", centre * (1 + (x**2 + y**2) / width**2))
+                    (name, 34, 0, np.nan, np.nan, x, y, "surface_loss", center * (1 + (x**2 + y**2) / width**2))
                 )
         for draw in range(4):
             for number, x in enumerate(steps):
                 bump = ripple[name] * (number % 2)
-                loss = centre * (1 + (x / width / (1 + 0.05 * draw)) ** 2 + bump)
+                loss = center * (1 + (x / width / (1 + 0.05 * draw)) ** 2 + bump)
                 rows.append((name, 34, 0, np.nan, draw, x, np.nan, "profile_loss", loss))
         rows.append((name, 34, 0, np.nan, np.nan, np.nan, np.nan, "label_entropy", 0.65))
         for epoch, value in enumerate(sharpness[name]):
@@ -205,7 +205,7 @@ def outcomes(readings: list[Observation]) -> dict[str, str]:
 
 def test_the_papers_picture_is_seen() -> None:
     found = outcomes(landscape.read(table()))
-    assert found.pop("both_have_learnt") == "note"
+    assert found.pop("both_have_learned") == "note"
     assert set(found.values()) == {"seen"}
 
 
@@ -213,7 +213,7 @@ def test_the_contrary_is_not_seen() -> None:
     courses = {"plain": (900.0, 1500.0, 800.0), "residual": (50.0, 1300.0, 900.0)}
     contrary = table(0.6, 0.2, ripple={"plain": 0.0, "residual": 0.5}, sharpness=courses)
     found = outcomes(landscape.read(contrary))
-    assert found.pop("both_have_learnt") == "note"
+    assert found.pop("both_have_learned") == "note"
     assert set(found.values()) == {"not seen"}
 
 
@@ -221,13 +221,13 @@ def test_what_is_alike_or_divided_decides_nothing() -> None:
     courses = {"plain": (900.0, 1500.0, 800.0), "residual": (50.0, 60.0, 90.0)}
     same = table(0.4, 0.4, ripple={"plain": 0.0, "residual": 0.0}, sharpness=courses)
     found = outcomes(landscape.read(same))
-    assert found.pop("both_have_learnt") == "note"
+    assert found.pop("both_have_learned") == "note"
     assert set(found.values()) == {"undecided"}
 
 
 def test_networks_that_know_nothing_are_said_to() -> None:
-    assert "Hardly anything learnt" in landscape.both_have_learnt(table(centre=0.64)).text
-    assert landscape.both_have_learnt(table()).text.startswith("Both networks have learnt")
+    assert "Hardly anything learned" in landscape.both_have_learned(table(center=0.64)).text
+    assert landscape.both_have_learned(table()).text.startswith("Both networks have learned")
 
 
 def test_the_figure_names_its_axes_and_bears_a_loss_that_is_no_number() -> None:
@@ -240,7 +240,7 @@ def test_the_figure_names_its_axes_and_bears_a_loss_that_is_no_number() -> None:
 
 
 def test_the_summary_has_a_row_per_network() -> None:
-    assert landscape.summarise(table())["network"].tolist() == list(NETWORKS)
+    assert landscape.summarize(table())["network"].tolist() == list(NETWORKS)
 
 
 def test_the_setting_says_how_much_was_done() -> None:
@@ -260,7 +260,7 @@ def test_an_experiment_in_miniature(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
         assert counts[name, "surface_loss"] == 9
         assert counts[name, "profile_loss"] == 5
         assert counts[name, "sharpness"] == 2
-    centres = table[(table["x"] == 0) & ((table["y"] == 0) | table["y"].isna())]
-    assert len(centres) == 4
-    assert len(centres.drop_duplicates(["network", "value"])) == 2
+    centers = table[(table["x"] == 0) & ((table["y"] == 0) | table["y"].isna())]
+    assert len(centers) == 4
+    assert len(centers.drop_duplicates(["network", "value"])) == 2
     assert {reading.rule for reading in landscape.read(table)}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from resnet50.config import ResizeMode
 from resnet50.data.transforms import Preprocess
-from resnet50.errors import UserError
+from resnet50.options.config import ResizeMode
+from resnet50.runtime.errors import UserError
 from resnet50.study import resolution
 from resnet50.study.experiment import Measured, Observation
 from resnet50.study.figures import style
@@ -121,7 +121,7 @@ def test_zeros_are_compared_with_their_error(zeros: dict[int, float], outcome: s
     assert resolution.features_change_with_size(table(right, zeros), "fine-tuned").outcome == outcome
 
 
-def test_a_network_that_has_learnt_nothing_decides_nothing() -> None:
+def test_a_network_that_has_learned_nothing_decides_nothing() -> None:
     right = {64: first(30), 96: first(25), 128: first(35), 192: first(20)}  # the most frequent class: 30 of 100
     found = outcomes(resolution.read(table(right)))
     assert found["a_larger_test_size_is_better"] == found["predicted_by_magnification"] == "undecided"
@@ -237,7 +237,7 @@ def test_the_figure_names_its_axes() -> None:
 
 
 def test_the_summary_has_a_row_per_size() -> None:
-    summary = resolution.summarise(THE_PAPERS)
+    summary = resolution.summarize(THE_PAPERS)
     assert summary["size"].tolist() == [64, 96, 128, 192]
     assert summary["accuracy"].tolist() == [0.5, 0.6, 0.75, 0.62]
 

@@ -10,7 +10,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from resnet50.cli import run as run_cli
-from resnet50.config import StudyName
+from resnet50.options.config import StudyName
 from resnet50.study import run as verb
 from resnet50.study.estimate import QUICK_SECONDS, estimate
 from resnet50.study.experiment import Experiment, Measured, Observation, Source
@@ -37,7 +37,7 @@ def made_up(name: str = "made_up", calls: list[int] | None = None) -> Experiment
     return Experiment(
         name=name, title="Made up", question="Is it?", claim="It is.", setting=lambda plan: f"{plan.seeds} seeds",
         caption="A line.", sources=(Source("Nobody", 2026, "Nothing", "0000.00000", "page 1"),), measure=measure,
-        draw=draw, summarise=lambda table: table,
+        draw=draw, summarize=lambda table: table,
         read=lambda table: [Observation("rule", "seen", f"It is {table['value'].item()}.")],
     )  # fmt: skip
 
@@ -121,7 +121,7 @@ def test_the_verb_from_dataset_to_page(
 ) -> None:
     from tests.study.conftest import TINY_PLAN
 
-    monkeypatch.setattr("resnet50.study.lab.plan_for", lambda effort, machine: TINY_PLAN)
+    monkeypatch.setattr("resnet50.study.lab.plan_for", lambda effort, device: TINY_PLAN)
     monkeypatch.setattr("resnet50.study.degradation.DEPTHS", (18, 34, 50))
     arguments = ["study", "degradation", str(prepared), "--out", str(tmp_path / "s"), "--device", "cpu"]
     assert run_cli([*arguments, "--precision", "fp32"]) == 0

@@ -24,7 +24,7 @@ def test_setups_that_differ_have_names_that_differ() -> None:
 
 def test_a_training_is_made_once_and_read_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     first = train_small(lab, Setup())
-    monkeypatch.setattr("resnet50.study.small.carry_out", None)  # would fail if it were called again
+    monkeypatch.setattr("resnet50.study.small.dispatch", None)  # would fail if it were called again
     again = train_small(lab, Setup())
     pd.testing.assert_frame_equal(first.history, again.history)
     assert first.history["epoch"].tolist() == [1, 2]

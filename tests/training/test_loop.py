@@ -12,21 +12,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from resnet50.config import TrainOptions
-from resnet50.console import plain_progress
 from resnet50.data import Augmentation, AugmentedDataset, Dataset, Preprocess, evaluation_loader, training_loader
-from resnet50.data.loader import OrderedRows, ordered_loader
-from resnet50.errors import UserError
+from resnet50.data.loader import SequentialBatchSampler, ordered_loader
 from resnet50.model import resnet18
 from resnet50.model.resnet import ResNet
-from resnet50.training.compiling import compile_step
-from resnet50.training.frozen import on_features
+from resnet50.options.config import TrainOptions
+from resnet50.runtime.console import plain_progress
+from resnet50.runtime.device import Device
+from resnet50.runtime.errors import UserError
 from resnet50.training.loop import EpochMetrics, Training, TrainingData, fit, train_step, validate
-from resnet50.training.machine import Machine
+from resnet50.training.setup.compile import compile_step
+from resnet50.training.setup.feature_cache import cache_features
 from resnet50.training.state import TrainState, start_state
 from tests.conftest import MakePicture
 
-CPU = Machine(torch.device("cpu"), "fp32", "tests")
+CPU = Device(torch.device("cpu"), "fp32", "tests")
 OPTIONS = TrainOptions(
     dataset=Path("d"), out=Path("r"), lr=1e-3, head_lr=1e-2, weight_decay=0.01, batch_size=8, epochs=2, image_size=32
 )
@@ -36,14 +36,14 @@ SILENT = plain_progress("", 1, "images")
 
 @pytest.fixture
 def data(tmp_path: Path, picture: MakePicture) -> TrainingData:
-    """Return 20 pictures to train on and 10 to validate on, of two classes that colour tells apart."""
+    """Return 20 pictures to train on and 10 to validate on, of two classes that color tells apart."""
     paths = [tmp_path / f"{number}.png" for number in range(30)]
     for number, path in enumerate(paths):
         picture(seed=number, tint=(90, 0, 0) if number % 2 else (0, 0, 90)).save(path)
     labels = [number % 2 for number in range(30)]
     augmented = AugmentedDataset(paths[:20], labels[:20], Augmentation(preprocess=PREPROCESS), seed=0)
     train, order = training_loader(augmented, 8, 0)
-    val_order = OrderedRows(10, 4)
+    val_order = SequentialBatchSampler(10, 4)
     val = evaluation_loader(Dataset(paths[20:], labels[20:], PREPROCESS), 4, 0, val_order)
     return TrainingData(train, order, val, val_order, preprocess=PREPROCESS, class_weights=None)
 
@@ -145,7 +145,7 @@ def test_a_head_on_kept_features_learns_what_it_learns_on_images(data: TrainingD
     augmented.augmentation = replace(augmented.augmentation, level="none")
     states = fresh_state(options), fresh_state(options)
     on_images = run(states[0], data, options)[1]
-    kept = on_features(data, ordered_loader(augmented, 8, 0), fresh_state(options).network, CPU)
+    kept = cache_features(data, ordered_loader(augmented, 8, 0), fresh_state(options).network, CPU)
     rows = run(states[1], kept, options)[1]
     for ours, theirs in zip(rows, on_images, strict=True):
         for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "objective", "grad_norm"):
@@ -214,7 +214,7 @@ def run(state: TrainState, data: TrainingData, options: TrainOptions = OPTIONS) 
     return why, rows
 
 
-def test_a_network_learns_to_tell_two_colours_apart(data: TrainingData) -> None:
+def test_a_network_learns_to_tell_two_colors_apart(data: TrainingData) -> None:
     options = replace(OPTIONS, epochs=6, lr=3e-3, head_lr=3e-3)
     why, rows = run(fresh_state(options), data, options)
     assert why == "finished"

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.optim import SGD, AdamW, lr_scheduler
 
-from resnet50.config import TrainOptions
-from resnet50.errors import UserError
 from resnet50.model import resnet18
+from resnet50.options.config import TrainOptions
+from resnet50.runtime.errors import UserError
 from resnet50.training.optim import (
     Schedule,
     freeze_stages,
@@ -54,7 +54,7 @@ def test_zero_weight_decay_puts_every_parameter_into_one_group_only(zero: float)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", AdamW), ("adam", torch.optim.Adam), ("sgd", SGD)])
-def test_the_named_optimiser_is_built(name: str, kind: type) -> None:
+def test_the_named_optimizer_is_built(name: str, kind: type) -> None:
     assert type(make_optimizer(resnet18(2), replace(OPTIONS, optimizer=name))) is kind
 
 

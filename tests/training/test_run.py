@@ -16,11 +16,11 @@ import torch
 import yaml
 
 import resnet50
-from resnet50.config import TrainOptions, from_arguments, from_values
-from resnet50.errors import UserError
 from resnet50.model.file import load_model
-from resnet50.training.choices import default_rates, parse_duration
-from resnet50.training.inputs import class_weights
+from resnet50.options.config import TrainOptions, from_arguments, from_values
+from resnet50.runtime.errors import UserError
+from resnet50.training.setup.data import class_weights
+from resnet50.training.setup.resolve import default_rates, parse_duration
 from tests.conftest import TINY
 
 TIMING = ("images_per_second", "wait_seconds", "seconds")
@@ -84,7 +84,7 @@ def test_a_budget_becomes_a_number_of_epochs(prepared: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_every_optimiser_and_option_trains(name: str, prepared: Path, tmp_path: Path) -> None:
+def test_every_optimizer_and_option_trains(name: str, prepared: Path, tmp_path: Path) -> None:
     run = resnet50.train(
         prepared, tmp_path / "run", epochs=1, optimizer=name, accumulate=2, ema=0.9, clip_grad=1.0, batch_size=8,
         class_weights="balanced", augment="standard", freeze=1, schedule="plateau", eval_size=48, shortcuts="none",
@@ -255,15 +255,15 @@ def test_a_store_too_small_for_the_image_size_is_warned_of(
 
 
 def test_memory_does_not_grow_from_epoch_to_epoch(prepared: Path, tmp_path: Path) -> None:
-    # Without keep_memory, and with the C library told to hand back what is freed, so that what is left is what is held.
+    # Without tune_allocator, and with the C library told to return freed memory: what is left is what is held.
     script = (
         "import ctypes, gc, resnet50, resource\n"
-        "from resnet50.training.record import RunRecord\n"
+        "from resnet50.training.callbacks.recorder import RunRecorder\n"
         "import resnet50.training.run\n"
-        "resnet50.training.run.keep_memory = lambda: None\n"
-        "import resnet50.training.checkpoint\n"
-        "resnet50.training.checkpoint.LARGEST_SHARE = 1e9  # one every epoch, and its copies from the first on\n"
-        "kept = RunRecord.at_epoch_end\n"
+        "resnet50.training.run.tune_allocator = lambda: None\n"
+        "import resnet50.training.recovery.checkpoint\n"
+        "resnet50.training.recovery.checkpoint.LARGEST_SHARE = 1e9  # one every epoch, from the first on\n"
+        "kept = RunRecorder.at_epoch_end\n"
         "def told(self, state, metrics, *, best):\n"
         "    kept(self, state, metrics, best=best)\n"
         "    self.checkpoints.finish()\n"
@@ -271,7 +271,7 @@ def test_memory_does_not_grow_from_epoch_to_epoch(prepared: Path, tmp_path: Path
         "    getattr(ctypes.CDLL(None), 'malloc_trim', lambda _: None)(0)\n"
         "    pages = int(open('/proc/self/statm').read().split()[1])\n"
         "    print('MB', pages * resource.getpagesize() / 1e6)\n"
-        "RunRecord.at_epoch_end = told\n"
+        "RunRecorder.at_epoch_end = told\n"
         f"resnet50.train({str(prepared)!r}, {str(tmp_path / 'r')!r}, epochs=16, batch_size=8, **{TINY!r})\n"
     )
     handing_back = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}

@@ -13,5 +13,5 @@ How it measures:
 - On a GPU, rounds are timed by CUDA events, with nothing in flight before or after.
 - What is baseline: torchvision's `resnet50` in fp32, NCHW, eager, with `torch.optim.AdamW`; PIL and torchvision's
   transforms in a `DataLoader` of the same number of workers. Its batches are float and ready before the clock starts,
-  ours are uint8 and normalised within the time.
+  ours are uint8 and normalized within the time.
 """

@@ -56,21 +56,21 @@ def ours(dataset: str, out: str, batches: int, size: int, batch: int, **choices:
     """
     from resnet50.bench.ours import set_up
     from resnet50.bench.step import fixed_batch
-    from resnet50.training.checkpoint import Checkpoints
-    from resnet50.training.inputs import build_network
+    from resnet50.training.callbacks.recorder import RunRecorder
     from resnet50.training.loop import EpochMetrics, Training, fit, train_step
     from resnet50.training.optim import train_mode
-    from resnet50.training.record import RunRecord
+    from resnet50.training.recovery.checkpoint import Checkpoints
+    from resnet50.training.setup.data import build_network
     from resnet50.training.state import TrainState, start_state
 
     settings = set_up(dataset, image_size=size, batch_size=batch, **choices)
-    data, options, machine = settings.data, settings.options, settings.machine
+    data, options, device = settings.data, settings.options, settings.device
     data.order.rows = min(data.order.rows, batches * batch)
-    state = start_state(build_network(options, settings.dataset, None), options, machine, steps_per_epoch=1000)
+    state = start_state(build_network(options, settings.dataset, None), options, device, steps_per_epoch=1000)
     checkpoints = Checkpoints(Path(out) / "checkpoints", minutes=10.0, keep=2)
-    record, seconds = RunRecord(Path(out), settings.dataset.classes, data.preprocess, checkpoints), [0.0]
+    record, seconds = RunRecorder(Path(out), settings.dataset.classes, data.preprocess, checkpoints), [0.0]
 
-    def write_down(state: TrainState, metrics: EpochMetrics, *, best: bool) -> None:
+    def save_results(state: TrainState, metrics: EpochMetrics, *, best: bool) -> None:
         """Write all that a run does but the weights, whose size has nothing to do with how long an epoch is."""
         del best
         start = time.perf_counter()
@@ -81,18 +81,18 @@ def ours(dataset: str, out: str, batches: int, size: int, batch: int, **choices:
     def epoch() -> float:
         # Validation is no part of what is measured: the training loop times the steps itself.
         state.step = state.epoch * len(data.order)  # the steps alone have moved it
-        fit(Training(state, data, dataclasses.replace(options, epochs=state.epoch + 1), machine), write_down)
+        fit(Training(state, data, dataclasses.replace(options, epochs=state.epoch + 1), device), save_results)
         return data.train_images / seconds[0]
 
     images, labels = fixed_batch(batch, size)
     labels %= len(settings.dataset.classes)
 
     def step() -> None:
-        train_step(Training(state, data, options, machine), images, labels)
+        train_step(Training(state, data, options, device), images, labels)
 
     epoch()
     train_mode(state.network)
-    alone = repeated(step, batch, machine.device, ALONE_SECONDS)
+    alone = repeated(step, batch, device.torch_device, ALONE_SECONDS)
 
     def steps() -> float:
         train_mode(state.network)  # the epoch before ended with a validation

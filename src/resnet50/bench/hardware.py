@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from resnet50.cores import available_cores
+from resnet50.runtime.cpu import available_cores
 
 PACKAGES = ("torch", "torchvision", "numpy", "simplejpeg", "opencv-python-headless", "openvino", "pillow")
 

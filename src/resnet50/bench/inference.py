@@ -6,7 +6,7 @@ from resnet50.bench.clock import repeated
 from resnet50.bench.limits import matrix_limit
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Row, Side, Sides
-from resnet50.config import Depth, EngineName
+from resnet50.options.config import Depth, EngineName
 
 TORCHVISION = "torchvision resnet50, eager fp32 NCHW"
 
@@ -27,7 +27,7 @@ def engine_row(engine: str, words: str, batch: int) -> Row:
     return Row(
         f"inference_{engine}_b{batch}",
         "inference",
-        f"logits of {images} of 224 pixels at a time: {words}, automatic precision, normalisation included",
+        f"logits of {images} of 224 pixels at a time: {words}, automatic precision, normalization included",
         TORCHVISION,
         lambda scratch: Sides(
             Side("resnet50.bench.inference:ours", {"engine": engine, "batch": batch, "device": device}),
@@ -40,28 +40,28 @@ def engine_row(engine: str, words: str, batch: int) -> Row:
 
 def ours(engine: EngineName, batch: int, device: str, size: int = 224, depth: Depth = 50) -> dict[str, Workload]:
     """Run the engine that `Classifier` uses."""
-    from resnet50.cores import available_cores
     from resnet50.data.transforms import Preprocess
-    from resnet50.deploy.engine import make_engine
+    from resnet50.inference.engine import make_engine
     from resnet50.model.file import Model
     from resnet50.model.resnet import ResNet
-    from resnet50.training.machine import choose_machine, keep_memory
+    from resnet50.runtime.cpu import available_cores
+    from resnet50.runtime.device import resolve_device, tune_allocator
 
-    keep_memory()
-    machine = choose_machine(device, "auto")
+    tune_allocator()
+    chosen = resolve_device(device, "auto")
     torch.set_num_threads(available_cores())
-    network = ResNet(depth, 1000).eval().to(machine.device)
+    network = ResNet(depth, 1000).eval().to(chosen.torch_device)
     model = Model(network, tuple(map(str, range(1000))), Preprocess().resized(size))
-    run = make_engine(model, machine, engine, batch_size=batch, compiled=engine == "torch")
+    run = make_engine(model, chosen, engine, batch_size=batch, compiled=engine == "torch")
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
-    return {"round": repeated(lambda: run(images), batch, machine.device)}
+    return {"round": repeated(lambda: run(images), batch, chosen.torch_device)}
 
 
 def torchvision(batch: int, device: str, size: int = 224) -> dict[str, Workload]:
     """Run torchvision's network as it comes, on float images that are ready."""
     from torchvision.models import resnet50
 
-    from resnet50.training.machine import choose_device
+    from resnet50.runtime.device import choose_device
 
     place = choose_device(device)
     network = resnet50().to(place).eval()

@@ -9,8 +9,8 @@ import torch
 from resnet50.bench.clock import repeated
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Side
-from resnet50.config import Depth
-from resnet50.cores import available_cores
+from resnet50.options.config import Depth
+from resnet50.runtime.cpu import available_cores
 
 COPY_BYTES = 256 * 2**20
 """Size of the copy that bandwidth is measured by: many times what a processor's caches hold."""
@@ -24,14 +24,14 @@ def matrix_limit(image_size: int, *, training: bool, device: str = "auto", preci
 
 def matrix_product(image_size: int, training: bool, device: str, precision: str) -> dict[str, Workload]:
     """Multiply two square matrices in the number format that ours uses, on every core, or on the GPU."""
-    from resnet50.training.machine import DTYPES, choose_machine
+    from resnet50.runtime.device import DTYPES, resolve_device
 
-    machine = choose_machine(device, precision)
+    chosen = resolve_device(device, precision)
     torch.set_num_threads(available_cores())
-    side = 4096 if machine.device.type == "cuda" else 2048
-    a, b = torch.randn(2, side, side, device=machine.device, dtype=DTYPES[machine.precision])
+    side = 4096 if chosen.torch_device.type == "cuda" else 2048
+    a, b = torch.randn(2, side, side, device=chosen.torch_device, dtype=DTYPES[chosen.precision])
     product = torch.empty_like(a)
-    products_per_second = repeated(lambda: torch.mm(a, b, out=product), 1, machine.device, shortest=1.0)
+    products_per_second = repeated(lambda: torch.mm(a, b, out=product), 1, chosen.torch_device, shortest=1.0)
     images_per_product = 2 * side**3 / flops_per_image(50, image_size, training=training)
     return {"round": lambda: products_per_second() * images_per_product}
 
@@ -42,11 +42,11 @@ def flops_per_image(depth: Depth, image_size: int, *, training: bool) -> float:
     (Backwards, each product comes twice: for the gradient of its input and for that of its weights.)
     """
     from resnet50.model.resnet import ResNet
-    from resnet50.model.summary import summarise
+    from resnet50.model.summary import summarize
 
     with torch.device("meta"):
         network = ResNet(depth, 1000)
-    return 2 * sum(stage.macs for stage in summarise(network, image_size)) * (3 if training else 1)
+    return 2 * sum(stage.macs for stage in summarize(network, image_size)) * (3 if training else 1)
 
 
 def copy_limit(bytes_per_image: float) -> Side:

@@ -11,7 +11,7 @@ from resnet50.bench.clock import repeated
 from resnet50.bench.limits import copy_limit, decoding
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Row, Scratch, Side, Sides
-from resnet50.errors import UserError
+from resnet50.runtime.errors import UserError
 
 BATCH, SIZE = 32, 224
 
@@ -26,7 +26,7 @@ PIL_LOADER = "PIL, RandomResizedCrop, DataLoader"
 
 def rows() -> list[Row]:
     """Return the rows of the loaders."""
-    what = "random resized crops, flipped and normalised to float batches of 32 at 224 pixels, on one core, from"
+    what = "random resized crops, flipped and normalized to float batches of 32 at 224 pixels, on one core, from"
     return [
         Row("loader_store", "loader", f"{what} the prepared pixel store", PIL_LOADER, store_sides),
         Row("loader_jpeg", "loader", f"{what} the JPEG files", PIL_LOADER, jpeg_sides),

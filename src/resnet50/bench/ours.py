@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from resnet50.config import TrainOptions
-from resnet50.cores import available_cores
 from resnet50.etl.prepared import PreparedDataset, load_prepared
-from resnet50.training.choices import choose_preprocess, resolve
-from resnet50.training.compiling import compile_step, decide_compile
-from resnet50.training.inputs import load_data
+from resnet50.options.config import TrainOptions
+from resnet50.runtime.cpu import available_cores
+from resnet50.runtime.device import Device, resolve_device, tune_allocator
 from resnet50.training.loop import TrainingData
-from resnet50.training.machine import Machine, choose_machine, keep_memory
+from resnet50.training.setup.compile import compile_step, decide_compile
+from resnet50.training.setup.data import load_data
+from resnet50.training.setup.resolve import choose_preprocess, resolve
 
 RUN_SECONDS = 3 * 3600.0
 """Length of the run that `auto` decides for: a compile has the time to pay for itself, where it ever does."""
@@ -24,7 +24,7 @@ class Settings:
     """What a training step or an epoch needs besides the network."""
 
     options: TrainOptions
-    machine: Machine
+    device: Device
     dataset: PreparedDataset
     data: TrainingData
 
@@ -38,12 +38,12 @@ def set_up(dataset: str, *, keeps_memory: bool = True, **choices: Any) -> Settin
         choices: options of `TrainOptions`; the others stay at their defaults.
     """
     if keeps_memory:
-        keep_memory()
+        tune_allocator()
     options = TrainOptions(dataset=Path(dataset), out=Path("unused"), weights="none", epochs=1000, **choices)
-    machine = choose_machine(options.device, options.precision)
+    device = resolve_device(options.device, options.precision)
     torch.set_num_threads(options.threads or available_cores())
-    options, _ = resolve(options, None, machine)
+    options, _ = resolve(options, None, device)
     prepared = load_prepared(options.dataset)
-    data = load_data(options, prepared, choose_preprocess(options, None), machine)
-    compiled, _ = decide_compile(options, machine, RUN_SECONDS)
-    return Settings(options, machine, prepared, compile_step(data) if compiled else data)
+    data = load_data(options, prepared, choose_preprocess(options, None), device)
+    compiled, _ = decide_compile(options, device, RUN_SECONDS)
+    return Settings(options, device, prepared, compile_step(data) if compiled else data)

@@ -6,11 +6,11 @@ import shutil
 import time
 from pathlib import Path
 
+from resnet50.bench.images import MEGAPIXEL
 from resnet50.bench.limits import decoding
-from resnet50.bench.pictures import MEGAPIXEL
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Row, Scratch, Side, Sides
-from resnet50.cores import available_cores
+from resnet50.runtime.cpu import available_cores
 
 COUNT, COUNT_IN_FULL = 500, 20_000
 
@@ -46,8 +46,8 @@ def photos_of(table: str) -> list[Path]:
 
 def ours(table: str, out: str) -> dict[str, Workload]:
     """Run the verb, each time into a fresh folder."""
-    from resnet50.config import PrepareOptions
     from resnet50.etl.prepare import prepare
+    from resnet50.options.config import PrepareOptions
 
     options, count = PrepareOptions(source=Path(table), out=Path(out), store_size=SHORTER_SIDE), len(photos_of(table))
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from resnet50.bench.rounds import Rounds, ratio_of_pairs
 from resnet50.bench.rows import Row
-from resnet50.console import console, say
+from resnet50.runtime.console import console, say
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Measurement:
     rounds: int
 
 
-def summarise(row: Row, rounds: Rounds) -> Measurement:
+def summarize(row: Row, rounds: Rounds) -> Measurement:
     """Turn what the rounds measured into a row of the result."""
     ours, baseline = statistics.median(rounds.ours), statistics.median(rounds.baseline)
     limit = limit_of(row, rounds)

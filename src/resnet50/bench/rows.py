@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from resnet50.bench.pictures import PHOTO, make_table
-from resnet50.errors import UserError
+from resnet50.bench.images import PHOTO, make_table
+from resnet50.runtime.errors import UserError
 
 PHOTOS = 480
 """Photos that the loaders read and an epoch trains on, unless a dataset is given."""

@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from resnet50.bench import epoch, hardware, inference, loader, prepare, startup, step
-from resnet50.bench.contender import Contender
-from resnet50.bench.results import Measurement, sentence, show, summarise, write
+from resnet50.bench.process import BenchmarkProcess
+from resnet50.bench.results import Measurement, sentence, show, summarize, write
 from resnet50.bench.rounds import Rounds, Workload, alternate
 from resnet50.bench.rows import Row, Scratch, Side
-from resnet50.config import BenchOptions
-from resnet50.console import progress, say, warn
-from resnet50.errors import UserError, nearest
+from resnet50.options.config import BenchOptions
+from resnet50.runtime.console import progress, say, warn
+from resnet50.runtime.errors import UserError, nearest
 
 
 def bench(options: BenchOptions) -> list[Measurement]:
@@ -36,7 +36,7 @@ def bench(options: BenchOptions) -> list[Measurement]:
                 say(f"{row.name}: skipped, as {row.needs} is not installed (pip install 'resnet50[{row.needs}]')")
                 continue
             try:
-                results.append(summarise(row, measure(row, scratch, options.rounds)))
+                results.append(summarize(row, measure(row, scratch, options.rounds)))
             except UserError as error:
                 warn(f"{row.name}: {error}")
                 failed.append(row.name)
@@ -92,12 +92,12 @@ def measure(row: Row, scratch: Scratch, rounds: int) -> Rounds:
     """Start the row's processes, let them take turns, and end them."""
     sides = row.sides(scratch)
     with ExitStack() as stack, progress(row.name, rounds, "rounds") as advance:
-        children: dict[str, Contender] = {}
+        children: dict[str, BenchmarkProcess] = {}
 
         def workload(side: Side) -> Workload:
             key = json.dumps([side.function, side.settings], sort_keys=True)
             if key not in children:
-                children[key] = stack.enter_context(Contender(side.function, side.settings))
+                children[key] = stack.enter_context(BenchmarkProcess(side.function, side.settings))
             return children[key].workload(side.workload)
 
         ours, baseline = workload(sides.ours), workload(sides.baseline)

@@ -11,7 +11,8 @@ from resnet50.bench.clock import repeated, seconds_of
 from resnet50.bench.limits import matrix_limit
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Row, Scratch, Side, Sides
-from resnet50.config import Depth
+from resnet50.options.config import Depth
+from resnet50.runtime.device import Device
 
 TORCHVISION = "torchvision resnet50, eager fp32 NCHW, AdamW"
 
@@ -19,7 +20,7 @@ ABLATION: dict[str, tuple[str, dict[str, Any]]] = {
     "step_without_bf16": ("the number format is fp32", {"precision": "fp32"}),
     "step_without_channels_last": ("tensors are NCHW", {"channels_last": False}),
     "step_without_kept_memory": ("freed memory goes back to the system", {"keeps_memory": False}),
-    "step_without_fused_optimizer": ("the optimiser goes from tensor to tensor", {"fused": False}),
+    "step_without_fused_optimizer": ("the optimizer goes from tensor to tensor", {"fused": False}),
     "step_with_compile": ("the step is compiled in any case", {"compile": "on"}),
 }
 """What is different from our automatic settings: in words, and as settings of `ours`."""
@@ -46,7 +47,7 @@ def step_row(name: str, size: int) -> Row:
     return Row(
         name,
         "step",
-        f"a training step of 32 images of {size} pixels on automatic settings: forward, backward, optimiser, metrics",
+        f"a training step of 32 images of {size} pixels on automatic settings: forward, backward, optimizer, metrics",
         TORCHVISION,
         lambda scratch: Sides(
             our_side(scratch, size),
@@ -100,7 +101,7 @@ def our_step(
     fused: bool = True,
     **choices: Any,
 ) -> tuple[Callable[[], None], torch.device]:
-    """Return our training step on a batch of noise, and its device; the dataset only tells how data is normalised.
+    """Return our training step on a batch of noise, and its device; the dataset only tells how data is normalized.
 
     Args:
         dataset: a prepared dataset.
@@ -108,7 +109,7 @@ def our_step(
         batch: number of images.
         depth: of the network.
         channels_last: as `resnet50 train` has it, or NCHW.
-        fused: whether the optimiser updates all tensors in one pass.
+        fused: whether the optimizer updates all tensors in one pass.
         choices: further settings of `ours.set_up`.
     """
     from resnet50.bench import ours
@@ -118,20 +119,25 @@ def our_step(
     from resnet50.training.state import start_state
 
     settings = ours.set_up(dataset, image_size=size, batch_size=batch, depth=depth, workers=0, **choices)
-    state = start_state(ResNet(depth, 1000), settings.options, settings.machine, steps_per_epoch=1000)
+    state = start_state(ResNet(depth, 1000), settings.options, settings.device, steps_per_epoch=1000)
     for group in state.optimizer.param_groups:
         group["fused"] = fused
     if not channels_last:
         state.network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
-        loop.to_device = lambda images, machine: images.to(machine.device)
+        loop.to_device = keep_layout
     train_mode(state.network)
-    training = loop.Training(state, settings.data, settings.options, settings.machine)
+    training = loop.Training(state, settings.data, settings.options, settings.device)
     images, labels = fixed_batch(batch, size)
 
     def step() -> None:
         loop.train_step(training, images, labels)
 
-    return step, settings.machine.device
+    return step, settings.device.torch_device
+
+
+def keep_layout(images: Tensor, device: Device) -> Tensor:
+    """Move images to the device in the layout that they have."""
+    return images.to(device.torch_device)
 
 
 def fixed_batch(batch: int, size: int) -> tuple[Tensor, Tensor]:
@@ -145,7 +151,7 @@ def torchvision(size: int, batch: int) -> dict[str, Workload]:
     """Take the training steps of the ordinary tutorial: eager, fp32, NCHW, AdamW as it comes."""
     from torchvision.models import resnet50
 
-    from resnet50.training.machine import choose_device
+    from resnet50.runtime.device import choose_device
 
     device = choose_device("auto")
     network = resnet50().to(device).train()

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils import data
 
 from resnet50.data.transforms import Augmentation, sample_rng
-from resnet50.etl.decode import Photo, decode, decode_photo
-from resnet50.etl.store import StoredPhotos
+from resnet50.etl.decode import DecodedImage, decode, decode_image
+from resnet50.etl.store import StoredImages
 
 Paths = Sequence[str | Path] | pd.Series
 Labels = Sequence[int] | pd.Series
@@ -62,17 +62,17 @@ class ImageFiles:
         """Return the number of photos."""
         return len(self.paths)
 
-    def __getitem__(self, row: int) -> Photo:
+    def __getitem__(self, row: int) -> DecodedImage:
         """Return a photo; UnreadableImageError names a bad file."""
-        return decode_photo(self.paths[row].as_py())
+        return decode_image(self.paths[row].as_py())
 
 
 class AugmentedDataset(data.Dataset[tuple[Tensor, Any]]):
     """The same images as training sees them: a sample is a pure function of (seed, epoch, row)."""
 
-    def __init__(self, photos: Paths | StoredPhotos, labels: Labels, augmentation: Augmentation, seed: int) -> None:
+    def __init__(self, photos: Paths | StoredImages, labels: Labels, augmentation: Augmentation, seed: int) -> None:
         """Take image files, or the photos of a pixel store."""
-        self.photos = photos if isinstance(photos, StoredPhotos) else ImageFiles(photos)
+        self.photos = photos if isinstance(photos, StoredImages) else ImageFiles(photos)
         self.labels = flat_labels(labels, len(self.photos))
         self.augmentation, self.seed = augmentation, seed
 

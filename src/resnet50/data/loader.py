@@ -36,20 +36,20 @@ class Loader(Sized, Protocol):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
-class EpochBatches(Sampler[list[Sample]]):
+class EpochBatchSampler(Sampler[list[Sample]]):
     """The batches of an epoch in an order that (seed, epoch) alone gives.
 
     Attributes:
         epoch: set before each pass.
         first: the batch that the next pass begins with.
-        left_out: rows that are missing from their batches.
+        skipped_samples: rows that are missing from their batches.
         share: which of how many processes this is: each takes its share of every batch.
     """
 
     def __init__(self, rows: int, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)) -> None:
         self.rows, self.batch_size, self.seed, self.share = rows, batch_size, seed, share
         self.epoch = self.first = 0
-        self.left_out: Sequence[int] = ()
+        self.skipped_samples: Sequence[int] = ()
 
     def __len__(self) -> int:
         """Return batches per epoch: an incomplete last one is dropped, unless it is the only one."""
@@ -60,18 +60,18 @@ class EpochBatches(Sampler[list[Sample]]):
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
         for start in range(self.first * self.batch_size, len(self) * self.batch_size, self.batch_size):
             batch = order[start : start + self.batch_size][self.share[0] :: self.share[1]]
-            yield [Sample(self.epoch, int(row)) for row in batch if row not in self.left_out]
+            yield [Sample(self.epoch, int(row)) for row in batch if row not in self.skipped_samples]
 
 
-class OrderedRows(Sampler[list[int]]):
-    """The rows of a table in batches, from its first to its last, each once, but for those in `left_out`.
+class SequentialBatchSampler(Sampler[list[int]]):
+    """The rows of a table in batches, from its first to its last, each once, but for those in `skipped_samples`.
 
     With a `share`, only those that this one of so many processes takes.
     """
 
     def __init__(self, rows: int, batch_size: int, share: tuple[int, int] = (0, 1)) -> None:
         self.rows, self.batch_size, self.share = rows, batch_size, share
-        self.left_out: Sequence[int] = ()
+        self.skipped_samples: Sequence[int] = ()
 
     def __len__(self) -> int:
         """Return the number of batches; the last may be smaller."""
@@ -80,7 +80,7 @@ class OrderedRows(Sampler[list[int]]):
     def taken(self) -> Sequence[int]:
         """Return the rows, in order."""
         rows = range(self.share[0], self.rows, self.share[1])
-        return [row for row in rows if row not in self.left_out] if self.left_out else rows
+        return [row for row in rows if row not in self.skipped_samples] if self.skipped_samples else rows
 
     def __iter__(self) -> Iterator[list[int]]:
         rows = self.taken()
@@ -88,7 +88,7 @@ class OrderedRows(Sampler[list[int]]):
             yield list(rows[start : start + self.batch_size])
 
 
-class OrderedBatches(Sampler[list[Sample]]):
+class SequentialSampleSampler(Sampler[list[Sample]]):
     """The batches of a table from its first row to its last, each row once."""
 
     def __init__(self, rows: int, batch_size: int) -> None:
@@ -106,15 +106,15 @@ class OrderedBatches(Sampler[list[Sample]]):
 
 def training_loader(
     dataset: AugmentedDataset, batch_size: int, workers: int, share: tuple[int, int] = (0, 1)
-) -> tuple[Batches, EpochBatches]:
+) -> tuple[Batches, EpochBatchSampler]:
     """Return a shuffled loader of (uint8 N×3×H×W, int64 N) and the sampler that knows the epoch."""
-    sampler = EpochBatches(len(dataset), batch_size, dataset.seed, share)
+    sampler = EpochBatchSampler(len(dataset), batch_size, dataset.seed, share)
     return batch_loader(dataset, sampler, workers), sampler
 
 
 def ordered_loader(dataset: AugmentedDataset, batch_size: int, workers: int) -> Batches:
     """Return a loader over every row exactly once, in order, as in epoch 0."""
-    return batch_loader(dataset, OrderedBatches(len(dataset), batch_size), workers)
+    return batch_loader(dataset, SequentialSampleSampler(len(dataset), batch_size), workers)
 
 
 def batch_loader(dataset: AugmentedDataset, batches: Sampler[list[Sample]], workers: int) -> Batches:
@@ -130,11 +130,13 @@ def batch_loader(dataset: AugmentedDataset, batches: Sampler[list[Sample]], work
     )
 
 
-def evaluation_loader(dataset: Dataset, batch_size: int, workers: int, order: OrderedRows | None = None) -> Batches:
+def evaluation_loader(
+    dataset: Dataset, batch_size: int, workers: int, order: SequentialBatchSampler | None = None
+) -> Batches:
     """Return a loader over every row exactly once, in order; the last batch may be smaller."""
     return Batches(
         cast(Any, dataset),
-        batch_sampler=order or OrderedRows(len(dataset), batch_size),
+        batch_sampler=order or SequentialBatchSampler(len(dataset), batch_size),
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
@@ -142,7 +144,7 @@ def evaluation_loader(dataset: Dataset, batch_size: int, workers: int, order: Or
     )
 
 
-class KeptBatches:
+class CachedLoader:
     """Batches of a loader, kept in memory from the end of the first pass on: every later pass costs nothing."""
 
     def __init__(self, batches: Batches) -> None:
@@ -166,7 +168,7 @@ class KeptBatches:
 class TensorBatches:
     """Batches of images or features in memory (N×C×H×W) and labels (N): as `order` gives them, or in order."""
 
-    def __init__(self, inputs: Tensor, labels: Tensor, batch_size: int, order: EpochBatches | None = None) -> None:
+    def __init__(self, inputs: Tensor, labels: Tensor, batch_size: int, order: EpochBatchSampler | None = None) -> None:
         self.inputs, self.labels, self.batch_size, self.order = inputs, labels, batch_size, order
 
     def __len__(self) -> int:

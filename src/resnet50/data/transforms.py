@@ -18,9 +18,9 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-from resnet50.config import Augment, Flips, ResizeMode
-from resnet50.errors import UserError
-from resnet50.etl.decode import Photo
+from resnet50.etl.decode import DecodedImage
+from resnet50.options.config import Augment, Flips, ResizeMode
+from resnet50.runtime.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -39,7 +39,7 @@ class Preprocess:
     Attributes:
         size: side of the square the network sees, in pixels.
         resize: side the photo is first scaled to: its shorter side for crop, unused for squash and pad.
-        resize_mode: crop: scale the shorter side to `resize`, cut out the centre (torchvision's `Resize` and
+        resize_mode: crop: scale the shorter side to `resize`, cut out the center (torchvision's `Resize` and
             `CenterCrop`); squash: scale to the square, whatever the photo's shape; pad: scale the longer side to
             `size`, fill the rest with black.
         interpolation: bilinear or bicubic, antialiased.
@@ -74,7 +74,7 @@ class Preprocess:
         """Map an RGB image of any size to uint8, 3×size×size."""
         mode = InterpolationMode(self.interpolation)
         if self.resize_mode == "crop":
-            image = centre(scale(image, [self.resize], mode), self.size)
+            image = center(scale(image, [self.resize], mode), self.size)
         elif self.resize_mode == "squash":
             image = scale(image, [self.size, self.size], mode)
         else:
@@ -120,13 +120,13 @@ def scale(image: Image.Image, size: list[int], mode: InterpolationMode) -> Image
     return cast(Image.Image, tv.resize(cast(Tensor, image), size, mode))  # typed for tensors, works on either
 
 
-def centre(image: Image.Image, size: int) -> Image.Image:
+def center(image: Image.Image, size: int) -> Image.Image:
     """Cut out the central square; sides shorter than it are padded with black."""
     return cast(Image.Image, tv.center_crop(cast(Tensor, image), [size, size]))
 
 
 def pad_to_square(image: Image.Image, size: int, mode: InterpolationMode) -> Image.Image:
-    """Scale the longer side to `size` and centre the image on a black square."""
+    """Scale the longer side to `size` and center the image on a black square."""
     factor = size / max(image.size)
     width, height = (max(1, round(side * factor)) for side in image.size)
     square = Image.new("RGB", (size, size))
@@ -167,14 +167,14 @@ class Augmentation:
             raise UserError(f"--crop-scale {self.crop_scale} must lie above 0 and at most at 1")
 
     def __call__(
-        self, photo: Photo | Image.Image, rng: np.random.Generator, out: np.ndarray | None = None
+        self, photo: DecodedImage | Image.Image, rng: np.random.Generator, out: np.ndarray | None = None
     ) -> np.ndarray:
         """Map an RGB photo to uint8, size×size×3, by the random numbers of `rng` alone, in `out` where it is given.
 
         The crop is drawn in the file's pixels, so that a photo from the pixel store is cut where its file would be.
         """
         if isinstance(photo, Image.Image):
-            photo = Photo.of(photo)
+            photo = DecodedImage.of(photo)
         if self.level == "none":
             return copied(self.preprocess(Image.fromarray(photo.pixels)), out)
         crop = cut(photo, *crop_box(rng, photo.height, photo.width, self.crop_scale))
@@ -218,7 +218,7 @@ def crop_box(rng: np.random.Generator, height: int, width: int, smallest: float)
     return 0, 0, height, width
 
 
-def cut(photo: Photo, top: int, left: int, height: int, width: int) -> np.ndarray:
+def cut(photo: DecodedImage, top: int, left: int, height: int, width: int) -> np.ndarray:
     """Return the part of the pixels that a box in the file's pixels covers, as a view; at least one pixel."""
     rows, columns, _ = photo.pixels.shape
     y, x = rows / photo.height, columns / photo.width
@@ -230,7 +230,7 @@ def cut(photo: Photo, top: int, left: int, height: int, width: int) -> np.ndarra
 def resize(pixels: np.ndarray, size: int, interpolation: Interpolation, out: np.ndarray | None) -> np.ndarray:
     """Scale to size×size, into `out` if given.
 
-    Up to a factor of two, interpolating between neighbours leaves out no pixel; beyond, each is the mean of its area.
+    Up to a factor of two, interpolating between neighbors leaves out no pixel; beyond, each is the mean of its area.
     """
     if max(pixels.shape[:2]) > 2 * size:
         mode = cv2.INTER_AREA
@@ -248,7 +248,7 @@ def jitter(image: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def erase(image: Tensor, rng: np.random.Generator, fill: tuple[float, float, float]) -> Tensor:
-    """With probability 1/4, fill a rectangle of 2–20 % of the image with the mean colour."""
+    """With probability 1/4, fill a rectangle of 2–20 % of the image with the mean color."""
     if rng.random() >= 0.25:
         return image
     _, height, width = image.shape
@@ -257,5 +257,5 @@ def erase(image: Tensor, rng: np.random.Generator, fill: tuple[float, float, flo
     box_width = min(width, round(math.sqrt(share * height * width / ratio)))
     top = int(rng.integers(0, height - box_height + 1))
     left = int(rng.integers(0, width - box_width + 1))
-    colour = (torch.tensor(fill) * 255).round().to(torch.uint8).view(3, 1, 1)
-    return tv.erase(image, top, left, box_height, box_width, colour)
+    color = (torch.tensor(fill) * 255).round().to(torch.uint8).view(3, 1, 1)
+    return tv.erase(image, top, left, box_height, box_width, color)

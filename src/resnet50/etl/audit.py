@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from resnet50.console import progress
-from resnet50.cores import available_cores
-from resnet50.errors import UserError
-from resnet50.etl.decode import UnreadableImageError, cannot_be_opened, decode_photo, read_photo_file
+from resnet50.etl.decode import UnreadableImageError, cannot_be_opened, decode_image, read_image_file
 from resnet50.etl.store import StoreWriter, shrink
+from resnet50.runtime.console import progress
+from resnet50.runtime.cpu import available_cores
+from resnet50.runtime.errors import UserError
 
 CHUNK = 32
 """Images that a thread reads before it reports."""
@@ -95,7 +95,7 @@ def read_images(
 ) -> pd.DataFrame:
     """Read and decode every image that the rows name, and add the columns width, height, sha256 and reason.
 
-    An image passes if `decode_photo` reads all of it, which is what training will do. It is decoded this once: what has
+    An image passes if `decode_image` reads all of it, which is what training will do. It is decoded this once: what has
     a label that isn't dropped goes into the store at the same time.
 
     Args:
@@ -106,8 +106,8 @@ def read_images(
         read: reads the images; `read_parallel` when left out.
     """
     with_file = rows.loc[rows["file"] != "", ["file", "label"]]
-    labelled = ~with_file["label"].isin(["", *dropped])
-    to_store = labelled.groupby(with_file["file"], sort=False).any()  # a file may be named by several rows
+    labeled = ~with_file["label"].isin(["", *dropped])
+    to_store = labeled.groupby(with_file["file"], sort=False).any()  # a file may be named by several rows
     side = None if store is None else store.shorter_side
     facts: list[tuple[int, int, str, str]] = []
     for image, wanted in zip((read or read_parallel)(folder, to_store.index, side), to_store, strict=True):
@@ -161,8 +161,8 @@ def read_chunk(paths: list[str], shorter_side: int | None) -> list[ReadImage]:
 def read_image(path: str, shorter_side: int | None) -> ReadImage:
     """Read one image file; shrink it for the store, if it is to have a shorter side."""
     try:
-        content = read_photo_file(path)
-        photo = decode_photo(content, shorter_side)
+        content = read_image_file(path)
+        photo = decode_image(content, shorter_side)
     except UnreadableImageError as error:
         return ReadImage(0, 0, "", str(error).partition(": ")[2], None)
     except OSError as error:

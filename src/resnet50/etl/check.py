@@ -1,15 +1,14 @@
 """`resnet50 check`: is a prepared dataset still what was written, and its photos what they were?"""
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from resnet50.config import CheckOptions
-from resnet50.console import progress, say
-from resnet50.cores import available_cores
-from resnet50.errors import UserError
 from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.etl.store import PixelStore, megabytes, open_store
+from resnet50.options.config import CheckOptions
+from resnet50.runtime.console import progress, say
+from resnet50.runtime.cpu import available_cores
+from resnet50.runtime.errors import UserError
+from resnet50.runtime.provenance import sha256_of_file
 
 MOST_NAMED = 10
 """So many faults are named, the others counted."""
@@ -52,7 +51,7 @@ def check_images(dataset: PreparedDataset) -> list[str]:
     paths, hashes = dataset.manifest["path"], dataset.manifest["sha256"]
     wrong: list[str] = []
     with ThreadPoolExecutor(available_cores()) as pool, progress("checking images", len(paths), "images") as advance:
-        for path, expected, found in zip(paths, hashes, pool.map(hash_file, paths), strict=True):
+        for path, expected, found in zip(paths, hashes, pool.map(hash_or_nothing, paths), strict=True):
             if found != expected:
                 wrong.append(f"{path} {'has changed' if found else 'can no longer be read'}")
             advance()
@@ -61,9 +60,9 @@ def check_images(dataset: PreparedDataset) -> list[str]:
     return wrong
 
 
-def hash_file(path: str) -> str:
+def hash_or_nothing(path: str) -> str:
     """Return the SHA-256 of a file, or nothing if it can't be read."""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return sha256_of_file(path)
     except OSError:
         return ""

@@ -13,7 +13,7 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps
 
-from resnet50.errors import UserError
+from resnet50.runtime.errors import UserError
 
 IMAGE_EXTENSIONS = (
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif",
@@ -50,7 +50,7 @@ class UnreadableImageError(UserError):
     """The file is missing, truncated, or no image that Pillow knows."""
 
 
-class Photo(NamedTuple):
+class DecodedImage(NamedTuple):
     """A decoded image, possibly smaller than the file's: pixels are uint8, h×w×3, RGB, upright.
 
     `width` and `height` are those of the file's whole image, upright, in pixels.
@@ -69,16 +69,16 @@ class Photo(NamedTuple):
 def decode(source: str | Path | bytes) -> Image.Image:
     """Decode a file, or the bytes of one, to an upright RGB image (8 bits a channel).
 
-    Transparent pixels are laid over white: the colour stored under them is arbitrary. 16-bit grey is scaled to 8 bits
+    Transparent pixels are laid over white: the color stored under them is arbitrary. 16-bit gray is scaled to 8 bits
     (Pillow's own conversion would clip it to white). Of an animation, the first frame counts.
 
     Raises:
         UnreadableImageError: with the file's name and the reason.
     """
-    return Image.fromarray(decode_photo(source).pixels)
+    return Image.fromarray(decode_image(source).pixels)
 
 
-def decode_photo(source: str | Path | bytes, shorter_side: int | None = None) -> Photo:
+def decode_image(source: str | Path | bytes, shorter_side: int | None = None) -> DecodedImage:
     """Decode to pixels; with `shorter_side`, to no fewer than that many on the shorter side, where that is quicker.
 
     A JPEG's discrete cosine transform yields the image at a half, a quarter or an eighth of its size for less work than
@@ -89,13 +89,13 @@ def decode_photo(source: str | Path | bytes, shorter_side: int | None = None) ->
     """
     name = "these bytes" if isinstance(source, bytes) else one_line(str(source))
     try:
-        content = source if isinstance(source, bytes) else read_photo_file(source)
+        content = source if isinstance(source, bytes) else read_image_file(source)
     except FileNotFoundError as error:
         raise UnreadableImageError(f"{name}: no such file") from error
     except OSError as error:
         raise UnreadableImageError(f"{name}: {cannot_be_opened(error)}") from error
     try:
-        return photo_of(content, shorter_side)
+        return decoded_image_of(content, shorter_side)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"{name}: too many pixels to be a photograph ({error})") from error
     except Exception as error:  # Pillow's format plugins raise whatever their parsers trip over
@@ -104,7 +104,7 @@ def decode_photo(source: str | Path | bytes, shorter_side: int | None = None) ->
         raise UnreadableImageError(f"{name}: cannot be read as an image ({reason})") from error
 
 
-def photo_of(content: bytes, shorter_side: int | None) -> Photo:
+def decoded_image_of(content: bytes, shorter_side: int | None) -> DecodedImage:
     """Decode the bytes of a file; whatever Pillow raises where it can't."""
     with Image.open(io.BytesIO(content)) as image:  # reads the header only
         if image.format == "EPS":  # a program: Pillow would let Ghostscript run it
@@ -116,7 +116,7 @@ def photo_of(content: bytes, shorter_side: int | None) -> Photo:
         return decode_jpeg(content, image, shorter_side) or decode_any(image)
 
 
-def read_photo_file(path: str | Path) -> bytes:
+def read_image_file(path: str | Path) -> bytes:
     """Return the bytes of an image file.
 
     Raises:
@@ -132,7 +132,7 @@ def read_photo_file(path: str | Path) -> bytes:
 
 
 def cannot_be_opened(error: OSError) -> str:
-    """Say why `read_photo_file` failed."""
+    """Say why `read_image_file` failed."""
     return f"cannot be opened ({error.strerror or error})"
 
 
@@ -151,7 +151,7 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
-def decode_jpeg(content: bytes, header: Image.Image, shorter_side: int | None) -> Photo | None:
+def decode_jpeg(content: bytes, header: Image.Image, shorter_side: int | None) -> DecodedImage | None:
     """Decode an ordinary JPEG with simplejpeg: the library under Pillow, without its detours; None for any other file.
 
     What makes simplejpeg complain goes to Pillow too, which has the last word on whether it can be read.
@@ -169,13 +169,13 @@ def decode_jpeg(content: bytes, header: Image.Image, shorter_side: int | None) -
         pixels = np.asarray(Image.fromarray(pixels).transpose(turn))
         if turn in SWAPPING:
             width, height = height, width
-    return Photo(pixels, width, height)
+    return DecodedImage(pixels, width, height)
 
 
-def decode_any(image: Image.Image) -> Photo:
+def decode_any(image: Image.Image) -> DecodedImage:
     """Decode an image of any format with Pillow."""
     image = upright(image)
-    return Photo(rgb_pixels(image), image.width, image.height)
+    return DecodedImage(rgb_pixels(image), image.width, image.height)
 
 
 TURNS = {
@@ -258,16 +258,16 @@ def lay_on_white(image: Image.Image) -> np.ndarray:
     return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
 
 
-def scale_to_uint8(grey: np.ndarray, peak: float) -> np.ndarray:
-    """Map deep grey values to 0–255: floats from 0–1 where all lie there, integers from 16 bits unless all fit 8.
+def scale_to_uint8(gray: np.ndarray, peak: float) -> np.ndarray:
+    """Map deep gray values to 0–255: floats from 0–1 where all lie there, integers from 16 bits unless all fit 8.
 
     Args:
-        grey: the values, or some of them.
+        gray: the values, or some of them.
         peak: the largest of all.
     """
-    values = np.nan_to_num(grey.astype(np.float64))
-    if np.issubdtype(grey.dtype, np.floating):
+    values = np.nan_to_num(gray.astype(np.float64))
+    if np.issubdtype(gray.dtype, np.floating):
         values = values * 255.0 if peak <= 1.0 else values
-    elif grey.dtype.itemsize == 2 or peak > 255:
+    elif gray.dtype.itemsize == 2 or peak > 255:
         values = values / 257.0
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)

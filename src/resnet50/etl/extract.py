@@ -1,4 +1,4 @@
-"""Whatever the labelled images come as -> one table of rows: image_id, label, group, published split, file."""
+"""Whatever the labeled images come as -> one table of rows: image_id, label, group, published split, file."""
 
 import dataclasses
 from collections import Counter
@@ -7,8 +7,6 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from resnet50.config import PrepareOptions
-from resnet50.errors import UserError
 from resnet50.etl.files import FileIndex, find_outside, first_part, is_there, list_files, narrow_to_images, no_images
 from resnet50.etl.split import SPLIT_NAMES
 from resnet50.etl.table import (
@@ -22,6 +20,8 @@ from resnet50.etl.table import (
     read_table,
     template_fields,
 )
+from resnet50.options.config import PrepareOptions
+from resnet50.runtime.errors import UserError
 
 GENERIC_NAMES = {"data", "images", "index", "labels", "metadata", "table", "train"}
 """Names of tables that say nothing of what is in them: the dataset is then called after the table's folder."""
@@ -51,9 +51,9 @@ class Extracted:
 
 
 def extract(options: PrepareOptions) -> Extracted:
-    """Read a table, class folders, splits above class folders, or a folder with a labelled table in it.
+    """Read a table, class folders, splits above class folders, or a folder with a labeled table in it.
 
-    A folder is read as its labelled table if it has one, except where train/, val/ and test/ lie above class folders:
+    A folder is read as its labeled table if it has one, except where train/, val/ and test/ lie above class folders:
     they are a published split, and it is kept.
 
     Raises:
@@ -73,7 +73,7 @@ def extract(options: PrepareOptions) -> Extracted:
     ]
     if not about_a_table and len(class_folder_splits(files)) > 1:
         return extract_folders(options, files)
-    table = find_labelled_table(options, files)
+    table = find_labeled_table(options, files)
     if table is not None:
         if options.images is not None:
             files = list_files(options.images, allow_outside=options.allow_outside)
@@ -157,7 +157,7 @@ def choose_columns(options: PrepareOptions, table: pd.DataFrame, files: FileInde
     return id_column, label_column
 
 
-def find_labelled_table(options: PrepareOptions, files: FileIndex) -> Path | None:
+def find_labeled_table(options: PrepareOptions, files: FileIndex) -> Path | None:
     """Return the table below a folder whose rows name its images; None if there is none.
 
     What a competition calls test… or …submission… has no labels of its own. Of several tables, one called train… is it.
@@ -210,8 +210,8 @@ def extract_folders(options: PrepareOptions, files: FileIndex) -> Extracted:
     images = images[~first_part(images).isin(flat)]
     published = first_part(images) if splits else pd.Series("", index=images.index, dtype="str")
     inside = images.str.replace("(?s)^[^/]*/", "", regex=True) if splits else images
-    labelled = inside.str.contains("/", regex=False)
-    if not labelled.any():
+    labeled = inside.str.contains("/", regex=False)
+    if not labeled.any():
         raise UserError(f"{options.source} has neither a table whose rows name images nor class folders with images")
     notes.append(f"labels: class folders in {files.folder}")
     if splits:
@@ -220,13 +220,13 @@ def extract_folders(options: PrepareOptions, files: FileIndex) -> Extracted:
     if others:
         kinds = ", ".join(f"{count:,} × {kind}" for kind, count in sorted(others.items()))
         notes.append(f"no images by their extension: {kinds}")
-    rows = pd.DataFrame({"image_id": images, "label": first_part(inside), "published": published})[labelled]
+    rows = pd.DataFrame({"image_id": images, "label": first_part(inside), "published": published})[labeled]
     rows = rows.reset_index(drop=True)
     return Extracted(
         name=name,
         rows=rows.assign(group=rows["image_id"], file=rows["image_id"]),
         images=files.folder,
-        unlisted=images[~labelled].tolist(),
+        unlisted=images[~labeled].tolist(),
         options=dataclasses.replace(options, source=options.source.absolute(), images=files.folder),
         notes=notes,
     )

@@ -8,9 +8,6 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from resnet50.config import PrepareOptions
-from resnet50.console import console, only_the_first_speaks, say, warn
-from resnet50.errors import UserError, nearest
 from resnet50.etl.audit import CAUSES, KINDS, Audit, audit, files_of, read_images, small_classes, stop_at_findings
 from resnet50.etl.extract import Extracted, extract
 from resnet50.etl.prepared import COLUMNS, PreparedDataset, check_output, replacing, write_prepared
@@ -18,14 +15,17 @@ from resnet50.etl.shards import read_shards, shards_folder, write_shard
 from resnet50.etl.split import SPLITS, Shares, keep_published, parse_shares, split_rows
 from resnet50.etl.store import FOLDER as STORE
 from resnet50.etl.store import SMALLEST_SIZE, StoreWriter, check_space, estimate_bytes, megabytes
-from resnet50.sharding import Shard, check_sharding, parse_shard, remove_parts, started_by_torchrun
+from resnet50.options.config import PrepareOptions
+from resnet50.runtime.console import console, rank_zero_output, say, warn
+from resnet50.runtime.errors import UserError, nearest
+from resnet50.runtime.sharding import Shard, check_sharding, parse_shard, remove_parts, started_by_torchrun
 
 LONGEST_TABLE = 30
 """Up to so many classes are shown one by one."""
 
 
 def prepare(options: PrepareOptions) -> PreparedDataset | None:
-    """Turn a source of labelled images into a prepared dataset, and say what was found and done.
+    """Turn a source of labeled images into a prepared dataset, and say what was found and done.
 
     Returns:
         The dataset; None after a shard of it, and under torchrun in all processes but the first.
@@ -34,7 +34,7 @@ def prepare(options: PrepareOptions) -> PreparedDataset | None:
         UserError: something about the source or the options is wrong; nothing is written then.
     """
     together = started_by_torchrun()
-    with only_the_first_speaks(together.index if together else 0):
+    with rank_zero_output(together.index if together else 0):
         return prepare_share(options, together)
 
 
@@ -163,10 +163,10 @@ def show_audit(source: Extracted, found: Audit, dropped: list[str], rows: pd.Dat
     title = f"{source.name}: {len(rows):,} rows"
     table = Table("audit", "found", "rows out", "what was done", title=Text(title), title_justify="left")
     table.columns[1].justify = table.columns[2].justify = "right"
-    left_out = found.cause.value_counts()
+    skipped_samples = found.cause.value_counts()
     for kind, (title, action) in KINDS.items():
         count = len(found.items[kind])
-        rows_out = f"{left_out.get(kind, 0):,}" if kind in CAUSES else ""
+        rows_out = f"{skipped_samples.get(kind, 0):,}" if kind in CAUSES else ""
         table.add_row(title, f"{count:,}", rows_out, action if count else "", style="bold" if count else "dim")
     for label in dropped:
         here = rows["label"] == label

@@ -16,10 +16,10 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
-from resnet50.config import PrepareOptions
-from resnet50.errors import UserError
 from resnet50.etl.split import SPLITS
-from resnet50.whole import cannot_write, flush
+from resnet50.options.config import PrepareOptions
+from resnet50.runtime.atomic import cannot_write, flush
+from resnet50.runtime.errors import UserError
 
 DESCRIPTION, MANIFEST, AUDIT = "dataset.yaml", "manifest.parquet", "audit.json"
 
@@ -39,7 +39,7 @@ COLUMNS = {
 
 @dataclass(frozen=True, eq=False)
 class PreparedDataset:
-    """Labelled images with splits.
+    """Labeled images with splits.
 
     Attributes:
         folder: where it lies.

@@ -15,12 +15,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from resnet50.config import PrepareOptions
-from resnet50.errors import UserError
 from resnet50.etl.audit import ReadImage, read_parallel
 from resnet50.etl.prepared import replacing
 from resnet50.etl.store import map_file
-from resnet50.sharding import Shard, check_all_there, digest_of, shard_name, started_by_torchrun
+from resnet50.options.config import PrepareOptions
+from resnet50.runtime.errors import UserError
+from resnet50.runtime.sharding import Shard, check_all_there, digest_of, shard_name, started_by_torchrun
 
 FACTS, PIXELS, ABOUT = "facts.parquet", "pixels.bin", "shard.json"
 

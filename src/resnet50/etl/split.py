@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resnet50.errors import UserError
+from resnet50.runtime.errors import UserError
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {
@@ -177,7 +177,7 @@ def place_groups(
 ) -> NDArray[np.int64]:
     """Return the split of every group.
 
-    Minimised is the sum over splits and classes of (images − target)² / target, plus the same sum over the splits as a
+    Minimized is the sum over splits and classes of (images − target)² / target, plus the same sum over the splits as a
     whole: the first keeps each class near its shares, the second keeps the sizes near what was asked for. To that comes
     a price for a class without training images, for an empty split, and a small one for a class missing elsewhere.
 
@@ -251,7 +251,7 @@ def search(
         placed[split[group], column] -= count
 
     def settle() -> float:
-        """Place each group anew until nothing moves; return what is minimised."""
+        """Place each group anew until nothing moves; return what is minimized."""
         for _ in range(SETTLING_PASSES):
             before = split.copy()
             for group in range(len(groups)):

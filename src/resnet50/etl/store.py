@@ -20,8 +20,8 @@ import pandas as pd
 import pyarrow as pa
 from PIL import Image
 
-from resnet50.errors import UserError
-from resnet50.etl.decode import Photo
+from resnet50.etl.decode import DecodedImage
+from resnet50.runtime.errors import UserError
 
 FOLDER, INDEX, SHARDS = "pixels", "index.parquet", "shards.json"
 
@@ -43,10 +43,10 @@ def stored_size(width: int, height: int, shorter_side: int) -> tuple[int, int]:
     return round(width * factor), round(height * factor)
 
 
-def shrink(photo: Photo, shorter_side: int) -> np.ndarray:
+def shrink(photo: DecodedImage, shorter_side: int) -> np.ndarray:
     """Return the pixels at the size they are stored in.
 
-    Up to a factor of two, interpolating between neighbours leaves out no pixel; beyond, each is the mean of its area.
+    Up to a factor of two, interpolating between neighbors leaves out no pixel; beyond, each is the mean of its area.
     """
     size = stored_size(photo.width, photo.height, shorter_side)
     height, width, _ = photo.pixels.shape
@@ -170,14 +170,14 @@ class PixelStore:
         """Return the size of all shards."""
         return sum(int(shard["bytes"]) for shard in self.shards)
 
-    def photos(self, rows: pd.DataFrame) -> "StoredPhotos":
+    def photos(self, rows: pd.DataFrame) -> "StoredImages":
         """Return the photos of a manifest's rows, in their order; a UserError if the store lacks one."""
         at = pd.Index(self.index["sha256"]).get_indexer(pd.Index(rows["sha256"]))
         if (at < 0).any():
             missing = rows["path"].iloc[int((at < 0).argmax())]
             raise UserError(f"{self.folder} lacks the pixels of {missing}: prepare the dataset again")
         found = self.index.iloc[at]
-        return StoredPhotos(
+        return StoredImages(
             [self.folder / str(shard["file"]) for shard in self.shards],
             np.column_stack([found[name] for name in ("shard", "offset", "height", "width")]).astype(np.int64),
             np.column_stack([rows["width"], rows["height"]]).astype(np.int64),
@@ -219,7 +219,7 @@ def open_store(dataset: Path) -> PixelStore | None:
     return store
 
 
-class StoredPhotos:
+class StoredImages:
     """Photos in mapped memory. Loader processes share the pages; the tables are flat arrays, not Python objects."""
 
     def __init__(self, shards: list[Path], places: np.ndarray, sizes: np.ndarray) -> None:
@@ -231,14 +231,14 @@ class StoredPhotos:
         """Return the number of photos."""
         return len(self.places)
 
-    def __getitem__(self, row: int) -> Photo:
+    def __getitem__(self, row: int) -> DecodedImage:
         """Return a photo; its pixels are a view of the mapped file."""
         shard, offset, height, width = self.places[row].tolist()
         content = self.mapped[shard]
         if content is None:
             content = self.mapped[shard] = map_file(self.shards[shard])
         pixels = content[offset : offset + 3 * height * width].reshape(height, width, 3)
-        return Photo(pixels, *self.sizes[row].tolist())
+        return DecodedImage(pixels, *self.sizes[row].tolist())
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the maps behind when sent to another process: it maps the files itself."""

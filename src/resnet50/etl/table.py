@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from pyarrow import parquet
 
-from resnet50.errors import UserError, nearest
 from resnet50.etl.decode import IMAGE_EXTENSIONS, one_line
 from resnet50.etl.files import FileIndex, as_paths
+from resnet50.runtime.errors import UserError, nearest
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")

@@ -1,4 +1,4 @@
-"""`resnet50 evaluate`: a trained network against a split it has not learnt from, in figures and row by row."""
+"""`resnet50 evaluate`: a trained network against a split it has not learned from, in figures and row by row."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -8,22 +8,23 @@ import pandas as pd
 import torch
 from sklearn import metrics as sk
 
-from resnet50.config import EvaluateOptions, TrainOptions, read_yaml
-from resnet50.console import only_the_first_speaks, progress, say
-from resnet50.cores import available_cores
 from resnet50.data.dataset import Dataset
 from resnet50.data.loader import evaluation_loader
-from resnet50.errors import UserError
 from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.evaluation.report import write_report
+from resnet50.inference.classifier import probability_columns
 from resnet50.model.file import Model, load_model, model_file
-from resnet50.sharding import check_sharding, digest_of, file_digest, remove_parts
-from resnet50.training.loop import forward_batches
-from resnet50.training.machine import Machine, choose_machine, keep_memory, limit_threads
-from resnet50.training.processes import joined
-from resnet50.training.record import write_json
-from resnet50.training.shares import in_shares
-from resnet50.whole import whole_file
+from resnet50.model.forward import forward_batches
+from resnet50.options.config import EvaluateOptions, TrainOptions, read_yaml
+from resnet50.runtime.atomic import atomic_write
+from resnet50.runtime.console import progress, rank_zero_output, say
+from resnet50.runtime.cpu import available_cores
+from resnet50.runtime.device import Device, limit_threads, resolve_device, tune_allocator
+from resnet50.runtime.distributed import process_group
+from resnet50.runtime.errors import UserError
+from resnet50.runtime.provenance import sha256_of_file, write_json
+from resnet50.runtime.sharded_work import run_sharded
+from resnet50.runtime.sharding import check_sharding, digest_of, remove_parts
 
 
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
@@ -37,36 +38,36 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     if options.batch_size < 1:
         raise UserError(f"--batch-size {options.batch_size}: must be at least 1")
     check_sharding(options.shard, options.merge)
-    with joined() as processes, only_the_first_speaks(processes.rank):
-        machine = choose_machine(options.device, options.precision, processes)
-        keep_memory()
+    with process_group() as dist, rank_zero_output(dist.rank):
+        device = resolve_device(options.device, options.precision, dist)
+        tune_allocator()
         limit_threads()
         model = load_model(options.run)
         dataset = load_prepared(options.dataset or trained_on(options.run))
         check_classes(model, dataset, options.run)
-        probabilities = shares(options, model, dataset, machine)
-        if probabilities is None or not processes.first:
+        probabilities = shares(options, model, dataset, device)
+        if probabilities is None or not dist.is_main:
             return {}
-        figures = write_down(options, dataset, probabilities)
+        figures = save_results(options, dataset, probabilities)
         if options.merge is not None:
             remove_parts(shards_folder(options, dataset))
         return figures
 
 
-def shares(options: EvaluateOptions, model: Model, dataset: PreparedDataset, machine: Machine) -> np.ndarray | None:
+def shares(options: EvaluateOptions, model: Model, dataset: PreparedDataset, device: Device) -> np.ndarray | None:
     """Return the probability of every class for every image of the split; None after a shard, which is written."""
     rows = dataset.split(options.split)
     workers = min(4, available_cores()) if options.workers is None else options.workers
 
     def digest() -> str:
-        weights = file_digest(model_file(options.run))
-        return digest_of(weights, dataset.fingerprint, options.split, options.batch_size, machine.precision)
+        weights = sha256_of_file(model_file(options.run))
+        return digest_of(weights, dataset.fingerprint, options.split, options.batch_size, device.precision)
 
     def work(part: slice) -> np.ndarray:
         data = Dataset(rows["path"].iloc[part], rows["label_index"].iloc[part], model.preprocess)
-        return classify(model, data, machine, options.batch_size, workers)
+        return classify(model, data, device, options.batch_size, workers)
 
-    return in_shares(work, len(rows), shards_folder(options, dataset), digest, machine.processes, options)
+    return run_sharded(work, len(rows), shards_folder(options, dataset), digest, device.dist, options)
 
 
 def shards_folder(options: EvaluateOptions, dataset: PreparedDataset) -> Path:
@@ -79,7 +80,7 @@ def file_name(options: EvaluateOptions, dataset: PreparedDataset) -> str:
     return options.split if options.dataset is None else f"{dataset.folder.resolve().name}-{options.split}"
 
 
-def write_down(options: EvaluateOptions, dataset: PreparedDataset, probabilities: np.ndarray) -> dict[str, Any]:
+def save_results(options: EvaluateOptions, dataset: PreparedDataset, probabilities: np.ndarray) -> dict[str, Any]:
     """Measure, write figures, table and report, and return the figures."""
     rows = dataset.split(options.split)
     figures = {
@@ -91,7 +92,7 @@ def write_down(options: EvaluateOptions, dataset: PreparedDataset, probabilities
     folder = options.run / "evaluation"
     folder.mkdir(exist_ok=True)
     name = file_name(options, dataset)
-    with whole_file(folder / f"{name}.csv") as partial:
+    with atomic_write(folder / f"{name}.csv") as partial:
         per_image(rows, probabilities, dataset.classes).to_csv(partial, index=False)
     write_json(figures, folder / f"{name}.json")
     report = write_report(options.run)
@@ -115,15 +116,15 @@ def check_classes(model: Model, dataset: PreparedDataset, run: Path) -> None:
         )
 
 
-def classify(model: Model, data: Dataset, machine: Machine, batch_size: int, workers: int) -> np.ndarray:
+def classify(model: Model, data: Dataset, device: Device, batch_size: int, workers: int) -> np.ndarray:
     """Return the probability of every class for every image, float64, N×classes, in order."""
     if not len(data):
         return np.zeros((0, len(model.classes)))
-    network = model.network.to(machine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    network = model.network.to(device.torch_device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     batches = evaluation_loader(data, batch_size, workers)
     parts: list[torch.Tensor] = []
     with progress("classifying", len(data), "images") as advance:
-        for logits, labels in forward_batches(network, batches, model.preprocess, machine):
+        for logits, labels in forward_batches(network, batches, model.preprocess, device):
             parts.append(logits.double().softmax(dim=1).cpu())
             advance(len(labels))
     return torch.cat(parts).numpy()
@@ -169,11 +170,6 @@ def per_image(rows: pd.DataFrame, probabilities: np.ndarray, classes: tuple[str,
     table = rows[["image_id", "path", "label"]].reset_index(drop=True)
     table["prediction"] = np.array(classes, dtype=object)[probabilities.argmax(axis=1)]
     return pd.concat([table, probability_columns(probabilities, classes)], axis=1)
-
-
-def probability_columns(probabilities: np.ndarray, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Return the probabilities (N×classes) as columns named `p_CLASS`."""
-    return pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classes])
 
 
 def summary(figures: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""A run's curves as SVG, drawn to stand inside the report: text and axes take the page's colours, light and dark."""
+"""A run's curves as SVG, drawn to stand inside the report: text and axes take the page's colors, light and dark."""
 
 import io
 import re
@@ -16,10 +16,10 @@ Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 Unit = Literal["plain", "percent", "log"]
 
 INK, GRID = "#010203", "#040506"
-"""Stand-ins while drawing, replaced by the page's own colours in the SVG."""
+"""Stand-ins while drawing, replaced by the page's own colors in the SVG."""
 
-COLOURS = {"train": "#0072b2", "val": "#d55e00", "third": "#009e73"}
-"""Blue, vermilion and green of Okabe and Ito's palette, which colour-blind people tell apart; CSS may adjust them."""
+COLORS = {"train": "#0072b2", "val": "#d55e00", "third": "#009e73"}
+"""Blue, vermilion and green of Okabe and Ito's palette, which color-blind people tell apart; CSS may adjust them."""
 
 WIDTH, HEIGHT = 4.0, 2.6
 """Inches. At 100 pixels an inch a plot fits a phone without shrinking its text."""
@@ -35,14 +35,14 @@ class Line:
     Attributes:
         name: its entry in the legend.
         values: one per epoch or layer; gaps where not finite.
-        colour: a key of `COLOURS`.
-        dashed: so that lines differ in more than colour.
+        color: a key of `COLORS`.
+        dashed: so that lines differ in more than color.
         band: half-width of a shaded band around the values, one per epoch.
     """
 
     name: str
     values: Floats
-    colour: str
+    color: str
     dashed: bool = False
     band: Floats | None = None
 
@@ -52,7 +52,7 @@ def plot_by_epoch(
 ) -> str:
     """Draw curves over epochs, the best epoch marked, as an SVG element to be put into HTML.
 
-    The same numbers give the same text. Its colours are CSS: `currentColor`, `--grid` and `--train`, `--val`,
+    The same numbers give the same text. Its colors are CSS: `currentColor`, `--grid` and `--train`, `--val`,
     `--third`.
     """
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9, "font.family": "sans-serif"}):
@@ -123,11 +123,11 @@ def to_svg(figure: Figure, title: str) -> str:
 
 def draw(axes: Axes, epochs: Sequence[int], line: Line, scale: float) -> None:
     """Draw one curve, its values times `scale`, with markers while they can be told apart."""
-    colour, values = COLOURS[line.colour], scale * line.values
+    color, values = COLORS[line.color], scale * line.values
     axes.plot(
         epochs,
         np.where(np.isfinite(values), values, np.nan),
-        color=colour,
+        color=color,
         linewidth=1.6,
         linestyle=(0, (4, 1.5)) if line.dashed else "-",
         marker=("s" if line.dashed else "o") if len(epochs) <= MARKED else None,
@@ -137,9 +137,9 @@ def draw(axes: Axes, epochs: Sequence[int], line: Line, scale: float) -> None:
     if line.band is not None:
         low, high = values - scale * line.band, values + scale * line.band
         if len(epochs) == 1:
-            axes.vlines(epochs, low, high, color=colour, linewidth=6, alpha=0.2)
+            axes.vlines(epochs, low, high, color=color, linewidth=6, alpha=0.2)
         else:
-            axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
+            axes.fill_between(epochs, low, high, color=color, alpha=0.18, linewidth=0)
 
 
 def style(axes: Axes, epochs: Sequence[int], unit: Unit) -> None:
@@ -179,7 +179,7 @@ def style(axes: Axes, epochs: Sequence[int], unit: Unit) -> None:
 
 
 def to_inline(svg: str, title: str) -> str:
-    """Turn a matplotlib SVG file into an element: no prologue, fixed size, fonts or ids; colours of the page."""
+    """Turn a matplotlib SVG file into an element: no prologue, fixed size, fonts or ids; colors of the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<defs>\s*<style.*?</defs>", "", svg, count=1, flags=re.DOTALL)  # it would style the whole page
@@ -188,6 +188,6 @@ def to_inline(svg: str, title: str) -> str:
     svg = re.sub(r' id="[A-Za-z][\w.]*_\d+"', "", svg)  # figure_1 and the like, the same in every plot
     svg = re.sub(r"font-family: [^;\"]*; ?", "", svg)
     svg = svg.replace(INK, "currentColor").replace(GRID, "var(--grid)")
-    for name, colour in COLOURS.items():
-        svg = svg.replace(colour, f"var(--{name})")
+    for name, color in COLORS.items():
+        svg = svg.replace(color, f"var(--{name})")
     return re.sub(r"\s*\n\s*", "\n", svg).strip()

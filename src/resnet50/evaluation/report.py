@@ -1,4 +1,4 @@
-"""`report.html`: everything a run learnt about itself, on one page that needs nothing but a browser."""
+"""`report.html`: everything a run learned about itself, on one page that needs nothing but a browser."""
 
 import base64
 import importlib.resources
@@ -18,18 +18,19 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 from PIL import Image
 
-from resnet50.config import TrainOptions, read_yaml
-from resnet50.console import duration
-from resnet50.errors import UserError
 from resnet50.etl.audit import KINDS
 from resnet50.etl.decode import UnreadableImageError, decode
 from resnet50.etl.split import SPLITS
-from resnet50.evaluation.findings import Finding, loss, number, percent, standard_error, wilson
+from resnet50.evaluation.class_diagnostics import majority, read_classes
+from resnet50.evaluation.diagnosis import Diagnosis
+from resnet50.evaluation.diagnostics import read_training
+from resnet50.evaluation.layer_diagnostics import by_epoch, read_inside
 from resnet50.evaluation.plots import Floats, Line, Unit, plot_by_epoch, plot_by_layer
-from resnet50.evaluation.reading import read_training
-from resnet50.evaluation.reading_classes import majority, read_classes
-from resnet50.evaluation.reading_inside import by_epoch, read_inside
-from resnet50.whole import whole_file
+from resnet50.options.config import TrainOptions, read_yaml
+from resnet50.runtime.atomic import atomic_write
+from resnet50.runtime.console import duration
+from resnet50.runtime.errors import UserError
+from resnet50.runtime.stats import loss, number, percent, standard_error, wilson
 
 SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
@@ -113,7 +114,7 @@ def write_report(run: Path) -> Path:
     """
     html = render(load_run(run))
     path = run / "report.html"
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(html, encoding="utf-8")
     return path
 
@@ -195,7 +196,7 @@ def train_counts(dataset: Prepared | None) -> dict[str, int] | None:
     return {name: int(counts.get(name, 0)) for name in sorted(labels.unique())}
 
 
-def read_run(run: RunFolder) -> list[Finding]:
+def read_run(run: RunFolder) -> list[Diagnosis]:
     """Read the curves with all that the folder knows about the data."""
     images = mapping(mapping(run.about, "dataset"), "images").get("val")
     classes = next((len(evaluation["classes"]) for evaluation in run.evaluations.values()), None)
@@ -423,8 +424,8 @@ def inside_plots(layers: pd.DataFrame) -> list[str]:
     steps = updates.loc[updates.index > 0, list(chosen.values())]
     if positive(steps):
         lines = [
-            Line(place, drawable(steps[layer], "log"), colour, dashed=colour == "val")
-            for (place, layer), colour in zip(chosen.items(), ("train", "val", "third"), strict=True)
+            Line(place, drawable(steps[layer], "log"), color, dashed=color == "val")
+            for (place, layer), color in zip(chosen.items(), ("train", "val", "third"), strict=True)
         ]
         plots.append(plot_by_epoch("Update ratio", [int(epoch) for epoch in steps.index], lines, None, "log"))
     dead = by_epoch(layers, "dead_channels")

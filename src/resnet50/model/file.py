@@ -10,11 +10,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from resnet50.config import Depth, ShortcutKind, Variant
 from resnet50.data.transforms import Preprocess
-from resnet50.errors import UserError
 from resnet50.model.resnet import ResNet
-from resnet50.whole import whole_file
+from resnet50.options.config import Depth, ShortcutKind, Variant
+from resnet50.runtime.atomic import atomic_write
+from resnet50.runtime.errors import UserError
 
 FORMAT = "resnet50-1"
 
@@ -40,7 +40,7 @@ def save_model(model: Model, path: Path) -> None:
         "preprocess": model.preprocess.to_json(),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(save(tensors, metadata))  # save_file would make it unreadable for others than its owner
 
 

@@ -27,11 +27,11 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors.torch import save
 from torchvision.models import WeightsEnum, get_model_weights
 
-from resnet50.config import Depth
-from resnet50.console import errors, say
 from resnet50.data.transforms import Preprocess
-from resnet50.errors import UserError, nearest
 from resnet50.model.keras import convert, read_layers_model
+from resnet50.options.config import Depth
+from resnet50.runtime.console import errors, say
+from resnet50.runtime.errors import UserError, nearest
 
 PATIENCE = 5.0
 """Seconds to wait for the first answer of a server."""

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet50.config import Variant
 from resnet50.data.transforms import IMAGENET_STD
-from resnet50.errors import UserError
+from resnet50.options.config import Variant
+from resnet50.runtime.errors import UserError
 
 TORCH_EPSILON = 1e-5
 """ε of `torch.nn.BatchNorm2d`, which this network's norms have."""
@@ -110,7 +110,7 @@ def split_shards(data: bytes, entries: list[dict[str, Any]]) -> dict[str, Tensor
     offset = 0
     for entry in entries:
         if entry["dtype"] != "float32" or "quantization" in entry:
-            raise ValueError(f"{entry['name']} is quantised or not float32")
+            raise ValueError(f"{entry['name']} is quantized or not float32")
         count = math.prod(entry["shape"])
         values = np.frombuffer(data, "<f4", count, offset).reshape(entry["shape"])
         weights[entry["name"]] = torch.from_numpy(values.astype(np.float32))
@@ -121,7 +121,7 @@ def split_shards(data: bytes, entries: list[dict[str, Any]]) -> dict[str, Tensor
 
 
 def convert(model: LayersModel) -> dict[str, Tensor]:
-    """Return the weights in this network's state-dict names, for RGB normalised with ImageNet's mean and deviation.
+    """Return the weights in this network's state-dict names, for RGB normalized with ImageNet's mean and deviation.
 
     A convolution's bias b goes into the norm behind it, (x + b − μ) = x − (μ − b); the difference of the two
     libraries' ε into its variance. Keras's network sees BGR from 0 to 255 less the channel means: the input channels

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnet50.config import Depth, ShortcutKind, Variant
-from resnet50.errors import UserError
+from resnet50.options.config import Depth, ShortcutKind, Variant
+from resnet50.runtime.errors import UserError
 
 
 class BasicBlock(nn.Module):
@@ -138,7 +138,7 @@ class ResNet(nn.Module):
         *,
         zero_gamma: bool = False,
     ) -> None:
-        """Build the network with He initialisation.
+        """Build the network with He initialization.
 
         Args:
             depth: 18, 34, 50, 101 or 152.
@@ -179,10 +179,10 @@ class ResNet(nn.Module):
         self.layer4 = layer(256 * block.expansion, 512, n4, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(512 * block.expansion, num_classes)
-        initialise(self, zero_gamma=zero_gamma)
+        initialize(self, zero_gamma=zero_gamma)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map normalised images, N×3×H×W with sides of at least 32 pixels, to logits, N×num_classes."""
+        """Map normalized images, N×3×H×W with sides of at least 32 pixels, to logits, N×num_classes."""
         return self.fc(self.features(x))
 
     def features(self, x: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ def check_architecture(depth: int, num_classes: int, variant: str, shortcuts: st
         raise UserError(f"a network needs at least one class, not {num_classes}")
 
 
-def initialise(model: nn.Module, *, zero_gamma: bool = False) -> None:
+def initialize(model: nn.Module, *, zero_gamma: bool = False) -> None:
     """Draw convolutions from He et al.'s normal distribution (2015, arXiv 1502.01852, fan-out), norms at 1 and 0."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

@@ -9,10 +9,10 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from resnet50.config import ModelOptions
-from resnet50.console import console
-from resnet50.errors import UserError
 from resnet50.model.resnet import ResNet
+from resnet50.options.config import ModelOptions
+from resnet50.runtime.console import console
+from resnet50.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Stage:
     receptive_field: int
 
 
-def summarise(network: ResNet, image_size: int = 224) -> list[Stage]:
+def summarize(network: ResNet, image_size: int = 224) -> list[Stage]:
     """Return the network's stages for square images of a size; no real forward pass is made.
 
     Raises:
@@ -48,7 +48,7 @@ def summarise(network: ResNet, image_size: int = 224) -> list[Stage]:
     skeleton = copy.deepcopy(network).to("meta").eval()
     calls = record_calls(skeleton, torch.empty(1, 3, image_size, image_size, device="meta"))
     rows: list[Stage] = []
-    field, jump = 1, 1  # pixels that one value sees, and between two neighbours' centres
+    field, jump = 1, 1  # pixels that one value sees, and between two neighbors' centers
     for name, children in stages(skeleton).items():
         shape, macs = (), 0
         for call in (call for call in calls if call.name.partition(".")[0] in children):
@@ -121,7 +121,7 @@ def show(options: ModelOptions) -> None:
     """Print the table of stages."""
     with torch.device("meta"):
         network = ResNet(options.depth, options.classes, options.variant, options.shortcuts)
-    rows = summarise(network, options.image_size)
+    rows = summarize(network, options.image_size)
     parameters, macs = sum(row.parameters for row in rows), sum(row.macs for row in rows)
     table = Table(
         title=f"ResNet-{options.depth} {options.variant}, shortcuts {options.shortcuts}, "

@@ -1,6 +1,5 @@
 """Pretrained weights: a source's name or a file in, tensors with the variant and preprocessing they belong to out."""
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -11,14 +10,15 @@ from typing import Any, cast, get_args
 import torch
 from torch import Tensor
 
-from resnet50.config import Depth, ShortcutKind, Variant
-from resnet50.console import say
 from resnet50.data.transforms import Preprocess
-from resnet50.errors import UserError, nearest
 from resnet50.model import hubs
 from resnet50.model.file import load_tensors, read_metadata
 from resnet50.model.keras import convert, read_layers_model
 from resnet50.model.resnet import ResNet
+from resnet50.options.config import Depth, ShortcutKind, Variant
+from resnet50.runtime.console import say
+from resnet50.runtime.errors import UserError, nearest
+from resnet50.runtime.provenance import sha256_of_file
 
 SOURCES = "none, imagenet, torchvision:IMAGENET1K_V1, torchvision:IMAGENET1K_V2, hf:ORG/REPO, keras"
 
@@ -128,7 +128,7 @@ def load_path(path: Path, depth: Depth) -> PretrainedWeights:
 
 def load_checkpoint(path: Path, depth: Depth) -> PretrainedWeights:
     """Load a torchvision checkpoint: a pickled dictionary of tensors, and nothing but tensors is unpickled."""
-    sha256 = sha256_of(path)
+    sha256 = sha256_of_file(path)
     promised = hubs.hash_in_name(path)
     if promised and not sha256.startswith(promised):
         raise UserError(
@@ -151,7 +151,7 @@ def load_safetensors(path: Path, depth: Depth) -> PretrainedWeights:
     metadata = read_metadata(path)
     tensors = load_tensors(path)
     if "preprocess" not in metadata:
-        return PretrainedWeights(str(path), sha256_of(path), tensors, "v1.5", timm_preprocess(path, depth))
+        return PretrainedWeights(str(path), sha256_of_file(path), tensors, "v1.5", timm_preprocess(path, depth))
     try:
         trained_depth = int(metadata["depth"])
         variant, shortcuts = metadata["variant"], metadata.get("shortcuts", "B")
@@ -164,7 +164,7 @@ def load_safetensors(path: Path, depth: Depth) -> PretrainedWeights:
         )
     return PretrainedWeights(
         str(path),
-        metadata.get("source_sha256") or sha256_of(path),
+        metadata.get("source_sha256") or sha256_of_file(path),
         tensors,
         cast(Variant, variant),
         Preprocess.from_json(metadata["preprocess"]),
@@ -252,9 +252,3 @@ def apply(pretrained: PretrainedWeights, network: ResNet, classes: Sequence[str]
 def first(names: Sequence[str], count: int = 3) -> str:
     """Return the first few names as text."""
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
-
-
-def sha256_of(path: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

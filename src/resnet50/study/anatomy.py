@@ -8,9 +8,9 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from resnet50.config import Depth, ShortcutKind, Variant
-from resnet50.evaluation.findings import loss, percent
 from resnet50.model.resnet import ResNet
+from resnet50.options.config import Depth, ShortcutKind, Variant
+from resnet50.runtime.stats import loss, percent
 from resnet50.study.costs import (
     STAGES,
     activation_bytes,
@@ -21,7 +21,7 @@ from resnet50.study.costs import (
     stage_seconds,
 )
 from resnet50.study.experiment import Experiment, Measured, Observation, Source
-from resnet50.study.figures import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, band, new_figure
+from resnet50.study.figures import BLUE, GRAY, GREEN, ORANGE, SKY, VERMILION, band, new_figure
 from resnet50.study.lab import Lab, Plan
 from resnet50.study.small import Setup, train_small
 
@@ -37,7 +37,7 @@ SIZE, BATCH = 224, 8
 KINDS: tuple[ShortcutKind, ...] = ("A", "B", "C")
 
 LOOKS = {"A": (ORANGE, ":", "^"), "B": (BLUE, "-", "o"), "C": (GREEN, (0, (4, 1.5)), "s")}
-"""Colour, dashes and marker of a kind of shortcut."""
+"""Color, dashes and marker of a kind of shortcut."""
 
 COLUMNS = ["network", "stage", "seed", "epoch", "quantity", "value"]
 
@@ -59,31 +59,31 @@ def measure(lab: Lab) -> Measured:
 def measure_costs(lab: Lab) -> pd.DataFrame:
     """Return every network's counts, bytes, seconds and least seconds by stage; `seed` numbers the repetitions."""
     lab.step("rates of this machine")
-    rate, bandwidth = matrix_rate(lab.machine), copy_bandwidth(lab.machine)
+    rate, bandwidth = matrix_rate(lab.device), copy_bandwidth(lab.device)
     rows: list[tuple[str, str, int, str, float]] = [
         ("machine", "-", 0, "operations_per_second", rate),
         ("machine", "-", 0, "bytes_per_second", bandwidth),
     ]
     generator = torch.Generator().manual_seed(lab.seed)
     images = torch.randn(BATCH, 3, SIZE, SIZE, generator=generator).to(
-        lab.machine.device, memory_format=torch.channels_last
+        lab.device.torch_device, memory_format=torch.channels_last
     )
-    labels = torch.zeros(BATCH, dtype=torch.long, device=lab.machine.device)
+    labels = torch.zeros(BATCH, dtype=torch.long, device=lab.device.torch_device)
     networks: dict[str, ResNet] = {}
     for name, (depth, variant) in NETWORKS.items():
         lab.step(f"memory of {name}")
         torch.manual_seed(lab.seed)
         network = networks[name] = lab.to_device(ResNet(depth, 1000, variant))
         rows += [(name, stage, 0, what, value) for (stage, what), value in counts(network, SIZE).items()]
-        kept = activation_bytes(network, images, lab.machine)
+        kept = activation_bytes(network, images, lab.device)
         rows += [(name, stage, 0, "activation_bytes", value) for stage, value in kept.items()]
-        least = roofline_seconds(network, images, lab.machine, rate, bandwidth)
+        least = roofline_seconds(network, images, lab.device, rate, bandwidth)
         rows += [(name, stage, 0, "roofline_seconds", value / BATCH) for stage, value in least.items()]
-        stage_seconds(network, images, labels, lab.machine)  # to warm up
+        stage_seconds(network, images, labels, lab.device)  # to warm up
     for repetition in range(lab.plan.draws + 1):  # in turns, so that whatever else the machine does hits all of them
         lab.step(f"time of all, repetition {repetition}")
         for name, network in networks.items():
-            seconds = stage_seconds(network, images, labels, lab.machine)
+            seconds = stage_seconds(network, images, labels, lab.device)
             rows += [(name, at, repetition, f"{way}_seconds", s / BATCH) for (at, way), s in seconds.items()]
     return pd.DataFrame(rows, columns=["network", "stage", "seed", "quantity", "value"]).assign(epoch=0)
 
@@ -108,18 +108,18 @@ def draw(measured: Measured) -> Figure:
     draw_time(axes[0, 1], table)
     draw_networks(axes[0, 2], table)
     for panel, quantity, words in ((axes[1, 0], "train_loss", "training"), (axes[1, 1], "val_loss", "validation")):
-        for kind, (colour, dashes, marker) in LOOKS.items():
+        for kind, (color, dashes, marker) in LOOKS.items():
             rows = table[(table["network"] == f"shortcuts {kind}") & (table["quantity"] == quantity)]
-            band(panel, rows, "epoch", f"shortcuts {kind}", colour, dashes, marker)
+            band(panel, rows, "epoch", f"shortcuts {kind}", color, dashes, marker)
         panel.set_title("ResNet-18, shortcuts A, B and C")
         panel.set_xlabel("epoch")
         panel.set_ylabel(f"{words} loss (nats)")
         panel.legend()
     looks = (("ResNet-34", ORANGE, (0, (4, 1.5)), "s"), ("ResNet-50", BLUE, "-", "o"))
-    for network, colour, dashes, marker in looks:
+    for network, color, dashes, marker in looks:
         rows = table[(table["network"] == network) & (table["quantity"] == "train_loss")]
         kind = "bottlenecks" if network == "ResNet-50" else "basic blocks"
-        band(axes[1, 2], rows, "epoch", f"{network} ({kind})", colour, dashes, marker)
+        band(axes[1, 2], rows, "epoch", f"{network} ({kind})", color, dashes, marker)
     axes[1, 2].set_title("two kinds of block")
     axes[1, 2].set_xlabel("epoch")
     axes[1, 2].set_ylabel("training loss (nats)")
@@ -137,12 +137,12 @@ def draw_shares(axes: Axes, table: pd.DataFrame) -> None:
         "time": seconds_by_stage(table, network).mean(0),
     }
     hatches = ("", "///", "", "...", "", "xx")
-    colours = (GREY, SKY, BLUE, GREEN, ORANGE, VERMILION)
+    colors = (GRAY, SKY, BLUE, GREEN, ORANGE, VERMILION)
     left = np.zeros(len(costs))
     for number, stage in enumerate(STAGES):
         shares = np.array([100 * values[number] / values.sum() for values in costs.values()])
         axes.barh(
-            list(costs), shares, left=left, color=colours[number], hatch=hatches[number], label=stage, edgecolor="white"
+            list(costs), shares, left=left, color=colors[number], hatch=hatches[number], label=stage, edgecolor="white"
         )
         left += shares
     axes.invert_yaxis()
@@ -173,9 +173,9 @@ def draw_networks(axes: Axes, table: pd.DataFrame) -> None:
     base = whole["ResNet-34"]
     looks = {"ResNet-34": (ORANGE, "///"), "ResNet-50 v1": (SKY, ""), "ResNet-50 v1.5": (BLUE, "...")}
     places = np.arange(len(base))
-    for number, (name, (colour, hatch)) in enumerate(looks.items()):
+    for number, (name, (color, hatch)) in enumerate(looks.items()):
         heights = [whole[name][cost] / base[cost] for cost in base]
-        axes.bar(places + 0.27 * (number - 1), heights, 0.26, color=colour, hatch=hatch, edgecolor="white", label=name)
+        axes.bar(places + 0.27 * (number - 1), heights, 0.26, color=color, hatch=hatch, edgecolor="white", label=name)
     axes.set_xticks(places, list(base), fontsize=8)
     axes.set_ylabel("times ResNet-34")
     axes.set_title("basic block and bottleneck")
@@ -193,7 +193,7 @@ def totals(table: pd.DataFrame, network: str) -> dict[str, float]:
     }
 
 
-def summarise(table: pd.DataFrame) -> pd.DataFrame:
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return each network's costs by stage and in all."""
     rows: list[dict[str, object]] = []
     for network in NETWORKS:
@@ -345,10 +345,10 @@ def setting(plan: Plan) -> str:
     return (
         f"Counts are for one picture of {SIZE} pixels and 1,000 classes. Memory is what autograd keeps for the "
         f"backward pass. Times are means of {plan.draws + 1} forward and backward passes of {BATCH} pictures, without "
-        "loading and without the optimiser's step; the roofline takes, for every module, the longer of its arithmetic "
+        "loading and without the optimizer's step; the roofline takes, for every module, the longer of its arithmetic "
         "at the measured rate of a matrix product and its input and output at the measured bandwidth of a copy. The "
         f"comparisons by loss are small trainings: {plan.images} pictures of {plan.size} pixels, {plan.epochs} epochs, "
-        f"{plan.seeds} seeds, A, B and C on ResNet-18 where the paper has ResNet-34 and ImageNet; so few steps favour "
+        f"{plan.seeds} seeds, A, B and C on ResNet-18 where the paper has ResNet-34 and ImageNet; so few steps favor "
         "the shallower network."
     )
 
@@ -375,7 +375,7 @@ EXPERIMENT = Experiment(
     ),
     measure=measure,
     draw=draw,
-    summarise=summarise,
+    summarize=summarize,
     read=read,
 )  # fmt: skip
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet50.model.resnet import ResNet
-from resnet50.model.summary import multiply_accumulates, summarise
-from resnet50.training.machine import DTYPES, Machine
+from resnet50.model.summary import multiply_accumulates, summarize
+from resnet50.runtime.device import DTYPES, Device
 
 STAGE_OF = {
     "conv1": "stem", "bn1": "stem", "relu": "stem", "maxpool": "stem", "layer1": "layer1", "layer2": "layer2",
@@ -26,7 +26,7 @@ STAGES: tuple[str, ...] = ("stem", "layer1", "layer2", "layer3", "layer4", "head
 def counts(network: ResNet, image_size: int) -> dict[tuple[str, str], int]:
     """Return parameters and multiply-accumulates for one image by (stage, quantity)."""
     found = {(stage, quantity): 0 for stage in STAGES for quantity in ("parameters", "macs")}
-    for row in summarise(network, image_size):
+    for row in summarize(network, image_size):
         stage = {"maxpool": "stem", "avgpool": "head", "fc": "head"}.get(row.name, row.name)
         found[stage, "parameters"] += row.parameters
         found[stage, "macs"] += row.macs
@@ -47,18 +47,18 @@ def entering(network: ResNet, at: Callable[[str], None]) -> Generator[None]:
         yield
 
 
-def activation_bytes(network: ResNet, images: Tensor, machine: Machine) -> dict[str, float]:
+def activation_bytes(network: ResNet, images: Tensor, device: Device) -> dict[str, float]:
     """Return how many bytes each stage's forward pass keeps for the backward pass, for each further image.
 
     The difference of two batches, the whole one and half of it: weights, their copies in another number format and
     norms' statistics don't grow with the batch, and are not counted.
     """
     half = len(images) // 2
-    whole, less = kept_bytes(network, images, machine), kept_bytes(network, images[:half], machine)
+    whole, less = kept_bytes(network, images, device), kept_bytes(network, images[:half], device)
     return {stage: (whole[stage] - less[stage]) / (len(images) - half) for stage in STAGES}
 
 
-def kept_bytes(network: ResNet, images: Tensor, machine: Machine) -> dict[str, int]:
+def kept_bytes(network: ResNet, images: Tensor, device: Device) -> dict[str, int]:
     """Return how many bytes each stage's forward pass keeps in all, but for the network's own tensors and the images.
 
     What several operations keep is counted once, where it is kept first. Measured with autograd's own hooks on saved
@@ -81,19 +81,19 @@ def kept_bytes(network: ResNet, images: Tensor, machine: Machine) -> dict[str, i
 
     network.train()
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
-    with entering(network, enter), hooks, machine.autocast():
+    with entering(network, enter), hooks, device.autocast():
         logits = network(images)
     del logits  # the graph, with all that it kept, lived until here
     return kept
 
 
-def stage_seconds(network: ResNet, images: Tensor, labels: Tensor, machine: Machine) -> dict[tuple[str, str], float]:
+def stage_seconds(network: ResNet, images: Tensor, labels: Tensor, device: Device) -> dict[tuple[str, str], float]:
     """Return the seconds of one forward and one backward pass by (stage, "forward" or "backward")."""
     marks: list[tuple[str, str, float]] = []
 
     def clock() -> float:
-        if machine.device.type == "cuda":
-            torch.cuda.synchronize(machine.device)
+        if device.torch_device.type == "cuda":
+            torch.cuda.synchronize(device.torch_device)
         return time.perf_counter()
 
     def arrived(child: str) -> Callable[[Tensor], None]:
@@ -110,7 +110,7 @@ def stage_seconds(network: ResNet, images: Tensor, labels: Tensor, machine: Mach
     with entering(network, lambda child: marks.append(("forward", STAGE_OF[child], clock()))), ExitStack() as stack:
         for child in ("maxpool", "layer1", "layer2", "layer3", "layer4", "fc"):
             stack.callback(getattr(network, child).register_forward_hook(watch(child)).remove)
-        with machine.autocast():
+        with device.autocast():
             logits = network(images)
         marks.append(("forward", "", clock()))
         F.cross_entropy(logits.float(), labels).backward()
@@ -128,7 +128,7 @@ def between(marks: list[tuple[str, str, float]]) -> dict[tuple[str, str], float]
 
 
 def roofline_seconds(
-    network: ResNet, images: Tensor, machine: Machine, rate: float, bandwidth: float
+    network: ResNet, images: Tensor, device: Device, rate: float, bandwidth: float
 ) -> dict[str, float]:
     """Return the least seconds that each stage's forward and backward pass could take (Williams et al. 2009).
 
@@ -137,12 +137,12 @@ def roofline_seconds(
 
     Args:
         network: on its device.
-        images: normalised, N×3×H×W.
-        machine: its number format gives the size of a number.
+        images: normalized, N×3×H×W.
+        device: its number format gives the size of a number.
         rate: floating-point operations a second.
         bandwidth: bytes a second.
     """
-    width, seconds = DTYPES[machine.precision].itemsize, dict.fromkeys(STAGES, 0.0)
+    width, seconds = DTYPES[device.precision].itemsize, dict.fromkeys(STAGES, 0.0)
 
     def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         stage = STAGE_OF[name.partition(".")[0]]
@@ -157,33 +157,33 @@ def roofline_seconds(
         for name, module in network.named_modules():
             if not list(module.children()):
                 stack.callback(module.register_forward_hook(watch(name)).remove)
-        with machine.autocast():
+        with device.autocast():
             network(images)
     return seconds
 
 
-def best_seconds(work: Callable[[], object], machine: Machine, repeats: int = 6) -> float:
+def best_seconds(work: Callable[[], object], device: Device, repeats: int = 6) -> float:
     """Return the shortest of several times that some work takes, after one to warm up."""
     times: list[float] = []
     for _ in range(repeats):
         start = time.perf_counter()
         work()
-        if machine.device.type == "cuda":
-            torch.cuda.synchronize(machine.device)
+        if device.torch_device.type == "cuda":
+            torch.cuda.synchronize(device.torch_device)
         times.append(time.perf_counter() - start)
     return min(times[1:])
 
 
-def matrix_rate(machine: Machine) -> float:
+def matrix_rate(device: Device) -> float:
     """Return the operations a second of a large matrix product in the machine's number format."""
-    side = 4096 if machine.device.type == "cuda" else 2048
-    a = torch.randn(side, side, device=machine.device, dtype=DTYPES[machine.precision])
+    side = 4096 if device.torch_device.type == "cuda" else 2048
+    a = torch.randn(side, side, device=device.torch_device, dtype=DTYPES[device.precision])
     product = torch.empty_like(a)
-    return 2 * side**3 / best_seconds(lambda: torch.mm(a, a, out=product), machine)
+    return 2 * side**3 / best_seconds(lambda: torch.mm(a, a, out=product), device)
 
 
-def copy_bandwidth(machine: Machine) -> float:
+def copy_bandwidth(device: Device) -> float:
     """Return the bytes a second that copying a large array reads and writes."""
-    source = torch.ones(64 * 2**20, device=machine.device)
+    source = torch.ones(64 * 2**20, device=device.torch_device)
     target = torch.zeros_like(source)
-    return 2 * source.nbytes / best_seconds(lambda: target.copy_(source), machine)
+    return 2 * source.nbytes / best_seconds(lambda: target.copy_(source), device)

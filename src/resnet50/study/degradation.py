@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from resnet50.config import Depth, ShortcutKind
-from resnet50.evaluation.findings import loss
+from resnet50.options.config import Depth, ShortcutKind
+from resnet50.runtime.stats import loss
 from resnet50.study.experiment import Experiment, Measured, Observation, Source
-from resnet50.study.figures import BLUE, GREY, ORANGE, PLAIN, RESIDUAL, band, new_figure
+from resnet50.study.figures import BLUE, GRAY, ORANGE, PLAIN, RESIDUAL, band, new_figure
 from resnet50.study.lab import Lab, Plan
 from resnet50.study.small import BATCH_SIZE, Setup, train_small
 
@@ -17,8 +17,8 @@ DEPTHS: tuple[Depth, ...] = (18, 34, 50)
 
 NETWORKS: dict[str, ShortcutKind] = {"plain": "none", "residual": "B"}
 
-LINES = {18: (GREY, ":", "^"), 34: (ORANGE, (0, (4, 1.5)), "s"), 50: (BLUE, "-", "o")}
-"""Colour, dashes and marker of a depth."""
+LINES = {18: (GRAY, ":", "^"), 34: (ORANGE, (0, (4, 1.5)), "s"), 50: (BLUE, "-", "o")}
+"""Color, dashes and marker of a depth."""
 
 
 def setups(plan: Plan) -> list[Setup]:
@@ -49,17 +49,17 @@ def draw(measured: Measured) -> Figure:
     figure, axes = new_figure(1, 3, 3.1, width_ratios=(1, 1, 0.8))
     first, second, last = axes[0]
     for panel, network in ((first, "plain"), (second, "residual")):
-        for depth, (colour, dashes, marker) in LINES.items():
+        for depth, (color, dashes, marker) in LINES.items():
             rows = losses[(losses["network"] == network) & (losses["depth"] == depth)]
-            band(panel, rows, "epoch", f"{depth} layers", colour, dashes, marker)
+            band(panel, rows, "epoch", f"{depth} layers", color, dashes, marker)
         panel.set_title(f"{network} networks")
         panel.set_xlabel("epoch")
         panel.legend()
     second.sharey(first)
     first.set_ylabel("training loss (nats)")
     ends = losses[losses["epoch"] == losses["epoch"].max()]
-    for network, colour, dashes, marker in (("plain", PLAIN, (0, (4, 1.5)), "s"), ("residual", RESIDUAL, "-", "o")):
-        band(last, ends[ends["network"] == network], "depth", network, colour, dashes, marker)
+    for network, color, dashes, marker in (("plain", PLAIN, (0, (4, 1.5)), "s"), ("residual", RESIDUAL, "-", "o")):
+        band(last, ends[ends["network"] == network], "depth", network, color, dashes, marker)
     last.set_xticks(DEPTHS)
     last.set_xlabel("layers")
     last.set_title("after the last epoch")
@@ -67,7 +67,7 @@ def draw(measured: Measured) -> Figure:
     return figure
 
 
-def summarise(table: pd.DataFrame) -> pd.DataFrame:
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return the last epoch's figures by network and depth: mean over the seeds."""
     ends = table[table["epoch"] == table["epoch"].max()]
     means = ends.pivot_table("value", ["network", "depth"], "quantity", "mean").reset_index()
@@ -176,7 +176,7 @@ EXPERIMENT = Experiment(
     ),
     measure=measure,
     draw=draw,
-    summarise=summarise,
+    summarize=summarize,
     read=read,
 )  # fmt: skip
 

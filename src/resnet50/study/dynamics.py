@@ -1,4 +1,4 @@
-"""What happens in which order while a network learns? Order, forgetting, memorising, a map of the pictures, noise."""
+"""What happens in which order while a network learns? Order, forgetting, memorizing, a map of the pictures, noise."""
 
 import math
 from itertools import combinations
@@ -15,10 +15,10 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from resnet50.data.dataset import Dataset
-from resnet50.evaluation.findings import number, percent, standard_error
 from resnet50.model.resnet import ResNet
+from resnet50.runtime.stats import number, percent, standard_error
 from resnet50.study.experiment import Experiment, Measured, Observation, Source
-from resnet50.study.figures import BLUE, GREEN, GREY, ORANGE, VERMILION, WIDTH, band
+from resnet50.study.figures import BLUE, GRAY, GREEN, ORANGE, VERMILION, WIDTH, band
 from resnet50.study.lab import Lab, Pictures, Plan, TrainedRun
 from resnet50.study.small import BATCH_SIZE, Setup, SmallTraining, make_network, small_pictures, train_small
 
@@ -26,7 +26,7 @@ COLUMNS = ["network", "seed", "sample", "epoch", "quantity", "value"]
 
 TRUE, SHUFFLED = "true labels", "shuffled labels"
 
-MEMORISING_SEEDS = 2
+MEMORIZING_SEEDS = 2
 """Trainings with shuffled labels: each takes twice as long as the others."""
 
 SHOWN = 7
@@ -36,19 +36,19 @@ THUMBNAIL = 64
 """Their side in pixels."""
 
 REGIONS = {"easy": (GREEN, "o"), "ambiguous": (ORANGE, "^"), "hard": (VERMILION, "s")}
-"""Colour and marker of the map's regions (Swayamdipta et al. 2020, section 2)."""
+"""Color and marker of the map's regions (Swayamdipta et al. 2020, section 2)."""
 
 
 def measure(lab: Lab) -> Measured:
     """Follow small networks with true and with shuffled labels, and map the pictures of the best network at hand."""
     trainings = [train(lab, Setup(seed=seed)) for seed in range(lab.plan.seeds)]
-    memorising = [
+    memorizing = [
         train(lab, Setup(seed=seed, shuffled_labels=True, epochs=2 * lab.plan.epochs))
-        for seed in range(min(MEMORISING_SEEDS, lab.plan.seeds))
+        for seed in range(min(MEMORIZING_SEEDS, lab.plan.seeds))
     ]
     ids = small_pictures(lab, "train").ids
     tables = [curves(training, TRUE) for training in trainings]
-    tables += [curves(training, SHUFFLED) for training in memorising]
+    tables += [curves(training, SHUFFLED) for training in memorizing]
     tables += [sample_facts(training.samples, ids).assign(seed=training.setup.seed) for training in trainings]
     tables += [drift(training) for training in trainings]
     tables += [lab.keep("dynamics/noise", lambda: noise_scales(lab, trainings)), majority(lab)]
@@ -92,17 +92,17 @@ def forgetting_events(history: np.ndarray) -> np.ndarray:
 def learning_epochs(history: np.ndarray) -> np.ndarray:
     """Return, for each row, the epoch (from 1) since which it has stayed right; one more than all if it never does."""
     epochs = history.shape[1]
-    learnt = np.full(len(history), epochs + 1)
+    learned = np.full(len(history), epochs + 1)
     for row, values in enumerate(history):
         wrong = np.flatnonzero(values == 0)
         since = wrong[-1] + 2 if len(wrong) else 1
         if since <= epochs and np.isfinite(values[since - 1 :]).any():
-            learnt[row] = since
-    return learnt
+            learned[row] = since
+    return learned
 
 
 def sample_facts(samples: pd.DataFrame, ids: list[str]) -> pd.DataFrame:
-    """Return when each sample was learnt and how often it was forgotten."""
+    """Return when each sample was learned and how often it was forgotten."""
     history = histories(samples)
     facts = {"learning_epoch": learning_epochs(history), "forgetting_events": forgetting_events(history)}
     tables = [
@@ -135,7 +135,7 @@ def noise_scales(lab: Lab, trainings: list[SmallTraining]) -> pd.DataFrame:
     """Return the gradient noise scale before training and after it; `epoch` 0 is before, the last one after."""
     pictures = small_pictures(lab, "train")
     rows: list[tuple[str, int, int, str, float]] = []
-    for training in trainings[:MEMORISING_SEEDS]:
+    for training in trainings[:MEMORIZING_SEEDS]:
         networks = {0: make_network(lab, training.setup), lab.plan.epochs: lab.to_device(training.network())}
         for (epoch, network), draw in ((item, draw) for item in networks.items() for draw in range(lab.plan.draws)):
             lab.step(f"gradient noise, {training.setup.name}, epoch {epoch}, draw {draw}")
@@ -158,8 +158,8 @@ def gradient_norms(lab: Lab, pictures: Pictures, network: ResNet, draw: int) -> 
     batches = order.split(BATCH_SIZE)
     batches = [batch for batch in batches if len(batch) == BATCH_SIZE]
     for batch in batches:
-        images = preprocess.normalize(pictures.pixels[batch].to(lab.machine.device))
-        loss = F.cross_entropy(network(images), pictures.labels[batch].to(lab.machine.device))
+        images = preprocess.normalize(pictures.pixels[batch].to(lab.device.torch_device))
+        loss = F.cross_entropy(network(images), pictures.labels[batch].to(lab.device.torch_device))
         gradients = torch.autograd.grad(loss, parameters)
         squares.append(float(nn.utils.get_total_norm(gradients)) ** 2)
         torch._foreach_add_(total, gradients)  # pyright: ignore
@@ -244,7 +244,7 @@ def draw(measured: Measured) -> Figure:
         list[SubFigure], np.atleast_1d(cast(Any, figure.subfigures(2, 1, height_ratios=(5.6, 3.8)))).tolist()
     )
     panels = above.subplots(2, 3)
-    draw_memorising(panels[0, 0], table)
+    draw_memorizing(panels[0, 0], table)
     draw_forgetting(panels[0, 1], table)
     draw_order(panels[0, 2], table)
     draw_map(panels[1, 0], table)
@@ -266,19 +266,19 @@ def shortened(label: str) -> str:
     return label if len(label) <= 14 else f"{label[:13]}…"
 
 
-def draw_memorising(axes: Axes, table: pd.DataFrame) -> None:
+def draw_memorizing(axes: Axes, table: pd.DataFrame) -> None:
     """Draw accuracies by epoch with true and with shuffled labels."""
     looks = {TRUE: (BLUE, "o"), SHUFFLED: (VERMILION, "s")}
-    for network, (colour, marker) in looks.items():
+    for network, (color, marker) in looks.items():
         for quantity, dashes, words in (("train_accuracy", "-", "training"), ("val_accuracy", ":", "validation")):
             rows = of(table, quantity, network)
             rows = rows.assign(value=100 * rows["value"])
-            band(axes, rows, "epoch", f"{network}, {words}", colour, dashes, marker)
+            band(axes, rows, "epoch", f"{network}, {words}", color, dashes, marker)
     axes.set_ylim(0, 165)
     axes.set_yticks(range(0, 101, 25))
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy (%)")
-    axes.set_title("learning and memorising")
+    axes.set_title("learning and memorizing")
     axes.legend(loc="upper left", fontsize=7.5)
 
 
@@ -297,7 +297,7 @@ def draw_forgetting(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_order(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw when the first two seeds learnt the same pictures: larger dots, more pictures."""
+    """Draw when the first two seeds learned the same pictures: larger dots, more pictures."""
     orders = by_seed(table, "learning_epoch")
     first, second = orders[0], orders[min(1, orders.shape[1] - 1)]
     counts = pd.DataFrame({"x": first, "y": second}).value_counts().reset_index(name="n")
@@ -306,19 +306,19 @@ def draw_order(axes: Axes, table: pd.DataFrame) -> None:
     ticks = [1, *range(last // 3, last, max(1, last // 3)), last + 1]
     axes.set_xticks(ticks, [*map(str, ticks[:-1]), "never"])
     axes.set_yticks(ticks, [*map(str, ticks[:-1]), "never"])
-    axes.set_xlabel("epoch learnt, seed 0")
-    axes.set_ylabel("epoch learnt, seed 1")
+    axes.set_xlabel("epoch learned, seed 0")
+    axes.set_ylabel("epoch learned, seed 1")
     axes.set_title("the same order from two seeds?")
 
 
 def draw_map(axes: Axes, table: pd.DataFrame) -> None:
     """Draw the map of the pictures, its regions marked."""
     mapped = mapped_in(table)
-    axes.scatter(mapped["variability"], mapped["confidence"], s=5, color=GREY, alpha=0.4)
-    for region, (colour, marker) in REGIONS.items():
+    axes.scatter(mapped["variability"], mapped["confidence"], s=5, color=GRAY, alpha=0.4)
+    for region, (color, marker) in REGIONS.items():
         rows = regions(mapped)[region].head(SHOWN)
         axes.scatter(
-            rows["variability"], rows["confidence"], s=22, color=colour, marker=marker, label=f"{region}, shown"
+            rows["variability"], rows["confidence"], s=22, color=color, marker=marker, label=f"{region}, shown"
         )
     axes.set_xlabel("variability: deviation of p(its class)")
     axes.set_ylabel("confidence: mean of p(its class)")
@@ -330,11 +330,11 @@ def draw_map(axes: Axes, table: pd.DataFrame) -> None:
 
 def draw_drift(axes: Axes, table: pd.DataFrame) -> None:
     """Draw how much the norms' statistics change in an epoch."""
-    for quantity, colour, dashes, marker in (
+    for quantity, color, dashes, marker in (
         ("running_mean_drift", BLUE, "-", "o"),
         ("running_var_drift", ORANGE, (0, (4, 1.5)), "s"),
     ):
-        band(axes, of(table, quantity, TRUE), "epoch", quantity.split("_")[1], colour, dashes, marker)
+        band(axes, of(table, quantity, TRUE), "epoch", quantity.split("_")[1], color, dashes, marker)
     axes.set_yscale("log")
     axes.set_xlabel("epoch")
     axes.set_ylabel("relative change in the epoch")
@@ -351,7 +351,7 @@ def draw_noise(axes: Axes, table: pd.DataFrame) -> None:
         axes.scatter(place + shift, group["value"], color=BLUE, s=18, alpha=0.7)
         axes.plot([place - 0.15, place + 0.15], [group["value"].median()] * 2, color="black", linewidth=1.2)
         del epoch
-    axes.axhline(BATCH_SIZE, color=GREY, linestyle=":", label=f"the batch size, {BATCH_SIZE}")
+    axes.axhline(BATCH_SIZE, color=GRAY, linestyle=":", label=f"the batch size, {BATCH_SIZE}")
     axes.set_yscale("log")
     axes.set_xlim(-0.6, 1.6)
     axes.set_xticks([0, 1], ["before training", "after it"])
@@ -392,9 +392,9 @@ def fact(table: pd.DataFrame, quantity: str) -> float:
     return float(of(table, quantity, "data")["value"].iloc[0])
 
 
-def summarise(table: pd.DataFrame) -> pd.DataFrame:
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return the main numbers: mean over seeds and draws, smallest, largest."""
-    events, learnt = by_seed(table, "forgetting_events"), by_seed(table, "learning_epoch")
+    events, learned = by_seed(table, "forgetting_events"), by_seed(table, "learning_epoch")
     never = last_epoch(table) + 1
     noise = of(table, "noise_scale", TRUE)
     values = {
@@ -402,8 +402,8 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         "training accuracy, shuffled labels": last_accuracy(table, SHUFFLED, "train_accuracy"),
         "validation accuracy, true labels": last_accuracy(table, TRUE, "val_accuracy"),
         "validation accuracy, shuffled labels": last_accuracy(table, SHUFFLED, "val_accuracy"),
-        "share learnt for good": (learnt < never).mean(1),
-        "share never forgotten, of those learnt": unforgettable(learnt, events, never),
+        "share learned for good": (learned < never).mean(1),
+        "share never forgotten, of those learned": unforgettable(learned, events, never),
         "noise scale before training": noise[noise["epoch"] == 0]["value"].to_numpy(float),
         "noise scale after training": noise[noise["epoch"] > 0]["value"].to_numpy(float),
     }
@@ -416,9 +416,9 @@ def last_epoch(table: pd.DataFrame) -> int:
     return int(of(table, "train_accuracy", TRUE)["epoch"].max())
 
 
-def unforgettable(learnt: np.ndarray, events: np.ndarray, never: int) -> np.ndarray:
+def unforgettable(learned: np.ndarray, events: np.ndarray, never: int) -> np.ndarray:
     """Return which share of the samples that are known in the end was never forgotten, by seed."""
-    known = learnt < never
+    known = learned < never
     return (known & (events == 0)).sum(1) / np.maximum(known.sum(1), 1)
 
 
@@ -438,7 +438,7 @@ def order_repeats(table: pd.DataFrame) -> Observation:
 
     Not seen if every pair's interval lies below 0.2; undecided otherwise, and with one seed.
     """
-    return repeats(table, "order_repeats", "learning_epoch", "the epoch in which a picture is learnt for good")
+    return repeats(table, "order_repeats", "learning_epoch", "the epoch in which a picture is learned for good")
 
 
 def forgetting_repeats(table: pd.DataFrame) -> Observation:
@@ -464,7 +464,7 @@ def repeats(table: pd.DataFrame, rule: str, quantity: str, words: str) -> Observ
         outcome,
         f"Between two seeds {words} has a rank correlation of {min(found):.2f} to {max(found):.2f} ({len(found)} "
         f"pairs of seeds, {count} pictures; 95 % intervals from {min(lows):.2f} to {max(highs):.2f}). Part of it is "
-        "that some classes are learnt before others.",
+        "that some classes are learned before others.",
     )
 
 
@@ -487,31 +487,31 @@ def many_are_never_forgotten(table: pd.DataFrame) -> Observation:
     )
 
 
-MEMORISED = 0.9
-"""Training accuracy on shuffled labels from which on they count as memorised."""
+MEMORIZED = 0.9
+"""Training accuracy on shuffled labels from which on they count as memorized."""
 
 
-def shuffled_labels_are_memorised(table: pd.DataFrame) -> Observation:
-    """Seen if shuffled labels are learnt to 90 %, and above the commonest class's share by three standard errors.
+def shuffled_labels_are_memorized(table: pd.DataFrame) -> Observation:
+    """Seen if shuffled labels are learned to 90 %, and above the commonest class's share by three standard errors.
 
     In every seed. Undecided if they are above that share only: on the way. Not seen otherwise.
     """
     shuffled = last_accuracy(table, SHUFFLED, "train_accuracy")
     share, n = fact(table, "majority_share"), int(fact(table, "training_pictures"))
     on_the_way = shuffled.min() > share + 3 * standard_error(share, n)
-    outcome = "not seen" if not on_the_way else "seen" if shuffled.min() >= MEMORISED else "undecided"
-    ends = {"seen": "is memorised", "undecided": "is being memorised", "not seen": "was not memorised in this time"}
+    outcome = "not seen" if not on_the_way else "seen" if shuffled.min() >= MEMORIZED else "undecided"
+    ends = {"seen": "is memorized", "undecided": "is being memorized", "not seen": "was not memorized in this time"}
     epochs = int(of(table, "train_accuracy", SHUFFLED)["epoch"].max())
     return Observation(
-        "shuffled_labels_are_memorised",
+        "shuffled_labels_are_memorized",
         outcome,
-        f"What can't be learnt {ends[outcome]}: {percent(shuffled.mean())} of the training pictures with labels that "
+        f"What can't be learned {ends[outcome]}: {percent(shuffled.mean())} of the training pictures with labels that "
         f"mean nothing are right after {epochs} epochs ({len(shuffled)} seeds; the commonest label: {percent(share)}), "
         f"{percent(last_accuracy(table, SHUFFLED, 'val_accuracy').mean())} of the validation pictures.",
     )
 
 
-def true_labels_are_learnt_faster(table: pd.DataFrame) -> Observation:
+def true_labels_are_learned_faster(table: pd.DataFrame) -> Observation:
     """Seen if after the same epochs every seed with true labels is ahead of every one with shuffled labels.
 
     Not seen if none is.
@@ -522,7 +522,7 @@ def true_labels_are_learnt_faster(table: pd.DataFrame) -> Observation:
     shuffled = rows[rows["epoch"] == last]["value"].to_numpy(float)
     outcome = "seen" if true.min() > shuffled.max() else "not seen" if true.max() <= shuffled.min() else "undecided"
     return Observation(
-        "true_labels_are_learnt_faster",
+        "true_labels_are_learned_faster",
         outcome,
         f"After {last} epochs {percent(true.mean())} of the training pictures are right with true labels, "
         f"{percent(shuffled.mean())} with shuffled ones.",
@@ -575,7 +575,7 @@ def pictures_to_look_at(table: pd.DataFrame) -> Observation:
         "note",
         f"{len(doubtful)} of {len(mapped)} training pictures get less than {percent(DOUBTFUL)} for their own label on "
         f"average over training ({map_network(table)})"
-        + (f", {names} first: hard, or labelled wrongly." if names else "."),
+        + (f", {names} first: hard, or labeled wrongly." if names else "."),
     )
 
 
@@ -589,8 +589,8 @@ def read(table: pd.DataFrame) -> list[Observation]:
         order_repeats(table),
         many_are_never_forgotten(table),
         forgetting_repeats(table),
-        shuffled_labels_are_memorised(table),
-        true_labels_are_learnt_faster(table),
+        shuffled_labels_are_memorized(table),
+        true_labels_are_learned_faster(table),
         statistics_settle(table),
         noise_grows(table),
         pictures_to_look_at(table),
@@ -614,8 +614,8 @@ EXPERIMENT = Experiment(
     title="The order of learning",
     question="What happens in which order while it learns?",
     claim="Networks learn the same pictures early whatever they began with; many of them are never forgotten once "
-    "learnt, others again and again, and these too are the same from one beginning to the next (Toneva et al.). The "
-    "same network memorises labels that were shuffled, only more slowly, so what keeps it from memorising is not its "
+    "learned, others again and again, and these too are the same from one beginning to the next (Toneva et al.). The "
+    "same network memorizes labels that were shuffled, only more slowly, so what keeps it from memorizing is not its "
     "size (Zhang et al.). The mean and the deviation of the probability of a picture's own label draw a map of the "
     "data: easy, ambiguous and hard pictures, wrong labels among the hard ones (Swayamdipta et al.). The noise scale "
     "of the gradient says which batch size is worth its work, and grows while the loss falls (McCandlish et al.).",
@@ -645,7 +645,7 @@ EXPERIMENT = Experiment(
     ),
     measure=measure,
     draw=draw,
-    summarise=summarise,
+    summarize=summarize,
     read=read,
     trained=True,
 )  # fmt: skip

@@ -12,15 +12,15 @@ from matplotlib.figure import Figure
 from scipy import stats
 from torch import Tensor
 
-from resnet50.config import Depth, ShortcutKind
-from resnet50.console import warn
 from resnet50.data.transforms import Preprocess
-from resnet50.errors import UserError
-from resnet50.evaluation.findings import percent, points, wilson
+from resnet50.model.hooks import block_names
 from resnet50.model.resnet import ResNet
-from resnet50.model.taps import block_names
+from resnet50.options.config import Depth, ShortcutKind
+from resnet50.runtime.console import warn
+from resnet50.runtime.errors import UserError
+from resnet50.runtime.stats import percent, points, wilson
 from resnet50.study.experiment import Experiment, Measured, Observation, Outcome, Source
-from resnet50.study.figures import GREEN, GREY, KIND_COLOURS, PLAIN, RESIDUAL, band, new_figure
+from resnet50.study.figures import GRAY, GREEN, KIND_COLORS, PLAIN, RESIDUAL, band, new_figure
 from resnet50.study.lab import Lab, Pictures, Plan, TrainedRun
 from resnet50.study.lesions import (
     SWAPS,
@@ -80,7 +80,7 @@ def lesion_rows(
 ) -> pd.DataFrame:
     """Return accuracy and loss of lesions (part, k, lesion): a row each of every quantity."""
     names = block_names(network)
-    logits = lesioned_logits(network, [lesion for *_, lesion in lesions], pictures.pixels, preprocess, lab.machine)
+    logits = lesioned_logits(network, [lesion for *_, lesion in lesions], pictures.pixels, preprocess, lab.device)
     rows: list[dict[str, Any]] = []
     for draw, ((part, k, lesion), some) in enumerate(zip(lesions, logits, strict=True)):
         about = {
@@ -110,7 +110,7 @@ def measure_lesions(lab: Lab, run: TrainedRun) -> pd.DataFrame:
 def measure_small(lab: Lab, setup: Setup) -> pd.DataFrame:
     """Return how well a small network knows its training pictures without each block that keeps its shape.
 
-    What it was trained on, because a network can only lose what it has learnt, and so few pictures teach it little
+    What it was trained on, because a network can only lose what it has learned, and so few pictures teach it little
     about others.
     """
     network = lab.to_device(train_small(lab, setup).network())
@@ -123,7 +123,7 @@ def measure_small(lab: Lab, setup: Setup) -> pd.DataFrame:
 
 
 def small_networks(lab: Lab) -> pd.DataFrame:
-    """Return the small networks' rows, of the largest depth at which both have learnt something."""
+    """Return the small networks' rows, of the largest depth at which both have learned something."""
     table = pd.DataFrame()
     for depth in DEPTHS:
         tables: list[pd.DataFrame] = []
@@ -140,8 +140,8 @@ def small_networks(lab: Lab) -> pd.DataFrame:
 def measure_paths(lab: Lab, run: TrainedRun) -> pd.DataFrame:
     """Return the share of paths, the gradient of random single ones and of all together, by length."""
     pictures = lab.pictures("val", run.model.preprocess, min(PATH_IMAGES, lab.plan.looked_at))
-    images = run.model.preprocess.normalize(pictures.pixels.to(lab.machine.device))
-    graph = path_graph(run.network, images, pictures.labels.to(lab.machine.device))
+    images = run.model.preprocess.normalize(pictures.pixels.to(lab.device.torch_device))
+    graph = path_graph(run.network, images, pictures.labels.to(lab.device.torch_device))
     n, rng = len(graph.sections), np.random.default_rng([lab.seed, 0x9A7B])
     rows: list[tuple[int, int, str, float]] = []
     for k, share in enumerate(path_shares(n)):
@@ -173,16 +173,16 @@ def trained_names(table: pd.DataFrame) -> list[str]:
 
 
 LOOKS: dict[str, tuple[str, Any, str]] = {
-    "fine-tuned": (KIND_COLOURS["fine-tuned"], "-", "o"),
-    "from scratch": (KIND_COLOURS["from scratch"], (0, (4, 1.5)), "s"),
+    "fine-tuned": (KIND_COLORS["fine-tuned"], "-", "o"),
+    "from scratch": (KIND_COLORS["from scratch"], (0, (4, 1.5)), "s"),
     "small residual": (RESIDUAL, "-", "o"),
     "small plain": (PLAIN, (0, (4, 1.5)), "s"),
 }
-"""Colour, dashes and marker of a network."""
+"""Color, dashes and marker of a network."""
 
 
 def look(name: str) -> tuple[str, Any, str]:
-    """Return a network's colour, dashes and marker; a second run of the same kind gets others."""
+    """Return a network's color, dashes and marker; a second run of the same kind gets others."""
     return LOOKS.get(name, (GREEN, ":", "^"))
 
 
@@ -207,11 +207,11 @@ def draw_single(axes: Axes, table: pd.DataFrame, names: Sequence[str], title: st
     """Draw the accuracy without each single block, and of the whole network as a thin line."""
     labels: list[str] = []
     for name in names:
-        colour, dashes, marker = look(name)
+        color, dashes, marker = look(name)
         rows = singles(table, name)
         labels = rows["blocks"].tolist() if len(rows) > len(labels) else labels
-        axes.plot(rows["blocks"], rows["value"], color=colour, linestyle=dashes, marker=marker, label=name)
-        axes.axhline(intact(table, name, "accuracy"), color=colour, linewidth=0.8, linestyle=dashes)
+        axes.plot(rows["blocks"], rows["value"], color=color, linestyle=dashes, marker=marker, label=name)
+        axes.axhline(intact(table, name, "accuracy"), color=color, linewidth=0.8, linestyle=dashes)
     chance_line(axes, table, names)
     axes.set_xticks(range(len(labels)), [label.removeprefix("layer") for label in labels], rotation=90, fontsize=7.5)
     axes.set_xlabel("block removed (stage.number)")
@@ -224,9 +224,9 @@ def draw_single(axes: Axes, table: pd.DataFrame, names: Sequence[str], title: st
 def draw_removed(axes: Axes, table: pd.DataFrame) -> None:
     """Draw the accuracy by how many blocks are gone."""
     for name in trained_names(table):
-        colour, dashes, marker = look(name)
+        color, dashes, marker = look(name)
         rows = table[(table["network"] == name) & (table["quantity"] == "accuracy")]
-        band(axes, rows[rows["part"].isin(["intact", "removed"])], "k", name, colour, dashes, marker)
+        band(axes, rows[rows["part"].isin(["intact", "removed"])], "k", name, color, dashes, marker)
     chance_line(axes, table, trained_names(table))
     axes.set_xlabel("blocks removed at random")
     axes.set_title("several blocks removed")
@@ -235,9 +235,9 @@ def draw_removed(axes: Axes, table: pd.DataFrame) -> None:
 def draw_reordered(axes: Axes, table: pd.DataFrame) -> None:
     """Draw the accuracy by how far the order is from the trained one."""
     for name in trained_names(table):
-        colour, _, marker = look(name)
+        color, _, marker = look(name)
         rows = reordered(table, name)
-        axes.plot(rows["tau"], rows["value"], linestyle="none", color=colour, marker=marker, alpha=0.7, label=name)
+        axes.plot(rows["tau"], rows["value"], linestyle="none", color=color, marker=marker, alpha=0.7, label=name)
     chance_line(axes, table, trained_names(table))
     axes.invert_xaxis()
     axes.set_xlabel("Kendall's τ with the trained order")
@@ -248,9 +248,9 @@ def draw_reordered(axes: Axes, table: pd.DataFrame) -> None:
 def draw_paths(axes: Axes, table: pd.DataFrame) -> None:
     """Draw the gradient that arrives at the image along one path, by its length."""
     for name in trained_names(table):
-        colour, dashes, marker = look(name)
+        color, dashes, marker = look(name)
         rows = table[(table["network"] == name) & (table["quantity"] == "gradient")]
-        band(axes, rows, "k", name, colour, dashes, marker)
+        band(axes, rows, "k", name, color, dashes, marker)
     axes.set_yscale("log")
     axes.set_xlabel("path length (residual branches)")
     axes.set_ylabel("gradient's norm at the image")
@@ -263,9 +263,9 @@ def draw_gradient(axes: Axes, table: pd.DataFrame) -> None:
     paths = of_paths(table, names[0], "paths")
     axes.bar(paths.index, paths.to_numpy(), color="#c8c8c8", width=0.8, label="paths")
     for name in names:
-        colour, dashes, marker = look(name)
+        color, dashes, marker = look(name)
         shares = gradient_shares(table, name)
-        axes.plot(shares.index, shares, color=colour, linestyle=dashes, marker=marker, label=f"gradient, {name}")
+        axes.plot(shares.index, shares, color=color, linestyle=dashes, marker=marker, label=f"gradient, {name}")
     axes.set_xlabel("path length (residual branches)")
     axes.set_ylabel("share")
     axes.set_title("paths and gradient by length")
@@ -274,7 +274,7 @@ def draw_gradient(axes: Axes, table: pd.DataFrame) -> None:
 
 def chance_line(axes: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
     """Mark what always answering the most frequent class would score."""
-    axes.axhline(intact(table, names[0], "majority"), color=GREY, linewidth=1, linestyle=":", label="always one class")
+    axes.axhline(intact(table, names[0], "majority"), color=GRAY, linewidth=1, linestyle=":", label="always one class")
 
 
 def legend_above(axes: Axes, what: str) -> None:
@@ -359,7 +359,7 @@ def lost(table: pd.DataFrame, network: str) -> pd.Series | None:
 
 
 def no_lead(table: pd.DataFrame, rule: str, network: str) -> Observation:
-    """Say that a network has learnt too little to lose anything."""
+    """Say that a network has learned too little to lose anything."""
     return Observation(
         rule,
         "undecided",
@@ -565,14 +565,14 @@ def read(table: pd.DataFrame) -> list[Observation]:
     ]
 
 
-def summarise(table: pd.DataFrame) -> pd.DataFrame:
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return accuracy and loss of every network: whole, without one block (mean, worst), without several."""
     rows = table[table["part"].isin(["intact", "removed"]) & table["quantity"].isin(["accuracy", "loss"])]
     means = rows.groupby(["network", "k", "quantity"], sort=False)["value"].mean().reset_index()
     means = means.pivot_table("value", ["network", "k"], "quantity", sort=False).reset_index()
     worst = rows[rows["quantity"] == "accuracy"].groupby(["network", "k"])["value"].min().rename("worst_accuracy")
-    joined = means.merge(worst.reset_index(), on=["network", "k"])
-    chosen = joined[joined["k"].isin([0, 1, 2, 3]) | (joined["k"] == joined["k"].max())]
+    process_group = means.merge(worst.reset_index(), on=["network", "k"])
+    chosen = process_group[process_group["k"].isin([0, 1, 2, 3]) | (process_group["k"] == process_group["k"].max())]
     return chosen.rename(columns={"k": "removed"})[["network", "removed", "accuracy", "worst_accuracy", "loss"]]
 
 
@@ -583,7 +583,7 @@ def setting(plan: Plan) -> str:
         f"{plan.draws} random sets of each of several sizes, and after {', '.join(map(str, SWAPS))} random swaps of "
         f"two blocks of a stage, {plan.draws} times each. A block without its residual is relu(x), or relu of the "
         "projected x where it changes the shape. A small ResNet-50 and its plain twin of the same training, or "
-        f"ResNet-18 where one of these has learnt nothing, show the contrast on their {plan.images} training pictures. "
+        f"ResNet-18 where one of them has learned nothing, show the contrast on their {plan.images} training pictures. "
         f"Gradients follow {PATH_DRAWS * plan.draws} random paths of every length on {PATH_IMAGES} of the validation "
         "pictures. The paper's networks have 54 and 66 blocks, most of them alike; sixteen blocks in four stages leave "
         "each more to do and few to swap, its paths are short to begin with, and it sampled 1,000 paths of every "
@@ -616,7 +616,7 @@ EXPERIMENT = Experiment(
     ),
     measure=measure,
     draw=draw,
-    summarise=summarise,
+    summarize=summarize,
     read=read,
     trained=True,
 )  # fmt: skip

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from resnet50.model.resnet import ResNet
 from resnet50.study.lab import QUICK, Lab, Plan
 from resnet50.study.small import BATCH_SIZE
-from resnet50.training.choices import parse_duration
+from resnet50.training.setup.resolve import parse_duration
 
 REFERENCE_RATE = 200.0
 """Images/s of `rate` on the machine that `QUICK_SECONDS` were measured on: two cores with AVX-512 and bf16."""
@@ -63,14 +63,14 @@ def work_of_training(plan: Plan) -> int:
 def rate(lab: Lab) -> float:
     """Return the images/s of a few training steps of a ResNet-50 on pictures of 32 pixels."""
     network = lab.to_device(ResNet(50, 10))
-    images = torch.zeros(BATCH_SIZE, 3, 32, 32, device=lab.machine.device)
-    labels = torch.zeros(BATCH_SIZE, dtype=torch.long, device=lab.machine.device)
+    images = torch.zeros(BATCH_SIZE, 3, 32, 32, device=lab.device.torch_device)
+    labels = torch.zeros(BATCH_SIZE, dtype=torch.long, device=lab.device.torch_device)
     steps = 4
     start = 0.0
     for step in range(steps + 2):
         if step == 2:  # after a warm-up
             start = time.perf_counter()
-        with lab.machine.autocast():
+        with lab.device.autocast():
             logits = network(images).float()
         F.cross_entropy(logits, labels).backward()
         float(network.fc.weight.grad.sum())  # pyright: ignore[reportOptionalMemberAccess]  # waits for the device

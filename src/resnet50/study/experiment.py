@@ -80,7 +80,7 @@ class Experiment:
         sources: the papers.
         measure: makes the measurements; long ones part by part through `Lab.keep`.
         draw: draws the figure from them; `figures.style()` holds while it does.
-        summarise: picks the numbers for the page: a table of at most twenty rows or so.
+        summarize: picks the numbers for the page: a table of at most twenty rows or so.
         read: reads them by stated rules.
         trained: looks at trained runs.
     """
@@ -94,7 +94,7 @@ class Experiment:
     sources: tuple[Source, ...]
     measure: Callable[[Lab], Measured]
     draw: Callable[[Measured], Figure]
-    summarise: Callable[[pd.DataFrame], pd.DataFrame]
+    summarize: Callable[[pd.DataFrame], pd.DataFrame]
     read: Callable[[pd.DataFrame], list[Observation]]
     trained: bool = False
 

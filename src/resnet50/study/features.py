@@ -11,8 +11,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from resnet50.model.hooks import block_names, record
 from resnet50.model.resnet import STAGES, ResNet
-from resnet50.model.taps import block_names, record
 from resnet50.study.experiment import Experiment, Measured, Observation, Outcome, Source
 from resnet50.study.fields import (
     GAUSSIAN_RATIO,
@@ -24,7 +24,7 @@ from resnet50.study.fields import (
     side_holding,
     theoretical_fields,
 )
-from resnet50.study.figures import GREEN, GREY, KIND_COLOURS, PURPLE, WIDTH, band
+from resnet50.study.figures import GRAY, GREEN, KIND_COLORS, PURPLE, WIDTH, band
 from resnet50.study.lab import Lab, Pictures, Plan, TrainedRun
 from resnet50.study.similarity import block_grams, cka
 from resnet50.study.small import Setup, make_network, train_small
@@ -78,7 +78,7 @@ def beginning(lab: Lab, run: TrainedRun, seen: Pictures) -> ResNet:
     """Return the network as training found it, its norms' statistics those of a batch where there were none."""
     network = lab.start_of(run)
     if run.kind == "from scratch":
-        calibrate(network, run.model.preprocess.normalize(seen.pixels[:CALIBRATION].to(lab.machine.device)))
+        calibrate(network, run.model.preprocess.normalize(seen.pixels[:CALIBRATION].to(lab.device.torch_device)))
     return network
 
 
@@ -88,7 +88,7 @@ def measure_fields(lab: Lab, run: TrainedRun, network: ResNet, seen: Pictures) -
     rows.append(("picture_side", "input", "-", float(run.model.preprocess.size)))
     total = np.zeros(0)
     for number, canvas in enumerate(canvases(lab, run, seen)):
-        images = run.model.preprocess.normalize(canvas[None].to(lab.machine.device))
+        images = run.model.preprocess.normalize(canvas[None].to(lab.device.torch_device))
         maps = {stage: found[0].numpy() for stage, found in input_gradients(network, images, STAGE_ENDS).items()}
         for stage, gradient in maps.items():
             side = side_holding(gradient, HELD)
@@ -234,13 +234,13 @@ def draw_filters_and_sizes(part: SubFigure, measured: Measured, kinds: list[str]
         show_as_picture(axes, f"first filters, {kind}")
     for kind in kinds:
         rows = measured.table[measured.table["network"] == kind]
-        colour, marker = KIND_COLOURS.get(kind, GREEN), MARKERS.get(kind, "^")
+        color, marker = KIND_COLORS.get(kind, GREEN), MARKERS.get(kind, "^")
         at_most = rows[(rows["quantity"] == "theoretical_field") & (rows["state"] == "after")]
-        sizes.plot(*by_stage(at_most), color=colour, linestyle=":", marker="_", label=f"{kind}: theoretical")
+        sizes.plot(*by_stage(at_most), color=color, linestyle=":", marker="_", label=f"{kind}: theoretical")
         for state, dashes in (("before", (0, (4, 1.5))), ("after", "-")):
             found = rows[(rows["quantity"] == "effective_field") & (rows["state"] == state)]
             found = found.assign(stage=found["layer"].map(STAGES.index))
-            band(sizes, found, "stage", f"{kind}: effective, {state}", colour, dashes, marker)
+            band(sizes, found, "stage", f"{kind}: effective, {state}", color, dashes, marker)
     sizes.set_yscale("log", base=2)
     sizes.set_yticks([8, 16, 32, 64, 128, 256, 512], ["8", "16", "32", "64", "128", "256", "512"])
     sizes.set_xticks(range(len(STAGES)), STAGES)
@@ -265,10 +265,10 @@ def draw_field_maps(part: SubFigure, measured: Measured, kinds: list[str]) -> No
     for axes, (kind, state) in zip(panels(part, len(cases)), cases, strict=True):
         picture = measured.pictures[f"field {kind} {state}"]
         axes.imshow(np.sqrt(picture), cmap="magma", interpolation="antialiased")
-        centre = len(picture) / 2
+        center = len(picture) / 2
         for quantity, dashes in (("theoretical_field", (0, (3, 2))), ("effective_field", "-")):
             side = mean_field(measured.table, kind, state, "layer4", quantity)
-            corner = (centre - side / 2, centre - side / 2)
+            corner = (center - side / 2, center - side / 2)
             axes.add_patch(
                 Rectangle(corner, side, side, fill=False, edgecolor="white", linestyle=dashes, linewidth=1.2)
             )
@@ -299,20 +299,20 @@ def draw_similarity(part: SubFigure, table: pd.DataFrame, kinds: list[str]) -> N
 def draw_lines(axes: Axes, table: pd.DataFrame, kinds: list[str]) -> None:
     """Draw every block's likeness to itself before training, and to itself from another seed."""
     lines = [
-        (kind, "both", "cka_before_after", f"{kind}: before, after", KIND_COLOURS.get(kind, GREEN), "-")
+        (kind, "both", "cka_before_after", f"{kind}: before, after", KIND_COLORS.get(kind, GREEN), "-")
         for kind in kinds
     ]
     lines += [
-        (SEEDS, "before", "cka", "two seeds: untrained", GREY, (0, (1, 1))),
+        (SEEDS, "before", "cka", "two seeds: untrained", GRAY, (0, (1, 1))),
         (SEEDS, "after", "cka", "two seeds: trained", PURPLE, (0, (4, 1.5))),
     ]
-    for network, state, quantity, label, colour, dashes in lines:
+    for network, state, quantity, label, color, dashes in lines:
         rows = table[(table["network"] == network) & (table["state"] == state) & (table["quantity"] == quantity)]
         rows = rows[rows["layer"] == rows["other"]]
         whole, *halves = (rows[rows["part"] == part]["value"].to_numpy(float) for part in (WHOLE, *HALVES))
         depth = np.linspace(0, 1, len(whole))
-        axes.plot(depth, whole, color=colour, linestyle=dashes, marker=MARKERS.get(network, "^"), label=label)
-        axes.fill_between(depth, np.minimum(*halves), np.maximum(*halves), color=colour, alpha=0.15, linewidth=0)
+        axes.plot(depth, whole, color=color, linestyle=dashes, marker=MARKERS.get(network, "^"), label=label)
+        axes.fill_between(depth, np.minimum(*halves), np.maximum(*halves), color=color, alpha=0.15, linewidth=0)
     axes.set_xlabel("depth (first block 0, last 1)")
     axes.set_ylabel("CKA of the same block")
     axes.set_ylim(-0.1, 1.75)
@@ -360,7 +360,7 @@ def kinds_of(table: pd.DataFrame) -> list[str]:
     return [str(name) for name in dict.fromkeys(table["network"]) if name != SEEDS]
 
 
-def summarise(table: pd.DataFrame) -> pd.DataFrame:
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return the fields in pixels by network and stage: theoretical, effective before and after training."""
     rows: list[dict[str, object]] = []
     for kind, stage in product(kinds_of(table), STAGES):
@@ -486,7 +486,7 @@ def fields_and_pictures(table: pd.DataFrame, kind: str) -> Observation:
 
 
 MATCHED = 0.5
-"""Share of blocks from which on they count as recognised; by chance one of eight would be."""
+"""Share of blocks from which on they count as recognized; by chance one of eight would be."""
 
 
 def matches(matrix: pd.DataFrame) -> float:
@@ -537,8 +537,8 @@ def seeds_agree_less_in_late_blocks(table: pd.DataFrame) -> Observation:
     )
 
 
-def neighbours_are_alike(table: pd.DataFrame) -> Observation:
-    """Seen if, in all networks, neighbouring blocks are more alike than distant ones by more than 0.05 in CKA.
+def neighbors_are_alike(table: pd.DataFrame) -> Observation:
+    """Seen if, in all networks, neighboring blocks are more alike than distant ones by more than 0.05 in CKA.
 
     Distant: half the network or more apart. On each half of the pictures; not seen if nowhere.
     """
@@ -547,13 +547,13 @@ def neighbours_are_alike(table: pd.DataFrame) -> Observation:
     for kind in kinds_of(table):
         clear += [near - far > CLEAR for near, far in (near_and_far(table, kind, part) for part in HALVES)]
         near, far = near_and_far(table, kind, WHOLE)
-        numbers.append(f"{kind}: {near:.2f} between neighbours, {far:.2f} half the network or more apart")
+        numbers.append(f"{kind}: {near:.2f} between neighbors, {far:.2f} half the network or more apart")
     outcome: Outcome = "seen" if all(clear) else "undecided" if any(clear) else "not seen"
-    return Observation("neighbours_are_alike", outcome, f"Mean CKA of blocks ({'; '.join(numbers)}).")
+    return Observation("neighbors_are_alike", outcome, f"Mean CKA of blocks ({'; '.join(numbers)}).")
 
 
 def near_and_far(table: pd.DataFrame, network: str, part: str) -> tuple[float, float]:
-    """Return the mean CKA of neighbouring blocks, and of those half the network or more apart."""
+    """Return the mean CKA of neighboring blocks, and of those half the network or more apart."""
     matrix = cka_matrix(table, network, "after", part).to_numpy()
     apart = np.abs(np.subtract.outer(np.arange(len(matrix)), np.arange(len(matrix))))
     return float(matrix[apart == 1].mean()), float(matrix[apart >= len(matrix) // 2].mean())
@@ -586,7 +586,7 @@ def read(table: pd.DataFrame) -> list[Observation]:
         untrained_field_is_gaussian(table),
         *(training_enlarges_the_field(table, kind) for kind in kinds),
         *(fields_and_pictures(table, kind) for kind in kinds),
-        neighbours_are_alike(table),
+        neighbors_are_alike(table),
         same_blocks_in_two_seeds(table),
         seeds_agree_less_in_late_blocks(table),
         *(what_training_changed(table, kind) for kind in kinds),
@@ -614,8 +614,8 @@ EXPERIMENT = Experiment(
     claim="A value of a late feature map can depend on hundreds of pixels, but pixels in the middle reach it by many "
     "more paths than those at the edge. With random weights its gradient is a Gaussian that covers only a fraction of "
     "the theoretical field, a fraction that falls with depth as 1/√n, and shortcuts make it smaller. Training enlarges "
-    "it (Luo et al.). Centred kernel alignment finds, for a layer, the layer that corresponds to it in a network from "
-    "another random beginning; early layers agree across beginnings, late ones less, and neighbouring layers are much "
+    "it (Luo et al.). Centerd kernel alignment finds, for a layer, the layer that corresponds to it in a network from "
+    "another random beginning; early layers agree across beginnings, late ones less, and neighboring layers are much "
     "alike (Kornblith et al.).",
     setting=setting,
     caption="Top: a validation picture and, of each stage, the four feature maps whose values vary most across it. "
@@ -640,7 +640,7 @@ EXPERIMENT = Experiment(
     ),
     measure=measure,
     draw=draw,
-    summarise=summarise,
+    summarize=summarize,
     read=read,
     trained=True,
 )  # fmt: skip

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resnet50.model.hooks import record
 from resnet50.model.resnet import STAGES, ResNet
-from resnet50.model.summary import summarise
-from resnet50.model.taps import record
+from resnet50.model.summary import summarize
 
 STRIDE = 32
-"""Of the whole network: the distance between two neighbours of the last feature map, in pixels."""
+"""Of the whole network: the distance between two neighbors of the last feature map, in pixels."""
 
 STAGE_ENDS = {"stem": "relu"} | {stage: stage for stage in STAGES[1:]}
 """The module whose output is a stage's."""
@@ -33,7 +33,7 @@ def theoretical_fields(network: ResNet) -> dict[str, int]:
 
     Every layer adds (kernel - 1) times the product of the strides before it: r_l = r_(l-1) + (k_l - 1)·∏ s_i.
     """
-    return {stage.name: stage.receptive_field for stage in summarise(network) if stage.name in STAGES}
+    return {stage.name: stage.receptive_field for stage in summarize(network) if stage.name in STAGES}
 
 
 def canvas_side(network: ResNet) -> int:
@@ -42,11 +42,11 @@ def canvas_side(network: ResNet) -> int:
 
 
 def input_gradients(network: nn.Module, images: Tensor, ends: dict[str, str]) -> dict[str, Tensor]:
-    """Return how strongly each pixel moves a layer's central position: |∂ Σ_c y_c(centre) / ∂x| summed over colours.
+    """Return how strongly each pixel moves a layer's central position: |∂ Σ_c y_c(center) / ∂x| summed over colors.
 
     Args:
         network: in evaluation mode.
-        images: normalised, N×3×S×S.
+        images: normalized, N×3×S×S.
         ends: modules to look at the output of, by what they are called in the result.
 
     Returns:

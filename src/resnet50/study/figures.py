@@ -13,17 +13,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from resnet50.whole import whole_file
+from resnet50.runtime.atomic import atomic_write
 
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GREY = (
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GRAY = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b6b6b",
 )  # fmt: skip
-"""Okabe and Ito's colours, which colour-blind people tell apart; lines differ in their dashes or markers as well."""
+"""Okabe and Ito's colors, which color-blind people tell apart; lines differ in their dashes or markers as well."""
 
 PLAIN, RESIDUAL = VERMILION, BLUE
 """The plain network and the residual one, in every figure."""
 
-KIND_COLOURS = {"fine-tuned": BLUE, "from scratch": VERMILION}
+KIND_COLORS = {"fine-tuned": BLUE, "from scratch": VERMILION}
 """The two kinds of trained runs, in every figure."""
 
 WIDTH = 9.0
@@ -71,7 +71,7 @@ def save_svg(figure: Figure, path: Path) -> None:
     file = io.StringIO()
     with style(), rc_context({"svg.fonttype": "none", "svg.hashsalt": path.stem}):
         figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None, "Creator": None}, dpi=150)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(file.getvalue(), encoding="utf-8")
 
 
@@ -81,7 +81,7 @@ def spread(table: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
 
 
 def band(
-    axes: Axes, table: pd.DataFrame, x: str, label: str, colour: str, dashes: Any = "-", marker: str | None = "o"
+    axes: Axes, table: pd.DataFrame, x: str, label: str, color: str, dashes: Any = "-", marker: str | None = "o"
 ) -> None:
     """Draw the mean of `value` by `x` as a line, and from the smallest to the largest value as a band around it.
 
@@ -90,12 +90,12 @@ def band(
         table: rows of one line, with several values (seeds, draws) for every x.
         x: column of the horizontal axis.
         label: in the legend.
-        colour: of line and band.
-        dashes: of the line, so that it differs in more than colour.
+        color: of line and band.
+        dashes: of the line, so that it differs in more than color.
         marker: of its points.
     """
     rows = spread(table.replace([np.inf, -np.inf], np.nan).dropna(subset=["value"]), x)
-    axes.plot(rows[x], rows["mean"], color=colour, linestyle=dashes, marker=marker, label=label)
-    axes.fill_between(rows[x], rows["min"], rows["max"], color=colour, alpha=0.15, linewidth=0)
+    axes.plot(rows[x], rows["mean"], color=color, linestyle=dashes, marker=marker, label=label)
+    axes.fill_between(rows[x], rows["min"], rows["max"], color=color, alpha=0.15, linewidth=0)
     if x == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

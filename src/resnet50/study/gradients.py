@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor, nn
 
-from resnet50.config import Depth
-from resnet50.evaluation.findings import number
+from resnet50.model.hooks import block_names, output_with_gradient, record
 from resnet50.model.resnet import ResNet
-from resnet50.model.taps import block_names, output_with_gradient, record
+from resnet50.options.config import Depth
+from resnet50.runtime.stats import number
 from resnet50.study.experiment import Experiment, Measured, Observation, Outcome, Source
-from resnet50.study.figures import GREEN, GREY, ORANGE, PLAIN, PURPLE, RESIDUAL, SKY, band, new_figure
+from resnet50.study.figures import GRAY, GREEN, ORANGE, PLAIN, PURPLE, RESIDUAL, SKY, band, new_figure
 from resnet50.study.lab import Lab, Plan
 from resnet50.study.small import BATCH_SIZE, Setup, make_network, small_pictures, train_small
 
@@ -38,12 +38,12 @@ LOOKS = {
     "residual, no norms": (SKY, (0, (5, 1.5, 1, 1.5)), "D"),
     "plain, no norms": (ORANGE, (0, (2, 1.5)), "v"),
 }
-"""Colour, dashes and marker of a network."""
+"""Color, dashes and marker of a network."""
 
 SHATTERING_DEPTHS: tuple[Depth, ...] = (18, 50)
 
 POINTS = 64
-"""Points on a line from one picture towards another."""
+"""Points on a line from one picture toward another."""
 
 REACH = 1 / 16
 """Length of the line as a share of the way to the other picture: over the whole way both deep networks are white noise
@@ -62,9 +62,9 @@ COLUMNS = ["network", "depth", "seed", "epoch", "layer", "position", "lag", "qua
 
 
 def error_signals(network: ResNet, x: Tensor, labels: Tensor) -> pd.DataFrame:
-    """Return what one batch (x: normalised images N×3×H×W, labels: N) sends forth and back through a network.
+    """Return what one batch (x: normalized images N×3×H×W, labels: N) sends forth and back through a network.
 
-    Training mode, so batch norms normalise by the batch, as in a step of training; running statistics do move.
+    Training mode, so batch norms normalize by the batch, as in a step of training; running statistics do move.
 
     Returns:
         layer, position (0: what the first block gets, then the blocks' outputs), quantity, value. `signal_norm`:
@@ -105,7 +105,7 @@ def input_gradients(network: nn.Module, x: Tensor) -> Tensor:
 def autocorrelation(gradients: Tensor, lags: int) -> np.ndarray:
     """Return the mean cosine of gradients (P×D, in the order of the line) that lie 0, 1, … lags−1 points apart.
 
-    0 for white noise in expectation, 1 for a constant. Not centred: what all gradients on the line have in common is
+    0 for white noise in expectation, 1 for a constant. Not centerd: what all gradients on the line have in common is
     not shattered.
     """
     unit = F.normalize(gradients.double(), dim=1)
@@ -119,7 +119,7 @@ def brown_autocorrelation(points: int, lags: int) -> np.ndarray:
 
 @torch.no_grad()
 def settle_norms(network: nn.Module, x: Tensor) -> None:
-    """Give batch norms the statistics of a batch (normalised images) and switch to evaluation mode."""
+    """Give batch norms the statistics of a batch (normalized images) and switch to evaluation mode."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     usual = [norm.momentum for norm in norms]
     for norm in norms:
@@ -131,7 +131,7 @@ def settle_norms(network: nn.Module, x: Tensor) -> None:
 
 
 def shallow_network(inputs: int, classes: int, seed: int) -> nn.Module:
-    """Build a network with one hidden layer, He initialisation: N×3×H×W with 3HW = inputs, to logits."""
+    """Build a network with one hidden layer, He initialization: N×3×H×W with 3HW = inputs, to logits."""
     torch.manual_seed(seed)
     hidden, head = nn.Linear(inputs, SHALLOW_UNITS), nn.Linear(SHALLOW_UNITS, classes)
     nn.init.kaiming_normal_(hidden.weight, nonlinearity="relu")
@@ -150,8 +150,8 @@ def shattering_networks(lab: Lab, x: Tensor, seed: int) -> Iterator[tuple[str, i
 def measure_start(lab: Lab) -> pd.DataFrame:
     """Return `error_signals` of every network and seed on one batch, before training."""
     pictures = small_pictures(lab, "train")
-    x = lab.small_preprocess().normalize(pictures.pixels[: 2 * BATCH_SIZE].to(lab.machine.device))
-    labels = pictures.labels[: 2 * BATCH_SIZE].to(lab.machine.device)
+    x = lab.small_preprocess().normalize(pictures.pixels[: 2 * BATCH_SIZE].to(lab.device.torch_device))
+    labels = pictures.labels[: 2 * BATCH_SIZE].to(lab.device.torch_device)
     rows: list[pd.DataFrame] = []
     for seed, (name, setup) in product(range(lab.plan.seeds), NETWORKS.items()):
         network = make_network(lab, dataclasses.replace(setup, seed=seed))
@@ -162,7 +162,7 @@ def measure_start(lab: Lab) -> pd.DataFrame:
 def measure_shattering(lab: Lab) -> pd.DataFrame:
     """Return autocorrelations of input gradients along lines between pictures, by network, depth, seed and lag."""
     pixels = small_pictures(lab, "train").pixels
-    x = lab.small_preprocess().normalize(pixels[: 2 * BATCH_SIZE].to(lab.machine.device))
+    x = lab.small_preprocess().normalize(pixels[: 2 * BATCH_SIZE].to(lab.device.torch_device))
     rows: list[pd.DataFrame] = []
     for seed in range(lab.plan.seeds):
         rng = np.random.default_rng([lab.seed, seed, 0x5A77])
@@ -247,7 +247,7 @@ def draw(measured: Measured) -> Figure:
     after.set(xlabel="block", ylabel="‖gradient‖ of its convolutions", yscale="log")
     draw_networks(first, trained[trained["position"] == 1], "epoch", "the first block's gradient")
     first.set(xlabel="epoch (0: before the first step)", ylabel="‖gradient‖ of its convolutions", yscale="log")
-    draw_networks(losses, table[table["quantity"] == "train_loss"], "epoch", "what is learnt")
+    draw_networks(losses, table[table["quantity"] == "train_loss"], "epoch", "what is learned")
     losses.set(xlabel="epoch", ylabel="training loss (nats)")
     handles, labels = signal.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(LOOKS))
@@ -256,17 +256,17 @@ def draw(measured: Measured) -> Figure:
 
 def draw_networks(axes: Axes, rows: pd.DataFrame, x: str, title: str) -> None:
     """Draw a line with a band over the seeds for every network."""
-    for name, (colour, dashes, marker) in LOOKS.items():
+    for name, (color, dashes, marker) in LOOKS.items():
         part = rows[rows["network"] == name]
         if len(part):
-            band(axes, part, x, name, colour, dashes, marker)
+            band(axes, part, x, name, color, dashes, marker)
     axes.set_title(title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def draw_shattering(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw autocorrelations by distance, between brown and white noise."""
-    for name, depth, colour, dashes, marker in (
+    for name, depth, color, dashes, marker in (
         ("shallow", 2, PURPLE, "-", "*"),
         ("residual", 18, RESIDUAL, (0, (1, 1)), "^"),
         ("residual", 50, RESIDUAL, "-", "o"),
@@ -274,9 +274,9 @@ def draw_shattering(axes: Axes, rows: pd.DataFrame) -> None:
         ("plain", 50, PLAIN, (0, (4, 1.5)), "s"),
     ):
         label = "one hidden layer" if name == "shallow" else f"{name}, {depth}"
-        band(axes, rows[(rows["network"] == name) & (rows["depth"] == depth)], "lag", label, colour, dashes, marker)
-    axes.plot(brown_autocorrelation(POINTS, LAGS), color=GREY, linestyle=(0, (4, 1.5)), label="brown noise")
-    axes.plot([1.0] + [0.0] * (LAGS - 1), color=GREY, linestyle=":", label="white noise")
+        band(axes, rows[(rows["network"] == name) & (rows["depth"] == depth)], "lag", label, color, dashes, marker)
+    axes.plot(brown_autocorrelation(POINTS, LAGS), color=GRAY, linestyle=(0, (4, 1.5)), label="brown noise")
+    axes.plot([1.0] + [0.0] * (LAGS - 1), color=GRAY, linestyle=":", label="white noise")
     axes.set(xlabel=f"distance k (of {POINTS} points)", ylabel="correlation of input gradients", ylim=(-0.05, 1.05))
     axes.set_title("shattering: gradients along a line")
     axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.45, -0.2), fontsize=7.5)
@@ -387,7 +387,7 @@ def zero_gamma_passes_gradients_on(table: pd.DataFrame) -> Observation:
     )
 
 
-def neighbours(table: pd.DataFrame, network: str, depth: int) -> np.ndarray:
+def neighbors(table: pd.DataFrame, network: str, depth: int) -> np.ndarray:
     """Return the correlation of gradients one point apart, one per seed."""
     rows = table[(table["quantity"] == "autocorrelation") & (table["lag"] == 1)]
     rows = rows[(rows["network"] == network) & (rows["depth"] == depth)]
@@ -395,8 +395,8 @@ def neighbours(table: pd.DataFrame, network: str, depth: int) -> np.ndarray:
 
 
 def plain_gradients_shatter_with_depth(table: pd.DataFrame) -> Observation:
-    """Balduzzi et al., figure 2: seen if neighbours' gradients agree less in 50 plain layers than in 18, every seed."""
-    shallow, deep = neighbours(table, "plain", 18), neighbours(table, "plain", 50)
+    """Balduzzi et al., figure 2: seen if neighbors' gradients agree less in 50 plain layers than in 18, every seed."""
+    shallow, deep = neighbors(table, "plain", 18), neighbors(table, "plain", 50)
     return Observation(
         "plain_gradients_shatter_with_depth",
         vote(deep < shallow),
@@ -407,12 +407,12 @@ def plain_gradients_shatter_with_depth(table: pd.DataFrame) -> Observation:
 
 
 def shortcuts_prevent_shattering(table: pd.DataFrame) -> Observation:
-    """Balduzzi et al., figure 2: seen if at 50 layers neighbours' gradients agree more with shortcuts, every seed."""
-    plain, residual = neighbours(table, "plain", 50), neighbours(table, "residual", 50)
+    """Balduzzi et al., figure 2: seen if at 50 layers neighbors' gradients agree more with shortcuts, every seed."""
+    plain, residual = neighbors(table, "plain", 50), neighbors(table, "residual", 50)
     return Observation(
         "shortcuts_prevent_shattering",
         vote(residual > plain),
-        f"At 50 layers neighbouring input gradients have a correlation of {residual.mean():.2f} with shortcuts, "
+        f"At 50 layers neighboring input gradients have a correlation of {residual.mean():.2f} with shortcuts, "
         f"{plain.mean():.2f} without ({len(plain)} seeds).",
     )
 
@@ -467,18 +467,18 @@ def read(table: pd.DataFrame) -> list[Observation]:
     return [rule(table) for rule in rules]
 
 
-def summarise(table: pd.DataFrame) -> pd.DataFrame:
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return for every network at 50 layers what the reading rests on: means over the seeds (geometric for ratios)."""
     losses = table[table["quantity"] == "train_loss"]
     rows: list[dict[str, object]] = []
     for name in NETWORKS:
-        near, last = neighbours(table, name, 50), losses[losses["network"] == name]
+        near, last = neighbors(table, name, 50), losses[losses["network"] == name]
         rows.append(
             {
                 "network": name,
                 "signal_first_over_last": math.exp(np.log(first_over_last(table, name)).mean()),
                 "variance_growth_per_block": math.exp(np.log(variance_growth(table, name)).mean()),
-                "neighbours_correlation": near.mean() if len(near) else math.nan,
+                "neighbors_correlation": near.mean() if len(near) else math.nan,
                 "epochs": last["epoch"].max(),
                 "last_train_loss": last[last["epoch"] == last["epoch"].max()]["value"].mean(),
             }
@@ -509,7 +509,7 @@ EXPERIMENT = Experiment(
     claim="Through shortcuts the error signal gets from any block to any earlier one as a sum: a direct term and what "
     "the branches add, so it doesn't vanish (He et al. 2016). Batch norms keep the sizes of signals healthy even "
     "without shortcuts (He et al. 2015), though Yang et al. find that they make gradients grow with depth. They don't "
-    "keep directions: in a plain network gradients at neighbouring inputs become less alike with depth, down to white "
+    "keep directions: in a plain network gradients at neighboring inputs become less alike with depth, down to white "
     "noise, in a residual one they stay alike much longer (Balduzzi et al.). A zero weight in the last norm of every "
     "block lets signals run through the shortcuts alone at first, which eases the start (Goyal et al.).",
     setting=setting,
@@ -543,7 +543,7 @@ EXPERIMENT = Experiment(
     ),
     measure=measure,
     draw=draw,
-    summarise=summarise,
+    summarize=summarize,
     read=read,
 )  # fmt: skip
 

@@ -17,12 +17,12 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from resnet50.data.transforms import Preprocess
-from resnet50.evaluation.findings import number, percent, points, standard_error
+from resnet50.model.hooks import block_names, record, record_branches
 from resnet50.model.resnet import ResNet
-from resnet50.model.taps import block_names, record, record_branches
+from resnet50.runtime.stats import number, percent, points, standard_error
 from resnet50.study.ensemble import SIGNIFICANT, rank_correlation, residual_runs
 from resnet50.study.experiment import Experiment, Measured, Observation, Outcome, Source
-from resnet50.study.figures import GREEN, GREY, KIND_COLOURS, band, new_figure
+from resnet50.study.figures import GRAY, GREEN, KIND_COLORS, band, new_figure
 from resnet50.study.lab import Lab, Pictures, Plan, TrainedRun
 
 BATCH_SIZE = 32
@@ -53,7 +53,7 @@ def look_at_blocks(network: ResNet, images: Tensor, labels: Tensor) -> dict[str,
 
     Args:
         network: with shortcuts, in evaluation mode; nothing of it changes.
-        images: normalised, N×3×S×S.
+        images: normalized, N×3×S×S.
         labels: class indices, N.
 
     Returns:
@@ -87,8 +87,8 @@ def block_rows(lab: Lab, network: ResNet, pictures: Pictures, preprocess: Prepro
     """Return block, quantity, value of `look_at_blocks` on pictures: mean and spread over them."""
     parts: list[dict[str, Tensor]] = []
     for pixels, labels in zip(pictures.pixels.split(BATCH_SIZE), pictures.labels.split(BATCH_SIZE), strict=True):
-        images = preprocess.normalize(pixels.to(lab.machine.device))
-        parts.append(look_at_blocks(network, images, labels.to(lab.machine.device)))
+        images = preprocess.normalize(pixels.to(lab.device.torch_device))
+        parts.append(look_at_blocks(network, images, labels.to(lab.device.torch_device)))
     values = {name: torch.cat([part[name] for part in parts]).double().numpy() for name in block_names(network)}
     rows: list[tuple[str, str, float]] = []
     for block, columns in values.items():
@@ -108,8 +108,8 @@ def pooled_outputs(lab: Lab, network: ResNet, pixels: Tensor, preprocess: Prepro
     parts: list[dict[str, Tensor]] = []
     names = {"maxpool": "stem"} | {name: name for name in block_names(network)}
     for part in pixels.split(BATCH_SIZE):
-        with lab.machine.autocast(), record(network, names, lambda _, y: y.float().mean((2, 3)).cpu()) as kept:
-            network(preprocess.normalize(part.to(lab.machine.device)))
+        with lab.device.autocast(), record(network, names, lambda _, y: y.float().mean((2, 3)).cpu()) as kept:
+            network(preprocess.normalize(part.to(lab.device.torch_device)))
         parts.append(dict(kept))
     return {name: torch.cat([part[tap] for part in parts]).numpy() for tap, name in names.items()}
 
@@ -119,7 +119,7 @@ PENALTY = 0.01
 
 
 def readout_accuracy(train: np.ndarray, train_labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray) -> float:
-    """Return how many validation pictures a linear classifier gets right, fitted to standardised features, N×C."""
+    """Return how many validation pictures a linear classifier gets right, fitted to standardized features, N×C."""
     classifier: Any = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=300))
     classifier.fit(train, train_labels)
     return float(classifier.score(val, val_labels))
@@ -139,11 +139,11 @@ def readout_rows(
 
 @torch.no_grad()
 def settle_norms(network: ResNet, images: Tensor) -> None:
-    """Give an untrained network's batch norms the averages of real pictures, so that they normalise when measuring.
+    """Give an untrained network's batch norms the averages of real pictures, so that they normalize when measuring.
 
     Args:
         network: left in evaluation mode.
-        images: normalised, N×3×S×S.
+        images: normalized, N×3×S×S.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -162,7 +162,7 @@ def measure_run(lab: Lab, run: TrainedRun) -> pd.DataFrame:
     val = lab.pictures("val", preprocess, lab.plan.looked_at)
     start = lab.start_of(run)
     if run.options.weights == "none":
-        settle_norms(start, preprocess.normalize(train.pixels[:SETTLING].to(lab.machine.device)))
+        settle_norms(start, preprocess.normalize(train.pixels[:SETTLING].to(lab.device.torch_device)))
     tables: list[pd.DataFrame] = []
     for state, network in {"before": start, "after": run.network}.items():
         rows = block_rows(lab, network, val, preprocess) + readout_rows(lab, network, train, val, preprocess)
@@ -232,19 +232,19 @@ def draw(measured: Measured) -> Figure:
         draw_by_block(panel, table, quantity)
         panel.set_ylabel(name)
         panel.set_title(title)
-    axes[0, 0].axhline(1, color=GREY, linewidth=0.8)
+    axes[0, 0].axhline(1, color=GRAY, linewidth=0.8)
     for panel in (axes[0, 1], axes[1, 1]):
-        panel.axhline(0, color=GREY, linewidth=0.8)
+        panel.axhline(0, color=GRAY, linewidth=0.8)
     chance = single(table, networks(table)[0], "after", "-", "majority")
-    axes[1, 0].axhline(chance, color=GREY, linewidth=1, linestyle=":")
+    axes[1, 0].axhline(chance, color=GRAY, linewidth=1, linestyle=":")
     draw_by_epoch(axes[0, 2], table)
     draw_legend(axes[1, 2], table)
     return figure
 
 
-def colour_of(network: str) -> str:
-    """Return a network's colour."""
-    return KIND_COLOURS.get(network, GREEN)
+def color_of(network: str) -> str:
+    """Return a network's color."""
+    return KIND_COLORS.get(network, GREEN)
 
 
 MARKERS = {"fine-tuned": "o", "from scratch": "s"}
@@ -254,19 +254,19 @@ def draw_by_block(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
     """Draw a quantity by block: trained as a line with its spread, untrained dashed; hollow: changes the shape."""
     labels: list[str] = []
     for network in networks(table):
-        colour, marker = colour_of(network), MARKERS.get(network, "^")
+        color, marker = color_of(network), MARKERS.get(network, "^")
         for state, dashes in (("before", (0, (2, 2))), ("after", "-")):
             values = by_block(table, network, state, quantity)
             at = np.arange(len(values))
-            axes.plot(at, values, color=colour, linestyle=dashes, linewidth=1.6 if state == "after" else 1)
+            axes.plot(at, values, color=color, linestyle=dashes, linewidth=1.6 if state == "after" else 1)
             if state == "before":
                 continue
             hollow = first_of_stage(values.index)
-            axes.plot(at[~hollow], values[~hollow], color=colour, linestyle="none", marker=marker)
-            axes.plot(at[hollow], values[hollow], color=colour, linestyle="none", marker=marker, markerfacecolor="w")
+            axes.plot(at[~hollow], values[~hollow], color=color, linestyle="none", marker=marker)
+            axes.plot(at[hollow], values[hollow], color=color, linestyle="none", marker=marker, markerfacecolor="w")
             low, high = (by_block(table, network, state, f"{quantity}_{end}") for end in ("low", "high"))
             if len(low):
-                axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+                axes.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
             labels = [str(block).removeprefix("layer") for block in values.index]
     axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7.5)
     axes.set_xlabel("block (stage.number)")
@@ -279,7 +279,7 @@ def draw_by_epoch(axes: Axes, table: pd.DataFrame) -> None:
     if rows.empty:
         axes.text(
             0.5, 0.5, "not known: these runs were\nnot observed (train with\n--observe)",
-            ha="center", va="center", transform=axes.transAxes, color=GREY,
+            ha="center", va="center", transform=axes.transAxes, color=GRAY,
         )  # fmt: skip
         axes.set_xticks([])
         axes.set_yticks([])
@@ -289,7 +289,7 @@ def draw_by_epoch(axes: Axes, table: pd.DataFrame) -> None:
     for (network, first), group in rows.groupby(["network", "first"], sort=False):
         means = group.groupby(["epoch"])["value"].mean().reset_index()
         marker = MARKERS.get(str(network), "^")
-        band(axes, means, "epoch", "", colour_of(str(network)), (0, (1, 1)) if first else "-", marker)
+        band(axes, means, "epoch", "", color_of(str(network)), (0, (1, 1)) if first else "-", marker)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch (0: before the first step)")
     axes.set_ylabel("‖F(x)‖ / ‖x‖")
@@ -298,9 +298,9 @@ def draw_by_epoch(axes: Axes, table: pd.DataFrame) -> None:
 def draw_legend(axes: Axes, table: pd.DataFrame) -> None:
     """Explain lines and markers in a panel of its own."""
     axes.axis("off")
-    dashed, dotted, thin = (0, (2, 2)), (0, (1, 1)), GREY
+    dashed, dotted, thin = (0, (2, 2)), (0, (1, 1)), GRAY
     lines = [
-        Line2D([], [], color=colour_of(name), marker=MARKERS.get(name, "^"), label=name) for name in networks(table)
+        Line2D([], [], color=color_of(name), marker=MARKERS.get(name, "^"), label=name) for name in networks(table)
     ]
     lines += [
         Line2D([], [], color=thin, linestyle=dashed, linewidth=1, label="before training"),
@@ -420,7 +420,7 @@ def read(table: pd.DataFrame) -> list[Observation]:
     return [rule(table, network) for rule in rules for network in networks(table)]
 
 
-def summarise(table: pd.DataFrame) -> pd.DataFrame:
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return ratio, cosine, descent and read-out by stage: the first block, the mean of the later ones."""
     kept = ["residual_ratio", "residual_cosine", "descent", "readout"]
     rows = table[(table["state"] == "after") & table["quantity"].isin(kept) & table["block"].str.startswith("layer")]
@@ -439,7 +439,7 @@ def setting(plan: Plan) -> str:
         "evaluation mode: norm of F(x) over norm of x, their cosine, and the cosine of F(x) with the negative gradient "
         "at x. Where a projection changes the shape, x is the projected one. A network with random weights first gets "
         f"batch-norm averages from {SETTLING} training pictures. The read-out is a logistic regression on the block's "
-        f"output, averaged over positions and standardised, fitted to {plan.images} training pictures without "
+        f"output, averaged over positions and standardized, fitted to {plan.images} training pictures without "
         "augmentation. The papers looked at networks of up to 110 layers with up to eighteen blocks in a stage, after "
         "full training; here a stage has two to five blocks after its first, and ReLU follows the sum. Jastrzębski et "
         "al. read out with the network's own last layer; a classifier of its own for every block finds more."
@@ -472,7 +472,7 @@ EXPERIMENT = Experiment(
     ),
     measure=measure,
     draw=draw,
-    summarise=summarise,
+    summarize=summarize,
     read=read,
     trained=True,
 )  # fmt: skip

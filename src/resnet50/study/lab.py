@@ -15,21 +15,21 @@ import torch
 import yaml
 from torch import Tensor
 
-from resnet50.config import TrainOptions, from_values, read_yaml
-from resnet50.console import duration, say, warn
-from resnet50.cores import available_cores
 from resnet50.data.dataset import Dataset
 from resnet50.data.transforms import Preprocess
-from resnet50.errors import UserError
 from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.model.file import Model, load_model
 from resnet50.model.resnet import ResNet
 from resnet50.model.weights import load_pretrained
-from resnet50.training.inputs import build_network
-from resnet50.training.machine import Machine, choose_machine, keep_memory
-from resnet50.training.record import versions
+from resnet50.options.config import TrainOptions, from_values, read_yaml
+from resnet50.runtime.atomic import atomic_write
+from resnet50.runtime.console import duration, say, warn
+from resnet50.runtime.cpu import available_cores
+from resnet50.runtime.device import Device, resolve_device, tune_allocator
+from resnet50.runtime.errors import UserError
+from resnet50.runtime.provenance import versions
 from resnet50.training.run import train
-from resnet50.whole import whole_file
+from resnet50.training.setup.data import build_network
 
 Effort = Literal["quick", "full"]
 
@@ -76,11 +76,11 @@ FULL = Plan(
 )  # fmt: skip
 
 
-def plan_for(effort: Effort, machine: Machine) -> Plan:
+def plan_for(effort: Effort, device: Device) -> Plan:
     """Return the plan of an effort; quick is smaller where numbers have to be fp32."""
     if effort == "full":
         return FULL
-    return SLOW if machine.precision == "fp32" and machine.device.type == "cpu" else QUICK
+    return SLOW if device.precision == "fp32" and device.torch_device.type == "cpu" else QUICK
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ class Lab:
     """A study's folder, its subject and its plan."""
 
     def __init__(
-        self, folder: Path, dataset: PreparedDataset, given: tuple[Path, ...], plan: Plan, machine: Machine, seed: int
+        self, folder: Path, dataset: PreparedDataset, given: tuple[Path, ...], plan: Plan, device: Device, seed: int
     ) -> None:
         """Take a folder that exists.
 
@@ -138,11 +138,11 @@ class Lab:
             dataset: whose pictures are used.
             given: run folders to look at; when empty, runs are trained as soon as an experiment asks for them.
             plan: how much is done.
-            machine: what it runs on.
+            device: what it runs on.
             seed: of everything random.
         """
         self.folder, self.dataset, self.given = folder, dataset, given
-        self.plan, self.machine, self.seed = plan, machine, seed
+        self.plan, self.device, self.seed = plan, device, seed
         self.opened = time.perf_counter()
 
     @property
@@ -192,13 +192,13 @@ class Lab:
         """Return a network's logits (float32, N×classes, on the CPU) for uint8 pixels, as it stands."""
         parts: list[Tensor] = []
         for part in pixels.split(batch_size):
-            with self.machine.autocast():
-                parts.append(network(preprocess.normalize(part.to(self.machine.device))).float().cpu())
+            with self.device.autocast():
+                parts.append(network(preprocess.normalize(part.to(self.device.torch_device))).float().cpu())
         return torch.cat(parts)
 
     def to_device(self, network: ResNet) -> ResNet:
         """Move a network to the lab's device, channels last."""
-        return network.to(self.machine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        return network.to(self.device.torch_device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     @cached_property
     def runs(self) -> list[TrainedRun]:
@@ -238,8 +238,8 @@ class Lab:
                 "image_size": self.plan.scratch_size if scratch else self.plan.run_size,
                 "resize_mode": "squash",
                 "budget": self.plan.run_budget,
-                "device": str(self.machine.device),
-                "precision": self.machine.precision,
+                "device": str(self.device.torch_device),
+                "precision": self.device.precision,
                 "seed": self.seed,
                 "observe": True,
                 "overwrite": True,
@@ -274,22 +274,22 @@ def open_lab(
     is_run = (source / "config.yaml").is_file()
     given = tuple(path for path in (source if is_run else None, beside) if path is not None)
     dataset = load_prepared(Path(read_yaml(source / "config.yaml", TrainOptions)["dataset"]) if is_run else source)
-    machine = choose_machine(device, precision)
-    plan = plan_for(effort, machine)
+    chosen = resolve_device(device, precision)
+    plan = plan_for(effort, chosen)
     about: dict[str, Any] = {
         "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
         "runs": [str(path.absolute()) for path in given],
         "effort": effort,
         "seed": seed,
-        "precision": machine.precision,
-        "device": str(machine.device),
+        "precision": chosen.precision,
+        "device": str(chosen.torch_device),
         "plan": dataclasses.asdict(plan),
         "versions": versions(),
     }
     claim_folder(out, about, overwrite=overwrite)
-    keep_memory()
+    tune_allocator()
     torch.set_num_threads(available_cores())
-    return Lab(out, dataset, given, plan, machine, seed)
+    return Lab(out, dataset, given, plan, chosen, seed)
 
 
 def claim_folder(out: Path, about: dict[str, Any], *, overwrite: bool) -> None:
@@ -316,5 +316,5 @@ def claim_folder(out: Path, about: dict[str, Any], *, overwrite: bool) -> None:
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a CSV, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         table.to_csv(partial, index=False)

@@ -1,4 +1,4 @@
-"""What does the loss look like around the weights? Surfaces along filter-normalised directions, and sharpness."""
+"""What does the loss look like around the weights? Surfaces along filter-normalized directions, and sharpness."""
 
 import copy
 from collections.abc import Callable, Generator, Sequence
@@ -16,18 +16,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 from torch import Tensor, nn
 
-from resnet50.config import Depth, ShortcutKind
-from resnet50.evaluation.findings import number, percent
 from resnet50.model.resnet import ResNet
+from resnet50.options.config import Depth, ShortcutKind
+from resnet50.runtime.stats import number, percent
 from resnet50.study.experiment import Experiment, Measured, Observation, Outcome, Source
-from resnet50.study.figures import GREY, PLAIN, RESIDUAL, band, new_figure
+from resnet50.study.figures import GRAY, PLAIN, RESIDUAL, band, new_figure
 from resnet50.study.lab import Lab, Plan
 from resnet50.study.small import BATCH_SIZE, Setup, Watch, small_pictures, train_small, training_options
 
 NETWORKS: dict[str, ShortcutKind] = {"plain": "none", "residual": "B"}
 
 LOOKS = {"plain": (PLAIN, (0, (4, 1.5)), "s"), "residual": (RESIDUAL, "-", "o")}
-"""Colour, dashes and marker of a network."""
+"""Color, dashes and marker of a network."""
 
 SURFACE_DEPTH: Depth = 34
 """Layers of the networks whose surface is drawn. A plain network of 50 layers would have to be better trained first."""
@@ -48,7 +48,7 @@ TOLERANCE = 0.05
 COLUMNS = ["network", "depth", "seed", "epoch", "draw", "x", "y", "quantity", "value"]
 
 
-def filter_normalised_direction(network: nn.Module, generator: torch.Generator) -> list[Tensor]:
+def filter_normalized_direction(network: nn.Module, generator: torch.Generator) -> list[Tensor]:
     """Draw a random direction in the space of weights: a tensor like every parameter, in their order.
 
     Normal noise, each filter (each row, for a linear layer) scaled to the norm of the weights' own filter; zero for
@@ -70,11 +70,11 @@ def filter_normalised_direction(network: nn.Module, generator: torch.Generator) 
 def moved(network: nn.Module, directions: Sequence[Sequence[Tensor]]) -> Generator[Callable[[Sequence[float]], None]]:
     """Yield a function that puts the weights at θ + Σ step·direction; θ is back, bit for bit, when the context ends."""
     parameters = list(network.parameters())
-    centre = [parameter.detach().clone() for parameter in parameters]
+    center = [parameter.detach().clone() for parameter in parameters]
 
     @torch.no_grad()
     def move(steps: Sequence[float]) -> None:
-        for number_, (parameter, weight) in enumerate(zip(parameters, centre, strict=True)):
+        for number_, (parameter, weight) in enumerate(zip(parameters, center, strict=True)):
             parameter.copy_(weight)
             for step, direction in zip(steps, directions, strict=True):
                 parameter.add_(direction[number_], alpha=step)
@@ -83,13 +83,13 @@ def moved(network: nn.Module, directions: Sequence[Sequence[Tensor]]) -> Generat
         yield move
     finally:
         with torch.no_grad():
-            for parameter, weight in zip(parameters, centre, strict=True):
+            for parameter, weight in zip(parameters, center, strict=True):
                 parameter.copy_(weight)
 
 
 @torch.no_grad()
 def mean_loss(network: nn.Module, x: Tensor, labels: Tensor, batch_size: int = 64) -> float:
-    """Return the mean cross-entropy in nats (x: normalised images N×3×H×W, labels: N), the network as it stands."""
+    """Return the mean cross-entropy in nats (x: normalized images N×3×H×W, labels: N), the network as it stands."""
     parts = zip(x.split(batch_size), labels.split(batch_size), strict=True)
     return sum(float(F.cross_entropy(network(images), part, reduction="sum")) for images, part in parts) / len(x)
 
@@ -134,7 +134,7 @@ def curvature(network: nn.Module, x: Tensor, labels: Tensor, seed: int) -> Curva
 
     Args:
         network: any that can be differentiated twice.
-        x: normalised images, N×3×H×W.
+        x: normalized images, N×3×H×W.
         labels: N.
         seed: of the first vector.
     """
@@ -202,10 +202,10 @@ def picture_count(plan: Plan) -> int:
 
 
 def fixed_pictures(lab: Lab) -> tuple[Tensor, Tensor]:
-    """Return the first `picture_count` training pictures, normalised, and their labels, on the lab's device."""
+    """Return the first `picture_count` training pictures, normalized, and their labels, on the lab's device."""
     pictures, count = small_pictures(lab, "train"), picture_count(lab.plan)
-    x = lab.small_preprocess().normalize(pictures.pixels[:count].to(lab.machine.device))
-    return x, pictures.labels[:count].to(lab.machine.device)
+    x = lab.small_preprocess().normalize(pictures.pixels[:count].to(lab.device.torch_device))
+    return x, pictures.labels[:count].to(lab.device.torch_device)
 
 
 def measure_sharpness(lab: Lab) -> pd.DataFrame:
@@ -235,7 +235,7 @@ def measure_surface(lab: Lab, name: str) -> pd.DataFrame:
     network = lab.to_device(train_small(lab, setup).network())
     x, labels = fixed_pictures(lab)
     generator = torch.Generator().manual_seed(lab.seed)
-    pair = [filter_normalised_direction(network, generator) for _ in range(2)]
+    pair = [filter_normalized_direction(network, generator) for _ in range(2)]
     steps = np.linspace(-REACH, REACH, lab.plan.grid).tolist()
     points = list(product(steps, steps))
     surface = pd.DataFrame(points, columns=["x", "y"]).assign(
@@ -244,7 +244,7 @@ def measure_surface(lab: Lab, name: str) -> pd.DataFrame:
     fine = np.linspace(-REACH, REACH, 2 * lab.plan.grid - 1).tolist()
     rows = [surface]
     for draw_ in range(lab.plan.draws):
-        direction = filter_normalised_direction(network, generator)
+        direction = filter_normalized_direction(network, generator)
         values = along(network, [direction], [(step,) for step in fine], lambda: mean_loss(network, x, labels))
         rows.append(pd.DataFrame({"x": fine, "draw": draw_, "quantity": "profile_loss", "value": values}))
     shares = torch.bincount(labels).double() / len(labels)
@@ -262,7 +262,7 @@ def measure(lab: Lab) -> Measured:
 
 
 CONTOURS = np.geomspace(1 / 2, 16, 16)
-"""Levels of the surface, in multiples of the loss at the centre; what lies outside is clipped."""
+"""Levels of the surface, in multiples of the loss at the center; what lies outside is clipped."""
 
 
 TICKS = np.linspace(-REACH, REACH, 5)
@@ -277,7 +277,7 @@ def draw(measured: Measured) -> Figure:
     for panel, name in ((plain, "plain"), (residual, "residual")):
         filled = draw_surface(panel, table[table["network"] == name], f"{name}, {SURFACE_DEPTH} layers")
     assert filled is not None
-    bar = figure.colorbar(filled, ax=[plain, residual], label="loss ÷ loss at the centre", shrink=0.9)
+    bar = figure.colorbar(filled, ax=[plain, residual], label="loss ÷ loss at the center", shrink=0.9)
     bar.set_ticks([1 / 2, 1, 2, 4, 8, 16])
     bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     bar.ax.minorticks_off()
@@ -287,7 +287,7 @@ def draw(measured: Measured) -> Figure:
 
 
 def draw_surface(axes: Axes, rows: pd.DataFrame, title: str) -> ContourSet:
-    """Draw a surface as filled contours on a logarithmic scale; returns them, for the colour bar."""
+    """Draw a surface as filled contours on a logarithmic scale; returns them, for the color bar."""
     grid = rows[rows["quantity"] == "surface_loss"].pivot_table("value", "y", "x", dropna=False)
     size = len(grid) // 2
     ratio = np.nan_to_num(grid.to_numpy(float) / grid.to_numpy(float)[size, size], nan=np.inf)
@@ -304,21 +304,21 @@ def draw_surface(axes: Axes, rows: pd.DataFrame, title: str) -> ContourSet:
 
 
 def draw_profiles(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw the loss along every single direction, over that at the centre."""
-    for name, (colour, dashes, _) in LOOKS.items():
+    """Draw the loss along every single direction, over that at the center."""
+    for name, (color, dashes, _) in LOOKS.items():
         for number_, (_, profile) in enumerate(rows[rows["network"] == name].groupby("draw")):
             values = profile["value"].to_numpy(float)
             label = f"{name}, {rows['draw'].nunique()} directions" if number_ == 0 else None
             axes.plot(
                 profile["x"],
                 values / values[len(values) // 2],
-                color=colour,
+                color=color,
                 linestyle=dashes,
                 linewidth=1.1,
                 label=label,
             )
-    axes.axhline(2, color=GREY, linestyle=":", linewidth=1)
-    axes.set(xlabel="step along one direction", ylabel="loss ÷ loss at the centre", yscale="log")
+    axes.axhline(2, color=GRAY, linestyle=":", linewidth=1)
+    axes.set(xlabel="step along one direction", ylabel="loss ÷ loss at the center", yscale="log")
     axes.set_title("along single directions; dotted: the loss has doubled")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
 
@@ -326,10 +326,10 @@ def draw_profiles(axes: Axes, rows: pd.DataFrame) -> None:
 def draw_sharpness(axes: Axes, table: pd.DataFrame) -> None:
     """Draw the largest Hessian eigenvalue by epoch, and the edge of stability."""
     rows = table[table["quantity"] == "sharpness"]
-    for name, (colour, dashes, marker) in LOOKS.items():
-        band(axes, rows[rows["network"] == name], "epoch", name, colour, dashes, marker)
+    for name, (color, dashes, marker) in LOOKS.items():
+        band(axes, rows[rows["network"] == name], "epoch", name, color, dashes, marker)
     edge = table[table["quantity"] == "stability_edge"]["value"].iloc[0]
-    axes.axhline(edge, color=GREY, linestyle=":", label=f"edge of stability, {number(edge)}")
+    axes.axhline(edge, color=GRAY, linestyle=":", label=f"edge of stability, {number(edge)}")
     axes.set(xlabel="epoch (0: before the first step)", ylabel="largest Hessian eigenvalue", yscale="log")
     axes.set_title(f"sharpness, {SHARPNESS_DEPTH} layers")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
@@ -374,7 +374,7 @@ def first_crossing(steps: np.ndarray, losses: np.ndarray, level: float) -> float
 
 
 def doubling_distances(table: pd.DataFrame, name: str) -> np.ndarray:
-    """Return how far one can go before a network's loss is twice that at the centre, see `reach`."""
+    """Return how far one can go before a network's loss is twice that at the center, see `reach`."""
     steps, losses = profiles_of(table, name)
     return reach(steps, losses, 2 * losses[0, len(steps) // 2])
 
@@ -390,7 +390,7 @@ def label_entropy(table: pd.DataFrame) -> float:
 
 
 BEND = 1e-3
-"""A second difference counts as bending down when it exceeds this share of the loss at the centre: above rounding."""
+"""A second difference counts as bending down when it exceeds this share of the loss at the center: above rounding."""
 
 
 def bending_down(losses: np.ndarray) -> np.ndarray:
@@ -416,27 +416,27 @@ MOST = 0.75
 """Share of pairs of directions that counts as most: with four directions each, three quarters come from a shift of
 about one standard deviation."""
 
-LEARNT = 0.9
+LEARNED = 0.9
 """A training has led somewhere if its loss is below this share of the labels' entropy."""
 
 
-def both_have_learnt(table: pd.DataFrame) -> Observation:
-    """Note the loss at both centres, and whether it is clearly below that of guessing by the classes' frequencies.
+def both_have_learned(table: pd.DataFrame) -> Observation:
+    """Note the loss at both centers, and whether it is clearly below that of guessing by the classes' frequencies.
 
     Around weights that know nothing the surface is that of the class frequencies, and flat for a bad reason.
     """
     entropy = label_entropy(table)
-    centres = {name: float(profiles_of(table, name)[1][0, len(profiles_of(table, name)[0]) // 2]) for name in NETWORKS}
-    behind = [name for name, centre in centres.items() if centre > LEARNT * entropy]
+    centers = {name: float(profiles_of(table, name)[1][0, len(profiles_of(table, name)[0]) // 2]) for name in NETWORKS}
+    behind = [name for name, center in centers.items() if center > LEARNED * entropy]
     verdict = (
-        f"Hardly anything learnt, which makes a surface flat ({' and '.join(behind)}): compare with care"
+        f"Hardly anything learned, which makes a surface flat ({' and '.join(behind)}): compare with care"
         if behind
-        else "Both networks have learnt"
+        else "Both networks have learned"
     )
-    numbers = ", ".join(f"{name} {centre:.3f}" for name, centre in centres.items())
+    numbers = ", ".join(f"{name} {center:.3f}" for name, center in centers.items())
     return Observation(
-        "both_have_learnt", "note",
-        f"{verdict}. Loss at the centre in nats: {numbers}; guessing by the classes' frequencies costs {entropy:.3f}.",
+        "both_have_learned", "note",
+        f"{verdict}. Loss at the center in nats: {numbers}; guessing by the classes' frequencies costs {entropy:.3f}.",
     )  # fmt: skip
 
 
@@ -459,14 +459,14 @@ def shortcuts_widen_the_valley(table: pd.DataFrame) -> Observation:
     )
 
 
-def shortcuts_keep_what_was_learnt_farther(table: pd.DataFrame) -> Observation:
+def shortcuts_keep_what_was_learned_farther(table: pd.DataFrame) -> Observation:
     """Seen if most directions go farther before the network is no better than guessing, see `paired`.
 
-    The level is the same for both networks, whatever the loss at their centres.
+    The level is the same for both networks, whatever the loss at their centers.
     """
     plain, residual = forgetting_distances(table, "plain"), forgetting_distances(table, "residual")
     return Observation(
-        "shortcuts_keep_what_was_learnt_farther",
+        "shortcuts_keep_what_was_learned_farther",
         paired(plain, residual),
         f"The network is no better than guessing ({label_entropy(table):.3f} nats) "
         f"{distances_in_words(plain, residual)}.",
@@ -524,16 +524,16 @@ def minibatches_stay_below_the_edge(table: pd.DataFrame) -> Observation:
 def read(table: pd.DataFrame) -> list[Observation]:
     """Read the numbers."""
     return [
-        both_have_learnt(table),
+        both_have_learned(table),
         shortcuts_widen_the_valley(table),
-        shortcuts_keep_what_was_learnt_farther(table),
+        shortcuts_keep_what_was_learned_farther(table),
         shortcuts_make_it_more_convex(table),
         progressive_sharpening(table),
         minibatches_stay_below_the_edge(table),
     ]
 
 
-def summarise(table: pd.DataFrame) -> pd.DataFrame:
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return what the reading rests on, a row per network."""
     rows: list[dict[str, object]] = []
     for name in NETWORKS:
@@ -542,7 +542,7 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
         rows.append(
             {
                 "network": name,
-                "loss_at_centre": losses[0, len(steps) // 2],
+                "loss_at_center": losses[0, len(steps) // 2],
                 "doubling_step": doubling_distances(table, name).mean(),
                 "forgetting_step": forgetting_distances(table, name).mean(),
                 "bending_down": bending_down(losses).mean(),
@@ -580,7 +580,7 @@ EXPERIMENT = Experiment(
     "keep the sharpness below it, the more so the smaller they are (Cohen et al.).",
     setting=setting,
     caption="Above: the loss as a multiple of that at the trained weights (+), on the plane of two random "
-    "filter-normalised directions, the same colours for both networks; from 16 times on it is clipped. Below left: the "
+    "filter-normalized directions, the same colors for both networks; from 16 times on it is clipped. Below left: the "
     "same along single random directions. Below right: the largest eigenvalue of the Hessian during training, and the "
     "sharpness above which full-batch descent with this rate and momentum would diverge.",
     sources=(
@@ -595,7 +595,7 @@ EXPERIMENT = Experiment(
     ),
     measure=measure,
     draw=draw,
-    summarise=summarise,
+    summarize=summarize,
     read=read,
 )  # fmt: skip
 

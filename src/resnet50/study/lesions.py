@@ -11,9 +11,9 @@ from scipy import stats
 from torch import Tensor, nn
 
 from resnet50.data.transforms import Preprocess
+from resnet50.model.hooks import block_names, record
 from resnet50.model.resnet import BasicBlock, Bottleneck, NoShortcut, ResNet
-from resnet50.model.taps import block_names, record
-from resnet50.training.machine import Machine
+from resnet50.runtime.device import Device
 
 BATCH_SIZE = 32
 
@@ -82,7 +82,7 @@ def steps(network: ResNet, lesion: Lesion) -> list[Step]:
 
 @torch.no_grad()
 def lesioned_logits(
-    network: ResNet, lesions: Sequence[Lesion], pixels: Tensor, preprocess: Preprocess, machine: Machine
+    network: ResNet, lesions: Sequence[Lesion], pixels: Tensor, preprocess: Preprocess, device: Device
 ) -> list[Tensor]:
     """Return every lesion's logits (float32, N×classes, on the CPU); the network itself stays as it is.
 
@@ -92,16 +92,16 @@ def lesioned_logits(
         network: in evaluation mode.
         lesions: of this network.
         pixels: uint8, N×3×S×S.
-        preprocess: normalises them.
-        machine: where and in what precision.
+        preprocess: normalizes them.
+        device: where and in what precision.
     """
     names = block_names(network)
     changed = [(lesion.start(names), steps(network, lesion)) for lesion in lesions]
     logits: list[list[Tensor]] = [[] for _ in lesions]
     for part in pixels.split(BATCH_SIZE):
-        with machine.autocast(), record(network, names, lambda x, _: x) as inputs:
-            whole = network(preprocess.normalize(part.to(machine.device)))
-        with machine.autocast():
+        with device.autocast(), record(network, names, lambda x, _: x) as inputs:
+            whole = network(preprocess.normalize(part.to(device.torch_device)))
+        with device.autocast():
             for (start, what), kept in zip(changed, logits, strict=True):
                 if start == len(names):
                     kept.append(whole.float().cpu())

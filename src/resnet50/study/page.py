@@ -13,10 +13,10 @@ import yaml
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from resnet50.console import duration
+from resnet50.runtime.atomic import atomic_write
+from resnet50.runtime.console import duration
 from resnet50.study.experiment import Experiment, Observation
 from resnet50.study.lab import DESCRIPTION, Lab
-from resnet50.whole import whole_file
 
 OUTCOMES = {
     "seen": "seen here",
@@ -57,7 +57,7 @@ def write_page(lab: Lab, experiments: Sequence[Experiment], seconds: Mapping[str
         duration=duration,
     )
     path = lab.folder / "index.html"
-    with whole_file(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(html, encoding="utf-8")
     return path
 
@@ -66,7 +66,7 @@ def chapter(number: int, experiment: Experiment, lab: Lab, seconds: float | None
     """Read what an experiment left in the study's folder."""
     measured = experiment.finished(lab)
     assert measured is not None  # only finished ones get a chapter
-    numbers = experiment.summarise(measured.table)
+    numbers = experiment.summarize(measured.table)
     return Chapter(
         number=number,
         experiment=experiment,

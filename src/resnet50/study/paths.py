@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from resnet50.model.hooks import block_names, record, residual_end
 from resnet50.model.resnet import ResNet
-from resnet50.model.taps import block_names, record, residual_end
 from resnet50.study.lesions import the_blocks
 
 
@@ -48,7 +48,7 @@ class PathGraph:
     """A forward pass whose gradient can be sent back along single paths (Veit et al., section 5).
 
     Attributes:
-        image: normalised pixels, N×3×S×S.
+        image: normalized pixels, N×3×S×S.
         stem: what the first block gets.
         sections: the blocks, first to last.
         end: gradient of every image's loss at the last block's output.
@@ -91,7 +91,7 @@ def path_graph(network: ResNet, images: Tensor, labels: Tensor) -> PathGraph:
 
     Args:
         network: with shortcuts, in evaluation mode; nothing of it changes.
-        images: normalised, N×3×S×S.
+        images: normalized, N×3×S×S.
         labels: class indices, N.
     """
     names, images = block_names(network), images.detach().requires_grad_()

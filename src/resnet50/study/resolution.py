@@ -13,11 +13,11 @@ from scipy import stats
 from torch import Tensor
 
 from resnet50.data.transforms import Preprocess, crop_box
-from resnet50.errors import UserError
-from resnet50.evaluation.findings import number, percent, points, round_size, wilson
 from resnet50.model.resnet import ResNet
+from resnet50.runtime.errors import UserError
+from resnet50.runtime.stats import number, percent, points, round_size, wilson
 from resnet50.study.experiment import Experiment, Measured, Observation, Source
-from resnet50.study.figures import GREEN, GREY, KIND_COLOURS, new_figure
+from resnet50.study.figures import GRAY, GREEN, KIND_COLORS, new_figure
 from resnet50.study.lab import Lab, Pictures, Plan, TrainedRun
 
 FACTORS = (0.5, 0.75, 1.25, 1.5, 1.75, 2.0)
@@ -29,10 +29,10 @@ CROP_PICTURES, CROP_DRAWS = 1000, 20
 COLUMNS = ["network", "size", "other", "quantity", "value"]
 
 LOOKS: dict[str, tuple[str, Any, str]] = {
-    "fine-tuned": (KIND_COLOURS["fine-tuned"], "-", "o"),
-    "from scratch": (KIND_COLOURS["from scratch"], (0, (4, 1.5)), "s"),
+    "fine-tuned": (KIND_COLORS["fine-tuned"], "-", "o"),
+    "from scratch": (KIND_COLORS["from scratch"], (0, (4, 1.5)), "s"),
 }
-"""Colour, dashes and marker of a network."""
+"""Color, dashes and marker of a network."""
 
 
 def sizes_to_test(training_size: int) -> list[int]:
@@ -217,12 +217,12 @@ def draw(measured: Measured) -> Figure:
         if panel is not panels[0]:
             panel.sharey(panels[0])
         draw_accuracy(panel, table, name)
-        colour, dashes, marker = LOOKS.get(name, (GREEN, ":", "^"))
+        color, dashes, marker = LOOKS.get(name, (GREEN, ":", "^"))
         zeros = by_size(table, name, "zeros")
-        last.plot(zeros.index, 100 * zeros, color=colour, linestyle=dashes, marker=marker, label=name)
+        last.plot(zeros.index, 100 * zeros, color=color, linestyle=dashes, marker=marker, label=name)
         trained_at = of_run(table, name, "training_size")
         last.plot(
-            [trained_at], [100 * zeros[trained_at]], marker="o", markersize=10, fillstyle="none", color=GREY,
+            [trained_at], [100 * zeros[trained_at]], marker="o", markersize=10, fillstyle="none", color=GRAY,
             linestyle="none", label="training size" if name == names[-1] else None,
         )  # fmt: skip
     panels[0].set_ylabel("validation accuracy")
@@ -249,24 +249,24 @@ def name_sizes(axes: Axes, sizes: list[int]) -> None:
 
 def draw_accuracy(axes: Axes, table: pd.DataFrame, name: str) -> None:
     """Draw a network's accuracy with 95 % intervals, the size it was trained at and the size that is predicted."""
-    colour, _, marker = LOOKS.get(name, (GREEN, ":", "^"))
+    color, _, marker = LOOKS.get(name, (GREEN, ":", "^"))
     accuracy, images = by_size(table, name, "accuracy"), round(of_run(table, name, "images"))
     ends = np.array([wilson(round(value * images), images) for value in accuracy])
     majority = of_run(table, name, "majority")
     if majority > ends.min() - NEAR:
-        axes.axhline(majority, color=GREY, linewidth=1, linestyle=":", label="always one class")
+        axes.axhline(majority, color=GRAY, linewidth=1, linestyle=":", label="always one class")
     trained_at = of_run(table, name, "training_size")
-    axes.axvline(trained_at, color=GREY, linewidth=5, alpha=0.35, label="training size")
+    axes.axvline(trained_at, color=GRAY, linewidth=5, alpha=0.35, label="training size")
     predicted = of_run(table, name, "predicted_size")
     axes.axvline(predicted, color=GREEN, linewidth=1.4, linestyle="--", label="objects as large as in training")
     reach = np.abs(ends.T - accuracy.to_numpy())
-    axes.errorbar(accuracy.index, accuracy, yerr=reach, color=colour, marker=marker, capsize=3, elinewidth=1)
+    axes.errorbar(accuracy.index, accuracy, yerr=reach, color=color, marker=marker, capsize=3, elinewidth=1)
     name_sizes(axes, [int(size) for size in accuracy.index.to_numpy()])
     axes.set_xlabel("test size (pixels)")
     axes.set_title(f"{name}, {images} pictures")
 
 
-def summarise(table: pd.DataFrame) -> pd.DataFrame:
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return every network's figures by test size."""
     wanted = ["accuracy", "loss", "zeros", "feature_mean"]
     rows = table[(table["other"] == 0) & table["quantity"].isin(wanted)]
@@ -306,14 +306,14 @@ def possible_gain(table: pd.DataFrame, network: str, size: int, other: int) -> f
     return (here - there + 1.96 * error) / n
 
 
-def has_learnt(table: pd.DataFrame, network: str) -> bool:
+def has_learned(table: pd.DataFrame, network: str) -> bool:
     """Return whether a network at its best size is surely better than always answering the most frequent class."""
     images, best = round(of_run(table, network, "images")), float(by_size(table, network, "accuracy").max())
     return wilson(round(best * images), images)[0] > of_run(table, network, "majority")
 
 
-def learnt_too_little(table: pd.DataFrame, rule: str, network: str) -> Observation:
-    """Say that a network has learnt too little for its accuracy to tell sizes apart."""
+def learned_too_little(table: pd.DataFrame, rule: str, network: str) -> Observation:
+    """Say that a network has learned too little for its accuracy to tell sizes apart."""
     best = float(by_size(table, network, "accuracy").max())
     return Observation(
         rule,
@@ -329,15 +329,15 @@ def a_larger_test_size_is_better(table: pd.DataFrame, network: str) -> Observati
 
     The best of several sizes is looked at, so p has to be below CHANCE divided by how many larger ones there are. Not
     seen if no larger size has a higher accuracy; undecided if one has, but chance may have done it, or if the network
-    has not learnt enough (`has_learnt`).
+    has not learned enough (`has_learned`).
     """
     rule, accuracy = "a_larger_test_size_is_better", by_size(table, network, "accuracy")
     trained_at = round(of_run(table, network, "training_size"))
     larger = accuracy[accuracy.index > trained_at]
     size = highest(larger)
     numbers = compared(table, network, size, trained_at)
-    if not has_learnt(table, network):
-        return learnt_too_little(table, rule, network)
+    if not has_learned(table, network):
+        return learned_too_little(table, rule, network)
     if larger.max() <= accuracy[trained_at]:
         room = possible_gain(table, network, size, trained_at)
         text = f"No size above that of training is better for the {network} network; the best of them: {numbers}. "
@@ -355,12 +355,12 @@ def predicted_by_magnification(table: pd.DataFrame, network: str) -> Observation
 
     Nearest in ratio; beats: a higher accuracy, McNemar p below CHANCE, divided by the number of other sizes where all
     of them are tried. Not seen if some size beats it; undecided if none does, but it does not beat the training size
-    either, or is the training size itself, or if the network has not learnt enough (`has_learnt`).
+    either, or is the training size itself, or if the network has not learned enough (`has_learned`).
     """
     rule, accuracy = "predicted_by_magnification", by_size(table, network, "accuracy")
     trained_at = round(of_run(table, network, "training_size"))
-    if not has_learnt(table, network):
-        return learnt_too_little(table, rule, network)
+    if not has_learned(table, network):
+        return learned_too_little(table, rule, network)
     predicted, ratio = of_run(table, network, "predicted_size"), of_run(table, network, "magnification")
     sizes = accuracy.index.to_numpy(float)
     size = int(accuracy.index[int(np.abs(np.log(sizes / predicted)).argmin())])
@@ -455,7 +455,7 @@ EXPERIMENT = Experiment(
     ),
     measure=measure,
     draw=draw,
-    summarise=summarise,
+    summarize=summarize,
     read=read,
     trained=True,
 )  # fmt: skip

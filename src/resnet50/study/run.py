@@ -7,13 +7,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from resnet50.config import StudyOptions
-from resnet50.console import duration, say
+from resnet50.options.config import StudyOptions
+from resnet50.runtime.console import duration, say
+from resnet50.runtime.provenance import write_json
 from resnet50.study.estimate import estimate
 from resnet50.study.experiment import Experiment, Result
 from resnet50.study.lab import Lab, open_lab
 from resnet50.study.page import write_page
-from resnet50.training.record import write_json
 
 COURSE = (
     "anatomy",
@@ -46,12 +46,12 @@ def study(options: StudyOptions) -> Path:
         overwrite=options.overwrite,
     )
     names = COURSE if options.name == "all" else (options.name,)
-    say(f"{options.effort} effort, {lab.machine.precision} on {lab.machine.device}: {lab.machine.why}")
+    say(f"{options.effort} effort, {lab.device.precision} on {lab.device.torch_device}: {lab.device.why}")
     if to_do := [name for name in names if load(name).finished(lab) is None]:
         say(f"about {duration(estimate(lab, to_do))} on a machine like this one, if nothing else runs on it")
     start = time.perf_counter()
     for name in names:
-        carry_out(load(name), lab)
+        dispatch(load(name), lab)
     finished = [load(name) for name in COURSE if load(name).csv(lab).is_file()]
     if len(finished) == len(COURSE):
         shutil.rmtree(lab.parts, ignore_errors=True)
@@ -65,7 +65,7 @@ def load(name: str) -> Experiment:
     return cast(Experiment, import_module(f"resnet50.study.{name}").EXPERIMENT)
 
 
-def carry_out(experiment: Experiment, lab: Lab) -> Result:
+def dispatch(experiment: Experiment, lab: Lab) -> Result:
     """Conduct an experiment, and say what it asks and what it found."""
     say(f"\n{experiment.name}: {experiment.question}")
     start, fresh = time.perf_counter(), experiment.finished(lab) is None

@@ -1,4 +1,4 @@
-"""How alike are two layers? Centred kernel alignment (CKA) between what they make of the same pictures.
+"""How alike are two layers? Centerd kernel alignment (CKA) between what they make of the same pictures.
 
 Kornblith et al. 2019 (arXiv 1905.00414): two layers are alike if they find the same pictures alike, whichever
 direction in their feature space says so. With the unbiased estimator of Song et al. 2012 (JMLR 13, section 3), summed
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from resnet50.data.transforms import Preprocess
+from resnet50.model.hooks import block_names, record
 from resnet50.model.resnet import ResNet
-from resnet50.model.taps import block_names, record
 
 MINIBATCH = 32
 """Pictures whose similarities are looked at together; the estimator's expectation doesn't depend on it."""
@@ -24,7 +24,7 @@ SMALLEST_MINIBATCH = 4
 def gram(x: Tensor, y: Tensor) -> Tensor:
     """Keep the linear Gram matrix K = YYᵀ of a layer's output (n×…), float64 n×n, for `taps.record`.
 
-    Features are centred first, which changes no HSIC but saves digits.
+    Features are centerd first, which changes no HSIC but saves digits.
     """
     del x
     flat = y.flatten(1).float()
@@ -39,7 +39,7 @@ def block_grams(network: ResNet, pixels: Tensor, preprocess: Preprocess) -> list
     Args:
         network: in evaluation mode.
         pixels: uint8, N×3×S×S; what doesn't fill a minibatch at the end is left out.
-        preprocess: normalises them.
+        preprocess: normalizes them.
 
     Raises:
         ValueError: fewer than eight pictures: too few for two minibatches.

@@ -16,16 +16,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from resnet50.config import Depth, ShortcutKind, TrainOptions
-from resnet50.data.loader import EpochBatches, OrderedRows, TensorBatches
+from resnet50.data.loader import EpochBatchSampler, SequentialBatchSampler, TensorBatches
 from resnet50.etl.prepared import replacing
 from resnet50.model.file import Model, load_model, save_model
 from resnet50.model.resnet import ResNet
+from resnet50.options.config import Depth, ShortcutKind, TrainOptions
 from resnet50.study.lab import Lab, Pictures, write_table
+from resnet50.training.callbacks.probe import TrainingProbe
 from resnet50.training.loop import EpochMetrics, Training, TrainingData, fit
-from resnet50.training.observe import Observer
+from resnet50.training.recovery.guards import Diverged
 from resnet50.training.state import TrainState, start_state
-from resnet50.training.trouble import Diverged
 
 BATCH_SIZE = 32
 
@@ -111,7 +111,7 @@ def train_small(lab: Lab, setup: Setup, watch: Watch | None = None) -> SmallTrai
     folder = lab.parts / "trainings" / setup.name
     if not folder.is_dir():
         with replacing(folder) as fresh:
-            carry_out(lab, setup, watch, fresh)
+            dispatch(lab, setup, watch, fresh)
     watched = folder / "watched.csv"
     return SmallTraining(
         history=pd.read_csv(folder / "history.csv"),
@@ -123,13 +123,13 @@ def train_small(lab: Lab, setup: Setup, watch: Watch | None = None) -> SmallTrai
     )
 
 
-def carry_out(lab: Lab, setup: Setup, watch: Watch | None, folder: Path) -> None:
+def dispatch(lab: Lab, setup: Setup, watch: Watch | None, folder: Path) -> None:
     """Train a network and write into the folder what `SmallTraining` has."""
     options = training_options(lab, setup)
     data = small_data(lab, setup, options)
     network = make_network(lab, setup)
-    state = start_state(network, options, lab.machine, len(data.order))
-    observer = Observer(state.network, data.order.rows, len(data.order), lab.machine.device)
+    state = start_state(network, options, lab.device, len(data.order))
+    observer = TrainingProbe(state.network, data.order.rows, len(data.order), lab.device.torch_device)
     history: list[EpochMetrics] = []
     watched: list[dict[str, float]] = []
 
@@ -144,7 +144,7 @@ def carry_out(lab: Lab, setup: Setup, watch: Watch | None, folder: Path) -> None
 
     look()
     try:
-        fit(Training(state, data, options, lab.machine, observer), at_epoch_end)
+        fit(Training(state, data, options, lab.device, observer), at_epoch_end)
     except Diverged:  # for a network without norms that is the result
         if not history or np.isfinite([history[-1].objective, history[-1].val_loss]).all():  # within an epoch
             history.append(without_numbers(state.epoch + 1))
@@ -190,12 +190,12 @@ def small_data(lab: Lab, setup: Setup, options: TrainOptions) -> TrainingData:
     labels = train.labels
     if setup.shuffled_labels:
         labels = labels[np.random.default_rng([options.seed, 0x5BFF]).permutation(len(labels))]
-    order = EpochBatches(len(train), BATCH_SIZE, options.seed)
+    order = EpochBatchSampler(len(train), BATCH_SIZE, options.seed)
     return TrainingData(
         train=TensorBatches(train.pixels, labels, BATCH_SIZE, order),
         order=order,
         val=TensorBatches(val.pixels, val.labels, BATCH_SIZE),
-        val_order=OrderedRows(len(val), BATCH_SIZE),
+        val_order=SequentialBatchSampler(len(val), BATCH_SIZE),
         preprocess=lab.small_preprocess(),
         class_weights=None,
     )

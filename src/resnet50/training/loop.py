@@ -4,44 +4,36 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
-import torch.distributed as dist
+import torch.distributed as torch_dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from resnet50.config import TrainOptions
-from resnet50.console import Advance, duration, progress, warn
-from resnet50.data.loader import EpochBatches, Loader, OrderedRows
+from resnet50.data.loader import EpochBatchSampler, Loader, SequentialBatchSampler
 from resnet50.data.transforms import Preprocess
-from resnet50.errors import UserError
 from resnet50.etl.decode import UnreadableImageError
-from resnet50.model.resnet import ResNet
-from resnet50.training.machine import Machine
-from resnet50.training.observe import Observer
+from resnet50.model.forward import Forward, forward_batches, forward_images, to_device
+from resnet50.options.config import TrainOptions
+from resnet50.runtime.console import Advance, duration, progress, warn
+from resnet50.runtime.device import Device
+from resnet50.runtime.distributed import Distributed
+from resnet50.runtime.errors import UserError
+from resnet50.training.callbacks.probe import TrainingProbe
 from resnet50.training.optim import set_learning_rate, train_mode, update_average
-from resnet50.training.processes import Processes
-from resnet50.training.state import MetricSums, TrainState
-from resnet50.training.trouble import (
+from resnet50.training.recovery.guards import (
     Diverged,
-    cut_batch,
+    check_divergence,
+    double_accumulation,
     is_out_of_memory,
-    leave_out,
-    look_for_divergence,
-    share_left_out,
+    skip_sample,
+    sync_skipped,
 )
-from resnet50.training.waiting import WAITING_SHARE, EpochClock, faster_loading
-
-Forward = Callable[[Any, Tensor, Preprocess], Tensor]
-"""Maps a network, or its replica among others, and a batch on its device to logits."""
-
-
-def forward_images(network: nn.Module, images: Tensor, preprocess: Preprocess) -> Tensor:
-    """Map uint8 images, N×3×H×W, to logits."""
-    return network(preprocess.normalize(images))
+from resnet50.training.state import MetricAccumulator, TrainState
+from resnet50.training.timer import SLOW_LOADING, EpochTimer, loading_advice
 
 
 @dataclass(frozen=True)
@@ -49,7 +41,7 @@ class EpochMetrics:
     """An epoch's numbers, the columns of `metrics.csv`.
 
     `train_loss` and `val_loss` are the plain cross-entropy in nats, without label smoothing or class weights, so that
-    they can be compared; `objective` is what is minimised, with both. Training figures are means over the epoch, under
+    they can be compared; `objective` is what is minimized, with both. Training figures are means over the epoch, under
     augmentation, while the weights change; validation figures are those of the weights that are saved. `skipped_steps`
     had no finite gradient and changed nothing. `wait_seconds` of the epoch's `seconds` went by while training waited
     for the loader.
@@ -79,9 +71,9 @@ class TrainingData:
     """
 
     train: Loader
-    order: EpochBatches
+    order: EpochBatchSampler
     val: Loader
-    val_order: OrderedRows
+    val_order: SequentialBatchSampler
     preprocess: Preprocess
     class_weights: Tensor | None
     forward: Forward = forward_images
@@ -101,8 +93,8 @@ class Training:
     state: TrainState
     data: TrainingData
     options: TrainOptions
-    machine: Machine
-    observer: Observer | None = None
+    device: Device
+    observer: TrainingProbe | None = None
 
 
 class AtEpochEnd(Protocol):
@@ -134,9 +126,9 @@ def fit(training: Training, report: AtEpochEnd, between_steps: BetweenSteps = no
         if state.epoch:
             name += f", {duration((options.epochs - state.epoch) * state.seconds / state.epoch)} left in all"
         with progress(name, data.train_images + data.val_order.rows, "images") as advance:
-            clock = EpochClock(state)
+            clock = EpochTimer(state)
             train_epoch(training, advance, between_steps, clock)
-            sums = state.sums.of_all(training.machine.processes)
+            sums = state.sums.of_all(training.device.dist)
             train_images = sums.images.item()  # the epoch's first wait for the device
             train_seconds = clock.tick()
             val_loss, val_accuracy = validate(training, advance, between_steps)
@@ -144,14 +136,14 @@ def fit(training: Training, report: AtEpochEnd, between_steps: BetweenSteps = no
         state.epoch += 1
         if training.observer is not None:
             training.observer.end_epoch(state.epoch)
-        share_left_out(state, data.paths, options.skip_bad, training.machine.processes)
+        sync_skipped(state, data.paths, options.skip_bad, training.device.dist)
         metrics = epoch_metrics(state, sums, val_loss, val_accuracy, train_images / train_seconds)
         best = state.take_validation_loss(val_loss)
         state.end_epoch(asdict(metrics))
         report(state, metrics, best=best)
         share = metrics.wait_seconds / metrics.seconds
-        if share > WAITING_SHARE and state.epoch == min(2, options.epochs):  # the first starts the loader up
-            warn(f"{share:.0%} of the epoch went by waiting for photos: {faster_loading(vars(options))}")
+        if share > SLOW_LOADING and state.epoch == min(2, options.epochs):  # the first starts the loader up
+            warn(f"{share:.0%} of the epoch went by waiting for photos: {loading_advice(vars(options))}")
         if not all(map(math.isfinite, (metrics.objective, val_loss))):
             raise Diverged(f"the loss is no longer a number in epoch {state.epoch}: start again with a lower --lr")
     return "early stopping" if out_of_patience(state, options) else "finished"
@@ -162,13 +154,13 @@ def out_of_patience(state: TrainState, options: TrainOptions) -> bool:
     return options.early_stopping is not None and state.epochs_since_best >= options.early_stopping
 
 
-def train_epoch(training: Training, advance: Advance, between_steps: BetweenSteps, clock: EpochClock) -> None:
+def train_epoch(training: Training, advance: Advance, between_steps: BetweenSteps, clock: EpochTimer) -> None:
     """Take the steps of an epoch that are still to be taken."""
     state, order, observer = training.state, training.data.order, training.observer
     train_mode(state.network)
     order.epoch = state.epoch
     if state.step == state.epoch * len(order):
-        state.sums = MetricSums.zeros(training.machine.device)
+        state.sums = MetricAccumulator.zeros(training.device.torch_device)
         if observer is not None:
             observer.start_epoch()
     for images, labels in clock.waiting(remaining_batches(training)):
@@ -176,7 +168,7 @@ def train_epoch(training: Training, advance: Advance, between_steps: BetweenStep
         advance(len(labels))
         clock.tick()
         between_steps(state)
-        look_for_divergence(state)
+        check_divergence(state)
 
 
 def remaining_batches(training: Training) -> Iterator[tuple[Tensor, Tensor]]:
@@ -184,31 +176,31 @@ def remaining_batches(training: Training) -> Iterator[tuple[Tensor, Tensor]]:
     state, data = training.state, training.data
     while True:
         data.order.first = state.step - state.epoch * len(data.order)
-        data.order.left_out = state.left_out["train"]
+        data.order.skipped_samples = state.skipped_samples["train"]
         if training.observer is not None:
             training.observer.follow(data.order)
         try:
             yield from data.train
         except UnreadableImageError as error:
-            leave_out(state, "train", data.paths["train"], error, training.options.skip_bad)
+            skip_sample(state, "train", data.paths["train"], error, training.options.skip_bad)
         else:
             return
 
 
 def train_step(training: Training, images: Tensor, labels: Tensor) -> None:
-    """Take one optimiser step on a batch of images (N×3×H×W, as `data.forward` takes them) and labels (N).
+    """Take one optimizer step on a batch of images (N×3×H×W, as `data.forward` takes them) and labels (N).
 
-    One whose gradient is not finite changes neither weights, nor statistics of batch norm, nor the optimiser's memory,
+    One whose gradient is not finite changes neither weights, nor statistics of batch norm, nor the optimizer's memory,
     and is counted.
     """
     state, options, observer = training.state, training.options, training.observer
-    set_learning_rate(state.optimizer, state.schedule.factor(state.step) / 2**state.setbacks)
+    set_learning_rate(state.optimizer, state.schedule.factor(state.step) / 2**state.rollbacks)
     if observer is not None:
         observer.start_step()
-    if training.machine.processes.count > 1 and len(labels) < state.parts:  # the others wait for this one's share
+    if training.device.dist.world_size > 1 and len(labels) < state.parts:  # the others wait for this one's share
         raise UserError("too many images of a process's share of a batch have gone bad: raise --batch-size")
     if not len(labels):  # every image of it left out
-        if len(state.left_out["train"]) >= training.data.train_images:
+        if len(state.skipped_samples["train"]) >= training.data.train_images:
             raise UserError("every image of the training split has gone bad since the dataset was prepared")
         state.step += 1
         return
@@ -234,16 +226,18 @@ def train_step(training: Training, images: Tensor, labels: Tensor) -> None:
         update_average(state.average, state.network, options.ema, state.step)
 
 
-def compute_gradient(training: Training, images: Tensor, labels: Tensor, statistics: Sequence[Tensor]) -> MetricSums:
+def compute_gradient(
+    training: Training, images: Tensor, labels: Tensor, statistics: Sequence[Tensor]
+) -> MetricAccumulator:
     """Compute the gradient of a batch's loss, in more and more parts as long as memory runs out; return its sums.
 
     `statistics` are the network's buffers as they were before.
     """
-    state, device = training.state, training.machine.device
+    state, device = training.state, training.device.torch_device
     while True:
         parts = min(state.parts, len(labels))
         try:
-            return add_up_gradients(training, images, labels, parts)
+            return forward_backward(training, images, labels, parts)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -254,34 +248,34 @@ def compute_gradient(training: Training, images: Tensor, labels: Tensor, statist
             torch.cuda.empty_cache()
         if training.observer is not None:
             training.observer.restart_step()
-        if training.machine.processes.count > 1:  # the others are waiting for this gradient
+        if training.device.dist.world_size > 1:  # the others are waiting for this gradient
             raise UserError(f"out of memory: go on with `--resume {training.options.out} --accumulate {2 * parts}`")
-        cut_batch(state, parts, len(labels))
+        double_accumulation(state, parts, len(labels))
 
 
-def add_up_gradients(training: Training, images: Tensor, labels: Tensor, parts: int) -> MetricSums:
+def forward_backward(training: Training, images: Tensor, labels: Tensor, parts: int) -> MetricAccumulator:
     """Add up the gradients of a batch's parts.
 
     The loss is the weighted sum over the batch divided by its total weight, into however many parts the batch is cut.
     """
-    state, data, machine, observer = training.state, training.data, training.machine, training.observer
+    state, data, device, observer = training.state, training.data, training.device, training.observer
     total_weight = batch_weight(training, labels)
     forward = data.compiled or data.forward
     if observer is not None and observer.looking:
         forward = data.forward  # taps and compiled code don't go together
-    class_weights = None if data.class_weights is None else data.class_weights.to(machine.device)
-    sums = MetricSums.zeros(machine.device)
+    class_weights = None if data.class_weights is None else data.class_weights.to(device.torch_device)
+    sums = MetricAccumulator.zeros(device.torch_device)
     cut = list(zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True))
     for number, (part, part_labels) in enumerate(cut, start=1):
-        part_labels = part_labels.to(machine.device, non_blocking=True)  # noqa: PLW2901
-        with nullcontext() if number == parts else gradients_stay_here(state.replica):
-            with machine.autocast(), nullcontext() if observer is None else observer.forward():
-                logits = forward(state.replica, to_device(part, machine), data.preprocess).float()
+        part_labels = part_labels.to(device.torch_device, non_blocking=True)  # noqa: PLW2901
+        with nullcontext() if number == parts else no_sync(state.replica):
+            with device.autocast(), nullcontext() if observer is None else observer.forward():
+                logits = forward(state.replica, to_device(part, device), data.preprocess).float()
             loss = F.cross_entropy(
                 logits, part_labels, class_weights, label_smoothing=training.options.label_smoothing, reduction="sum"
             )
             loss = loss / total_weight
-            state.scaler.scale(loss * machine.processes.count).backward()  # of which the processes take the mean
+            state.scaler.scale(loss * device.dist.world_size).backward()  # of which the processes take the mean
         sums.objective += loss.detach()
         add_to_sums(sums, logits.detach(), part_labels)
         if observer is not None:
@@ -289,7 +283,7 @@ def add_up_gradients(training: Training, images: Tensor, labels: Tensor, parts: 
     return sums
 
 
-def add_step(state: TrainState, step: MetricSums, norm: Tensor, finite: Tensor) -> None:
+def add_step(state: TrainState, step: MetricAccumulator, norm: Tensor, finite: Tensor) -> None:
     """Add a step's sums and gradient norm to the epoch's, as far as they are numbers. Nothing waits for the device."""
     number = torch.isfinite(step.objective)
     step.steps += 1
@@ -302,7 +296,7 @@ def add_step(state: TrainState, step: MetricSums, norm: Tensor, finite: Tensor) 
 
 
 def step_if_finite(state: TrainState, finite: Tensor) -> None:
-    """Let the optimiser step, unless the gradient is not finite."""
+    """Let the optimizer step, unless the gradient is not finite."""
     if state.scaler.is_enabled():  # the scaler does the same by itself
         state.scaler.step(state.optimizer)
         state.scaler.update()
@@ -314,27 +308,22 @@ def step_if_finite(state: TrainState, finite: Tensor) -> None:
         state.optimizer.step()
 
 
-def to_device(images: Tensor, machine: Machine) -> Tensor:
-    """Move images to the device, channels last: the layout that convolutions like."""
-    return images.to(machine.device, non_blocking=True, memory_format=torch.channels_last)
-
-
 def batch_weight(training: Training, labels: Tensor) -> float:
     """Return the total weight of a batch, all processes' shares of it: the sum of its labels' class weights.
 
     Computed on the CPU, so that nothing waits for a GPU; processes only tell each other what they can't know.
     """
-    data, processes = training.data, training.machine.processes
+    data, dist = training.data, training.device.dist
     if data.class_weights is not None:
-        return processes.all_reduce_sum(data.class_weights[labels.cpu()].sum()).item()
-    if processes.count == 1:
+        return dist.all_reduce_sum(data.class_weights[labels.cpu()].sum()).item()
+    if dist.world_size == 1:
         return len(labels)
-    if training.options.skip_bad or training.state.left_out["train"]:  # some shares may lack an image
-        return processes.all_reduce_sum(torch.tensor(float(len(labels)))).item()
+    if training.options.skip_bad or training.state.skipped_samples["train"]:  # some shares may lack an image
+        return dist.all_reduce_sum(torch.tensor(float(len(labels)))).item()
     return min(data.order.batch_size, data.order.rows)
 
 
-def gradients_stay_here(replica: nn.Module) -> AbstractContextManager[None]:
+def no_sync(replica: nn.Module) -> AbstractContextManager[None]:
     """Add up gradients in this process only: the last part of a batch sends them to the others.
 
     What decides is whether the forward pass is inside (DistributedDataParallel.no_sync).
@@ -342,7 +331,7 @@ def gradients_stay_here(replica: nn.Module) -> AbstractContextManager[None]:
     return replica.no_sync() if isinstance(replica, DistributedDataParallel) else nullcontext()
 
 
-def add_to_sums(sums: MetricSums, logits: Tensor, labels: Tensor) -> None:
+def add_to_sums(sums: MetricAccumulator, logits: Tensor, labels: Tensor) -> None:
     """Add a batch, or a part of one."""
     sums.loss += F.cross_entropy(logits, labels, reduction="sum")
     sums.correct += (logits.argmax(1) == labels).sum()
@@ -354,21 +343,21 @@ def validate(training: Training, advance: Advance, between_batches: BetweenSteps
 
     Each process validates its share, all of them with the first's statistics of batch norm.
     """
-    state, machine = training.state, training.machine
+    state, device = training.state, training.device
     network = state.network_to_keep
-    same_buffers(network, machine.processes)
+    broadcast_buffers(network, device.dist)
 
-    def add_up() -> MetricSums:
-        sums = MetricSums.zeros(machine.device)
+    def add_up() -> MetricAccumulator:
+        sums = MetricAccumulator.zeros(device.torch_device)
         data = training.data
-        for logits, labels in forward_batches(network, data.val, data.preprocess, machine, data.forward):
-            add_to_sums(sums, logits, labels.to(machine.device))
+        for logits, labels in forward_batches(network, data.val, data.preprocess, device, data.forward):
+            add_to_sums(sums, logits, labels.to(device.torch_device))
             advance(len(labels))
-            if machine.processes.count == 1:  # several have their own shares, and can't agree on anything in between
+            if device.dist.world_size == 1:  # several have their own shares, and can't agree on anything in between
                 between_batches(state)
         return sums
 
-    sums = skipping_unreadable(training, add_up).of_all(machine.processes)
+    sums = skipping_unreadable(training, add_up).of_all(device.dist)
     images = sums.images.item()
     if not images:
         raise UserError("every image of the validation split has gone bad since the dataset was prepared")
@@ -382,38 +371,22 @@ def skipping_unreadable(training: Training, work: Callable[[], Result]) -> Resul
     """Do work that reads the validation split, anew without each image that can't be read, as far as allowed."""
     state, data = training.state, training.data
     while True:
-        data.val_order.left_out = state.left_out["val"]
+        data.val_order.skipped_samples = state.skipped_samples["val"]
         try:
             return work()
         except UnreadableImageError as error:
-            leave_out(state, "val", data.paths["val"], error, training.options.skip_bad)
+            skip_sample(state, "val", data.paths["val"], error, training.options.skip_bad)
 
 
-def same_buffers(network: nn.Module, processes: Processes) -> None:
+def broadcast_buffers(network: nn.Module, dist: Distributed) -> None:
     """Give the network of every process the buffers of the first's: those that replicas train with."""
-    if processes.count > 1:
+    if dist.world_size > 1:
         for buffer in network.buffers():
-            dist.broadcast(buffer, src=0)
-
-
-@torch.no_grad()
-def forward_batches(
-    network: ResNet,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    preprocess: Preprocess,
-    machine: Machine,
-    forward: Forward = forward_images,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (float32 logits N×classes on the device, labels N as they came) for every batch, in order."""
-    network.eval()
-    for images, labels in batches:
-        with machine.autocast():
-            logits = forward(network, to_device(images, machine), preprocess)
-        yield logits.float(), labels
+            torch_dist.broadcast(buffer, src=0)
 
 
 def epoch_metrics(
-    state: TrainState, sums: MetricSums, val_loss: float, val_accuracy: float, images_per_second: float
+    state: TrainState, sums: MetricAccumulator, val_loss: float, val_accuracy: float, images_per_second: float
 ) -> EpochMetrics:
     """Turn an epoch's sums into its row of `metrics.csv`."""
     images = sums.images.item() or math.nan  # not one that gave a number

@@ -1,4 +1,4 @@
-"""What moves the weights: parameter groups, optimiser, the course of the learning rate, the running average."""
+"""What moves the weights: parameter groups, optimizer, the course of the learning rate, the running average."""
 
 import math
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from resnet50.config import OptimizerName, ScheduleName, TrainOptions
-from resnet50.errors import UserError
 from resnet50.model.resnet import STAGES, ResNet
+from resnet50.options.config import OptimizerName, ScheduleName, TrainOptions
+from resnet50.runtime.errors import UserError
 
 PEAK_RATES: dict[tuple[OptimizerName, bool], tuple[float, float]] = {
     ("adamw", True): (2e-4, 2e-3),
@@ -19,7 +19,7 @@ PEAK_RATES: dict[tuple[OptimizerName, bool], tuple[float, float]] = {
     ("adam", False): (1e-3, 1e-3),
     ("sgd", False): (1e-1, 1e-1),
 }
-"""Good peak learning rates of (backbone, head) at batch 32, by optimiser and whether weights are pretrained."""
+"""Good peak learning rates of (backbone, head) at batch 32, by optimizer and whether weights are pretrained."""
 
 WEIGHT_DECAYS: dict[OptimizerName, float] = {"adamw": 0.05, "adam": 0.0, "sgd": 1e-4}
 """Decoupled for AdamW (Loshchilov & Hutter 2017, arXiv 1711.05101), in the gradient for the others."""
@@ -43,7 +43,7 @@ def train_mode(network: ResNet) -> None:
 
 
 def make_optimizer(network: ResNet, options: TrainOptions) -> Optimizer:
-    """Build the optimiser over backbone and head, each split into decayed weights and undecayed norms and biases.
+    """Build the optimizer over backbone and head, each split into decayed weights and undecayed norms and biases.
 
     Every group keeps its `peak_lr`; `set_learning_rate` multiplies it by the schedule's factor.
     """
@@ -86,8 +86,8 @@ class Schedule:
             from the peak to zero (Loshchilov & Hutter 2016, arXiv 1608.03983); onecycle: up from 1/25 and down to
             1/250,000 by cosines (Smith & Topin 2017, arXiv 1708.07120); plateau: ×decay when the validation loss
             has not become better for `patience` epochs.
-        steps: optimiser steps in the whole run.
-        steps_per_epoch: optimiser steps in an epoch.
+        steps: optimizer steps in the whole run.
+        steps_per_epoch: optimizer steps in an epoch.
         warmup_steps: steps of the rise, linear but for onecycle.
         milestones: shares of the run.
         falls: how often plateau has fallen; with `best` and `waiting` all its memory.
@@ -167,7 +167,7 @@ def parse_milestones(text: str) -> tuple[float, ...]:
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move the running average of weights and batch-norm statistics towards the network.
+    """Move the running average of weights and batch-norm statistics toward the network.
 
     Early on the average forgets faster than `decay`, by (1 + step) / (10 + step), so that a short run doesn't end
     as a mixture with its starting point. Averaging: Polyak & Juditsky 1992; as used here: Tarvainen & Valpola 2017,

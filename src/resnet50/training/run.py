@@ -9,16 +9,40 @@ from typing import Any, cast
 
 import torch
 
-from resnet50.config import TrainOptions, from_values, write_yaml
-from resnet50.console import Speech, duration, only_the_first_speaks, say, warn
-from resnet50.cores import available_cores
 from resnet50.data.transforms import Preprocess
-from resnet50.errors import Stopped, UserError
 from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.model.resnet import STAGES, ResNet
 from resnet50.model.weights import PretrainedWeights, load_pretrained
-from resnet50.training.checkpoint import Checkpoints, intact_checkpoints, list_checkpoints, newest_checkpoint
-from resnet50.training.choices import (
+from resnet50.options.config import TrainOptions, from_values, write_yaml
+from resnet50.runtime.atomic import atomic_write
+from resnet50.runtime.console import RankLog, duration, rank_zero_output, say, warn
+from resnet50.runtime.cpu import available_cores
+from resnet50.runtime.device import Device, resolve_device, tune_allocator
+from resnet50.runtime.distributed import Distributed, process_group
+from resnet50.runtime.errors import Stopped, UserError
+from resnet50.runtime.provenance import versions, write_json
+from resnet50.training.callbacks.probe import PROBED_FOLDER, TrainingProbe, probe_steps
+from resnet50.training.callbacks.recorder import RunRecorder
+from resnet50.training.loop import Training, TrainingData, fit
+from resnet50.training.recovery.checkpoint import Checkpoints, intact_checkpoints, list_checkpoints, newest_checkpoint
+from resnet50.training.recovery.guards import MAX_ROLLBACKS, Diverged, note
+from resnet50.training.recovery.preemption import OUT_OF_TIME, StopRequest
+from resnet50.training.recovery.run_folder import (
+    ABOUT,
+    CHANGEABLE,
+    CHECKPOINTS,
+    CONFIG,
+    DONE,
+    check_fixed_options,
+    clear_run_folder,
+    fixed_options,
+    locked,
+    read_run_json,
+)
+from resnet50.training.setup.batch_size import choose_batch_size
+from resnet50.training.setup.compile import compile_step
+from resnet50.training.setup.data import build_network, freeze_features, load_data
+from resnet50.training.setup.resolve import (
     check,
     check_batch,
     choose_preprocess,
@@ -27,30 +51,7 @@ from resnet50.training.choices import (
     resolve,
     warn_of_odd_data,
 )
-from resnet50.training.compiling import compile_step
-from resnet50.training.folder import (
-    ABOUT,
-    CHANGEABLE,
-    CHECKPOINTS,
-    CONFIG,
-    DONE,
-    check_kept_options,
-    empty_run_folder,
-    kept_options,
-    locked,
-    read_about,
-)
-from resnet50.training.inputs import build_network, freeze_features, load_data
-from resnet50.training.loop import Training, TrainingData, fit
-from resnet50.training.machine import Machine, choose_machine, keep_memory
-from resnet50.training.memory import choose_batch_size
-from resnet50.training.observe import OBSERVED, Observer, looks_for
-from resnet50.training.processes import Processes, joined
-from resnet50.training.record import RunRecord, versions, write_json
 from resnet50.training.state import TrainState, start_state
-from resnet50.training.stopping import OUT_OF_TIME, StopRequest
-from resnet50.training.trouble import MOST_SETBACKS, Diverged, note
-from resnet50.whole import whole_file
 
 
 def train(options: TrainOptions) -> Path:
@@ -58,18 +59,18 @@ def train(options: TrainOptions) -> Path:
 
     Raises:
         UserError: an option or input that can't be used.
-        KeyboardInterrupt: Ctrl-C, after everything learnt so far is on disk.
+        KeyboardInterrupt: Ctrl-C, after everything learned so far is on disk.
         Stopped: the time is up or another process asked for it; likewise.
     """
     stop = StopRequest(None if options.max_time is None else parse_duration(options.max_time, "--max-time"))
     goes_on = f"go on with `resnet50 train --resume {options.out}`"
-    with joined(goes_on) as processes, only_the_first_speaks(processes.rank) as speech:
-        if processes.all_reduce_max(restarts())[0]:
-            again = processes.broadcast(go_on(options) if processes.first else None)
+    with process_group(goes_on) as dist, rank_zero_output(dist.rank) as speech:
+        if dist.all_reduce_max(restarts())[0]:
+            again = dist.broadcast(restarted_options(options) if dist.is_main else None)
             if again is None:
                 raise Stopped(f"{OUT_OF_TIME}: {goes_on}")
             options = again
-        train_together(options, processes, stop, speech)
+        train_together(options, dist, stop, speech)
     return options.out
 
 
@@ -81,102 +82,102 @@ def restarts() -> int:
 BY_TORCHRUN, BY_SLURM = "TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"
 
 
-def go_on(options: TrainOptions) -> TrainOptions | None:
+def restarted_options(options: TrainOptions) -> TrainOptions | None:
     """Return the options with which a command that was started again goes on with its run.
 
     None if its time was up: torchrun takes that for a failure, but it is to stay stopped.
     """
-    out, about = options.out, read_about(options.out)
+    out, about = options.out, read_run_json(options.out)
     if int(os.environ.get(BY_TORCHRUN, "0")) and about.get("stopped") == OUT_OF_TIME:
         return None
-    if options.resume is not None or about.get("asked", kept_options(options)) != kept_options(options):
+    if options.resume is not None or about.get("asked", fixed_options(options)) != fixed_options(options):
         return options  # another run's folder is treated as at the first start
     if not list_checkpoints(out / CHECKPOINTS):
-        nothing_learnt = (out / CONFIG).is_file() and not (out / "model.safetensors").is_file()
-        return dataclasses.replace(options, overwrite=options.overwrite or nothing_learnt)
+        nothing_learned = (out / CONFIG).is_file() and not (out / "model.safetensors").is_file()
+        return dataclasses.replace(options, overwrite=options.overwrite or nothing_learned)
     given = {name: getattr(options, name) for name in CHANGEABLE - {"resume", "overwrite"}}
     resumed = from_values(TrainOptions, {"resume": out})
     return dataclasses.replace(resumed, **{name: value for name, value in given.items() if value is not None})
 
 
-def train_together(options: TrainOptions, processes: Processes, stop: StopRequest, speech: Speech) -> None:
+def train_together(options: TrainOptions, dist: Distributed, stop: StopRequest, speech: RankLog) -> None:
     """Train as one of the processes, the first of which has the run folder."""
-    if processes.first:
+    if dist.is_main:
         check(options)
-    processes.broadcast(None)  # what is wrong, one process is enough to say
+    dist.broadcast(None)  # what is wrong, one process is enough to say
     dataset = load_prepared(options.dataset)
-    machine = choose_machine(options.device, options.precision, processes)
-    if options.sync_bn and machine.device.type != "cuda":
+    device = resolve_device(options.device, options.precision, dist)
+    if options.sync_bn and device.torch_device.type != "cuda":
         raise UserError("--sync-bn needs a GPU for each process: leave it out")
-    keep_memory()
+    tune_allocator()
     torch.set_num_threads(options.threads or available_cores())
     if options.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False  # the fastest kernels are not always the same
-    begun = begin(options, dataset, machine) if options.resume is None else None
-    with locked(options.out) if processes.first else nullcontext(), stop.listening():
+    begun = begin(options, dataset, device) if options.resume is None else None
+    with locked(options.out) if dist.is_main else nullcontext(), stop.listening():
         # Nothing that can be wrong with the options comes after this.
-        training, about = begun or resume(options, dataset, machine)
-        if processes.first:
+        training, about = begun or resume(options, dataset, device)
+        if dist.is_main:
             if begun:
-                empty_run_folder(training.options)
+                clear_run_folder(training.options)
             write_config(training.options)
-        processes.broadcast(None)  # the folder is there
+        dist.broadcast(None)  # the folder is there
         speech.to_file(options.out / "logs")
         run(training, about, dataset, stop)
 
 
-def begin(options: TrainOptions, dataset: PreparedDataset, machine: Machine) -> tuple[Training, dict[str, Any]]:
+def begin(options: TrainOptions, dataset: PreparedDataset, device: Device) -> tuple[Training, dict[str, Any]]:
     """Decide what was left open and build everything; return it with what `run.json` says."""
-    asked = kept_options(options)
-    options = choose_batch_size(options, len(dataset.classes), len(dataset.split("train")), machine)
+    asked = fixed_options(options)
+    options = choose_batch_size(options, len(dataset.classes), len(dataset.split("train")), device)
     check_batch(options, len(dataset.split("train")))
     pretrained = load_pretrained(options.weights, options.depth)
-    options, decisions = resolve(options, pretrained, machine)
+    options, decisions = resolve(options, pretrained, device)
     preprocess = choose_preprocess(options, pretrained)
-    data = load_data(options, dataset, preprocess, machine)
+    data = load_data(options, dataset, preprocess, device)
     network = build_network(options, dataset, pretrained)
     if options.freeze == len(STAGES):
-        data = freeze_features(options, dataset, network, data, machine)
-    options, more = machine.processes.broadcast(plan(options, dataset, pretrained, data, machine))
-    state = start_state(network, options, machine, len(data.order))
+        data = freeze_features(options, dataset, network, data, device)
+    options, more = device.dist.broadcast(plan(options, dataset, pretrained, data, device))
+    state = start_state(network, options, device, len(data.order))
     if options.compile == "on":
         data = compile_step(data)
     for decision in decisions + more:
         say(decision)
     warn_of_odd_data(options, dataset)
-    about = {"asked": asked} | describe(options, dataset, pretrained, machine, decisions + more, state.network)
-    return Training(state, data, options, machine, make_observer(options, state, data, machine)), about
+    about = {"asked": asked} | describe(options, dataset, pretrained, device, decisions + more, state.network)
+    return Training(state, data, options, device, build_probe(options, state, data, device)), about
 
 
-def resume(options: TrainOptions, dataset: PreparedDataset, machine: Machine) -> tuple[Training, dict[str, Any]]:
+def resume(options: TrainOptions, dataset: PreparedDataset, device: Device) -> tuple[Training, dict[str, Any]]:
     """Build everything as it was when the run's newest intact checkpoint was written."""
-    processes = machine.processes
-    saved = processes.broadcast(newest_checkpoint(options.out / CHECKPOINTS) if processes.first else None)
+    dist = device.dist
+    saved = dist.broadcast(newest_checkpoint(options.out / CHECKPOINTS) if dist.is_main else None)
     if saved["fingerprint"] != dataset.fingerprint:
         raise UserError(
             f"{dataset.folder} is not the dataset that {options.out} was trained on: its fingerprint differs"
         )
-    check_kept_options(options, saved["options"])
+    check_fixed_options(options, saved["options"])
     check_batch(options, len(dataset.split("train")))
     about = cast(dict[str, Any], saved["about"])
-    data = load_data(options, dataset, Preprocess.from_json(saved["preprocess"]), machine)
+    data = load_data(options, dataset, Preprocess.from_json(saved["preprocess"]), device)
     network = build_network(options, dataset, None)
     network.load_state_dict(saved["state"]["network"])
     if options.freeze == len(STAGES):
-        data = freeze_features(options, dataset, network, data, machine)
-    state = start_state(network, options, machine, len(data.order))
+        data = freeze_features(options, dataset, network, data, device)
+    state = start_state(network, options, device, len(data.order))
     state.load_state_dict(saved["state"])
-    state.sums = state.sums.share(processes)
-    state.parts = min(max(state.parts, options.accumulate), min(options.batch, data.order.rows) // processes.count)
+    state.sums = state.sums.share(dist)
+    state.parts = min(max(state.parts, options.accumulate), min(options.batch, data.order.rows) // dist.world_size)
     if options.compile == "on":
         data = compile_step(data)
-    observer = make_observer(options, state, data, machine)
+    observer = build_probe(options, state, data, device)
     if observer is not None:
-        observer.load_state_dict(saved["observer"], options.out / OBSERVED)
+        observer.load_state_dict(saved["observer"], options.out / PROBED_FOLDER)
     note_resumed(state, about, data)
-    return Training(state, data, options, machine, observer), about
+    return Training(state, data, options, device, observer), about
 
 
 def note_resumed(state: TrainState, about: dict[str, Any], data: TrainingData) -> None:
@@ -194,19 +195,19 @@ def note_resumed(state: TrainState, about: dict[str, Any], data: TrainingData) -
         warn(f"the software has changed since, so the numbers may differ in their last digits: {', '.join(changed)}")
 
 
-def make_observer(options: TrainOptions, state: TrainState, data: TrainingData, machine: Machine) -> Observer | None:
+def build_probe(options: TrainOptions, state: TrainState, data: TrainingData, device: Device) -> TrainingProbe | None:
     """Return an observer if one is asked for."""
     if not options.observe:
         return None
     steps = len(data.order)
-    return Observer(state.network, data.order.rows, steps, machine.device, looks_for(steps))
+    return TrainingProbe(state.network, data.order.rows, steps, device.torch_device, probe_steps(steps))
 
 
 def run(training: Training, about: dict[str, Any], dataset: PreparedDataset, stop: StopRequest) -> None:
     """Train to the end, or until something asks to stop, and write the run folder on the way."""
-    options, state, data, processes = training.options, training.state, training.data, training.machine.processes
+    options, state, data, dist = training.options, training.state, training.data, training.device.dist
     checkpoints = Checkpoints(options.out / CHECKPOINTS, options.checkpoint_minutes, options.keep)
-    record = RunRecord(
+    record = RunRecorder(
         options.out,
         dataset.classes,
         data.preprocess,
@@ -214,23 +215,23 @@ def run(training: Training, about: dict[str, Any], dataset: PreparedDataset, sto
         stop=stop,
         observer=training.observer,
         image_ids=dataset.split("train")["image_id"],
-        belongs_to={"fingerprint": dataset.fingerprint, "options": kept_options(options), "about": about},
+        belongs_to={"fingerprint": dataset.fingerprint, "options": fixed_options(options), "about": about},
         epochs_done=state.epoch,
-        processes=processes,
+        dist=dist,
     )
     say(f"training {data.train_images:,} images an epoch, validating on {data.val_order.rows:,}")
     stopped = "failed"
     try:
         with record:
             record.write_metrics(state.rows)
-            if processes.first:
-                write_about(about, state, "not yet", options)
+            if dist.is_main:
+                write_run_json(about, state, "not yet", options)
             if state.step == 0:  # to go on from, or back to, before the first epoch is over
                 record.checkpoint(state)
-            stopped = fit_with_setbacks(training, record)
+            stopped = fit_with_recovery(training, record)
             record.finish(state)
-        if processes.first:
-            write_about(about, state, stopped, options)
+        if dist.is_main:
+            write_run_json(about, state, stopped, options)
     except KeyboardInterrupt:
         stopped = "interrupted"
         raise
@@ -239,56 +240,56 @@ def run(training: Training, about: dict[str, Any], dataset: PreparedDataset, sto
         raise Stopped(f"{asked}: go on with `resnet50 train --resume {options.out}`") from asked
     finally:
         checkpoints.wait_quietly()
-        if processes.first and stopped not in DONE:
-            write_about_if_possible(about, state, stopped, options)
-        say(last_words(options, state, stopped))
-    if processes.first:  # only now: whatever ends a run before it is said to be finished, it can be gone on with
+        if dist.is_main and stopped not in DONE:
+            try_write_run_json(about, state, stopped, options)
+        say(closing_message(options, state, stopped))
+    if dist.is_main:  # only now: whatever ends a run before it is said to be finished, it can be gone on with
         shutil.rmtree(checkpoints.folder, ignore_errors=True)
 
 
-def fit_with_setbacks(training: Training, record: RunRecord) -> str:
+def fit_with_recovery(training: Training, record: RunRecorder) -> str:
     """Fit; where the loss or gradient stops being a number, go back to a checkpoint and try again, at most twice."""
     while True:
         try:
             return fit(training, record.at_epoch_end, record.between_steps)
         except Diverged as trouble:
-            go_back(training, trouble, record)
+            roll_back(training, trouble, record)
 
 
-def go_back(training: Training, trouble: Diverged, record: RunRecord) -> None:
+def roll_back(training: Training, trouble: Diverged, record: RunRecorder) -> None:
     """Return to the newest checkpoint without trouble, with half the learning rate.
 
     Raises:
         UserError: that has been tried often enough, or there is none.
     """
-    state, out, processes = training.state, training.options.out, training.machine.processes
-    if state.setbacks >= MOST_SETBACKS:
-        raise UserError(f"{trouble}; going back with half the learning rate was tried {MOST_SETBACKS} times")
+    state, out, dist = training.state, training.options.out, training.device.dist
+    if state.rollbacks >= MAX_ROLLBACKS:
+        raise UserError(f"{trouble}; going back with half the learning rate was tried {MAX_ROLLBACKS} times")
     record.checkpoints.finish()
     step, best_epoch = state.step, state.best_epoch
-    setbacks, events, parts, left_out = state.setbacks + 1, state.events, state.parts, state.left_out
-    saved = processes.broadcast(untroubled_checkpoint(out / CHECKPOINTS) if processes.first else None)
+    rollbacks, events, parts, skipped_samples = state.rollbacks + 1, state.events, state.parts, state.skipped_samples
+    saved = dist.broadcast(last_good_checkpoint(out / CHECKPOINTS) if dist.is_main else None)
     if saved is None:
         raise trouble
     state.load_state_dict(saved["state"])
-    state.sums = state.sums.share(processes)
-    state.setbacks, state.events, state.parts, state.left_out = setbacks, events, parts, left_out
+    state.sums = state.sums.share(dist)
+    state.rollbacks, state.events, state.parts, state.skipped_samples = rollbacks, events, parts, skipped_samples
     if best_epoch > state.epoch:  # its weights, in `model.safetensors`, are of an epoch that is not to have been
         state.forget_best()
     if training.observer is not None:
-        training.observer.load_state_dict(saved["observer"], out / OBSERVED)
+        training.observer.load_state_dict(saved["observer"], out / PROBED_FOLDER)
     reason = str(trouble).partition(":")[0]
-    note(state, f"{reason} (step {step}): back to step {state.step}, with 1/{2**setbacks} of the learning rate")
+    note(state, f"{reason} (step {step}): back to step {state.step}, with 1/{2**rollbacks} of the learning rate")
     record.write_metrics(state.rows)
     record.checkpoint(state, wait=True)  # so that a resume takes the same way
 
 
-def untroubled_checkpoint(folder: Path) -> dict[str, Any] | None:
+def last_good_checkpoint(folder: Path) -> dict[str, Any] | None:
     """Return the newest intact checkpoint from a time when gradients were finite."""
     return next((saved for saved in intact_checkpoints(folder) if not saved["state"]["bad_steps"].item()), None)
 
 
-def write_about(about: dict[str, Any], state: TrainState, stopped: str, options: TrainOptions) -> None:
+def write_run_json(about: dict[str, Any], state: TrainState, stopped: str, options: TrainOptions) -> None:
     """Write `run.json`: what the run depends on, and how far it has got."""
     ending = {
         "epochs_done": state.epoch,
@@ -300,10 +301,10 @@ def write_about(about: dict[str, Any], state: TrainState, stopped: str, options:
     write_json(about | ending, options.out / ABOUT)
 
 
-def write_about_if_possible(about: dict[str, Any], state: TrainState, stopped: str, options: TrainOptions) -> None:
+def try_write_run_json(about: dict[str, Any], state: TrainState, stopped: str, options: TrainOptions) -> None:
     """Write `run.json` at the end; an error that ends the run, as of a full disk, is not to be hidden by another."""
     try:
-        write_about(about, state, stopped, options)
+        write_run_json(about, state, stopped, options)
     except UserError as error:
         warn(str(error))
 
@@ -311,7 +312,7 @@ def write_about_if_possible(about: dict[str, Any], state: TrainState, stopped: s
 def write_config(options: TrainOptions) -> None:
     """Write `config.yaml`, again when a run is resumed: what was changed then is so from now on."""
     lasting = dataclasses.replace(options, dataset=options.dataset.absolute(), resume=None)
-    with whole_file(options.out / CONFIG) as partial:
+    with atomic_write(options.out / CONFIG) as partial:
         write_yaml(lasting, partial)
 
 
@@ -319,7 +320,7 @@ def describe(
     options: TrainOptions,
     dataset: PreparedDataset,
     pretrained: PretrainedWeights | None,
-    machine: Machine,
+    device: Device,
     decisions: list[str],
     network: ResNet,
 ) -> dict[str, Any]:
@@ -337,14 +338,14 @@ def describe(
             "sha256": None if pretrained is None else pretrained.sha256,
             "variant": options.variant,
         },
-        "device": str(machine.device),
-        "precision": machine.precision,
+        "device": str(device.torch_device),
+        "precision": device.precision,
         "decisions": decisions,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
     }
 
 
-def last_words(options: TrainOptions, state: TrainState, stopped: str) -> str:
+def closing_message(options: TrainOptions, state: TrainState, stopped: str) -> str:
     """Return the sentence that ends a run: why it stopped and where its best weights are."""
     how = "stopped early" if stopped == "early stopping" else stopped
     seconds = duration(state.seconds + state.epoch_seconds)

@@ -12,15 +12,15 @@ from torch.amp.grad_scaler import GradScaler
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from resnet50.config import TrainOptions
 from resnet50.model.resnet import ResNet
-from resnet50.training.machine import Machine
+from resnet50.options.config import TrainOptions
+from resnet50.runtime.device import Device
+from resnet50.runtime.distributed import Distributed
 from resnet50.training.optim import Schedule, freeze_stages, make_optimizer, make_schedule
-from resnet50.training.processes import Processes
 
 
 @dataclass
-class MetricSums:
+class MetricAccumulator:
     """Running sums of an epoch, kept on the device so that no step waits for a number to come back.
 
     A step whose loss is no number counts in none of them, one whose gradient is not finite in neither of the last two.
@@ -35,21 +35,21 @@ class MetricSums:
     norms: Tensor
 
     @classmethod
-    def zeros(cls, device: torch.device) -> "MetricSums":
+    def zeros(cls, device: torch.device) -> "MetricAccumulator":
         """Start an epoch. Sums are in float64, which mps lacks."""
         dtype = torch.float32 if device.type == "mps" else torch.float64
         return cls(*(torch.zeros((), dtype=dtype, device=device) for _ in dataclasses.fields(cls)))
 
-    def of_all(self, processes: Processes) -> "MetricSums":
+    def of_all(self, dist: Distributed) -> "MetricAccumulator":
         """Return the sums over all processes; steps are counted once, as every process takes part in each."""
-        values = processes.all_reduce_sum(torch.stack(list(vars(self).values())))
+        values = dist.all_reduce_sum(torch.stack(list(vars(self).values())))
         names = [field.name for field in dataclasses.fields(self)]
         counted_by_all = torch.tensor([name in ("steps", "grad_norm", "norms") for name in names], device=values.device)
-        return MetricSums(*torch.where(counted_by_all, values / processes.count, values).unbind())
+        return MetricAccumulator(*torch.where(counted_by_all, values / dist.world_size, values).unbind())
 
-    def share(self, processes: Processes) -> "MetricSums":
+    def share(self, dist: Distributed) -> "MetricAccumulator":
         """Undo `of_all`: the first process takes the sums, the others begin at zero."""
-        if processes.first:
+        if dist.is_main:
             return self
         zero = torch.zeros_like(self.loss)
         return dataclasses.replace(self, objective=zero, loss=zero, correct=zero, images=zero)
@@ -57,7 +57,7 @@ class MetricSums:
 
 @dataclass
 class TrainState:
-    """Weights, optimiser, schedule, scaler, running average, counters, metric sums, best, patience, what happened."""
+    """Weights, optimizer, schedule, scaler, running average, counters, metric sums, best, patience, what happened."""
 
     network: ResNet
     replica: nn.Module
@@ -66,19 +66,19 @@ class TrainState:
     optimizer: Optimizer
     schedule: Schedule
     scaler: GradScaler
-    sums: MetricSums
+    sums: MetricAccumulator
     bad_steps: Tensor
     """Steps in a row, up to the last, whose gradient was not finite; on the device."""
     epoch: int = 0
     """Epochs completed."""
     step: int = 0
-    """Optimiser steps taken."""
+    """Optimizer steps taken."""
     best_loss: float = math.inf
     best_epoch: int = 0
     epochs_since_best: int = 0
     parts: int = 1
     """Parts that a batch, or a process's share of it, is cut into: as asked, or as memory has it."""
-    setbacks: int = 0
+    rollbacks: int = 0
     """Times that training went back to a checkpoint; each halves the learning rate."""
     seconds: float = 0.0
     """Time spent in epochs that are done."""
@@ -90,7 +90,7 @@ class TrainState:
     """The epochs' numbers: the rows of `metrics.csv`."""
     events: list[str] = field(default_factory=list[str])
     """What happened on the way that did not have to: resumed, went back, cut batches, left an image out."""
-    left_out: dict[str, list[int]] = field(default_factory=lambda: {"train": [], "val": []})
+    skipped_samples: dict[str, list[int]] = field(default_factory=lambda: {"train": [], "val": []})
     """Rows of each split whose image could not be read, and that training goes on without."""
 
     @property
@@ -140,47 +140,51 @@ class TrainState:
         milestones = tuple(saved["schedule"]["milestones"])
         self.schedule = Schedule(**saved["schedule"] | {"milestones": milestones})
         self.scaler.load_state_dict(saved["scaler"])
-        self.sums = MetricSums(**{name: tensor.to(self.bad_steps.device) for name, tensor in saved["sums"].items()})
+        self.sums = MetricAccumulator(
+            **{name: tensor.to(self.bad_steps.device) for name, tensor in saved["sums"].items()}
+        )
         self.bad_steps = saved["bad_steps"].to(self.bad_steps.device)
         for name in COUNTERS:
             setattr(self, name, copy.deepcopy(saved["counters"][name]))
 
 
 COUNTERS = (
-    "epoch", "step", "best_loss", "best_epoch", "epochs_since_best", "parts", "setbacks", "seconds", "epoch_seconds",
-    "epoch_waited", "rows", "events", "left_out",
+    "epoch", "step", "best_loss", "best_epoch", "epochs_since_best", "parts", "rollbacks", "seconds", "epoch_seconds",
+    "epoch_waited", "rows", "events", "skipped_samples",
 )  # fmt: skip
 
 
 def lay_out_like_weights(optimizer: Optimizer) -> None:
-    """Give an optimiser's state the memory layout of its weights: fused kernels go through both side by side."""
+    """Give an optimizer's state the memory layout of its weights: fused kernels go through both side by side."""
     for weight, values in optimizer.state.items():
         for name, value in values.items():
             if isinstance(value, Tensor) and value.shape == weight.shape:
                 values[name] = torch.empty_like(weight).copy_(value)
 
 
-def replicate(network: ResNet, options: TrainOptions, machine: Machine) -> nn.Module:
+def replicate(network: ResNet, options: TrainOptions, device: Device) -> nn.Module:
     """Return the network as a process among others trains it: gradients are averaged, statistics are the first's."""
-    if machine.processes.count == 1:
+    if device.dist.world_size == 1:
         return network
     if options.sync_bn:
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place; weights and buffers stay the same tensors
-    return DistributedDataParallel(network, device_ids=[machine.device] if machine.device.type == "cuda" else None)
+    return DistributedDataParallel(
+        network, device_ids=[device.torch_device] if device.torch_device.type == "cuda" else None
+    )
 
 
-def start_state(network: ResNet, options: TrainOptions, machine: Machine, steps_per_epoch: int) -> TrainState:
+def start_state(network: ResNet, options: TrainOptions, device: Device, steps_per_epoch: int) -> TrainState:
     """Put a network on its device and build everything that trains it."""
-    network = network.to(machine.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    network = network.to(device.torch_device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     freeze_stages(network, options.freeze)
     return TrainState(
         network=network,
-        replica=replicate(network, options, machine),
+        replica=replicate(network, options, device),
         average=None if options.ema is None else copy.deepcopy(network).requires_grad_(False),
         optimizer=make_optimizer(network, options),
         schedule=make_schedule(options, steps_per_epoch),
         parts=options.accumulate,
-        scaler=GradScaler(machine.device.type, enabled=machine.precision == "fp16"),
-        sums=MetricSums.zeros(machine.device),
-        bad_steps=torch.zeros((), dtype=torch.int32, device=machine.device),
+        scaler=GradScaler(device.torch_device.type, enabled=device.precision == "fp16"),
+        sums=MetricAccumulator.zeros(device.torch_device),
+        bad_steps=torch.zeros((), dtype=torch.int32, device=device.torch_device),
     )

@@ -1,0 +1,1 @@
+"""A trained network on images: the classifier, its engines, a competition's submission."""

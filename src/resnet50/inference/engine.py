@@ -1,0 +1,182 @@
+"""What runs a trained network on images: torch anywhere, OpenVINO on a processor.
+
+An engine has the batch norms folded into the convolutions, `Preprocess.normalize` inside its graph, and the network in
+the machine's number format. In fp32 its logits are those of the network in eager mode but for rounding.
+"""
+
+import threading
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resnet50.data.transforms import Preprocess
+from resnet50.inference.openvino_graph import build_graph, import_openvino
+from resnet50.model.file import Model
+from resnet50.model.fold import fold_batch_norms
+from resnet50.model.resnet import ResNet
+from resnet50.options.config import EngineName
+from resnet50.runtime.console import warn
+from resnet50.runtime.cpu import available_cores
+from resnet50.runtime.device import DTYPES, Device
+from resnet50.runtime.errors import UserError
+
+OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+
+FEW = 1 / 4
+"""Share of a batch up to which images are not worth being padded to a whole one."""
+
+
+class Engine(Protocol):
+    """Maps uint8 images, N×3×S×S, to float32 logits, N×classes, on the machine's device, whatever N is.
+
+    Attributes:
+        name: torch or openvino.
+        why: the reason for it, in words.
+    """
+
+    name: str
+    why: str
+
+    def __call__(self, images: Tensor) -> Tensor: ...  # noqa: D102
+
+
+def make_engine(
+    model: Model, device: Device, engine: EngineName = "auto", *, batch_size: int = 32, compiled: bool = False
+) -> Engine:
+    """Make an engine for a model; `auto` is OpenVINO on a processor where it is installed, torch everywhere else.
+
+    Args:
+        model: stays as it is; the engine has a copy of its weights.
+        device: device and number format.
+        engine: auto, torch or openvino.
+        batch_size: images that go through the network at a time.
+        compiled: for torch: compile the network for whole batches, on the first one; takes some 15 seconds.
+
+    Raises:
+        UserError: OpenVINO is asked for and not installed, or for another device than a processor.
+    """
+    if engine == "openvino" and device.torch_device.type != "cpu":
+        raise UserError(
+            f"OpenVINO runs on the processor, not on {device.torch_device}: add --device cpu, or --engine torch"
+        )
+    if engine == "torch" or device.torch_device.type != "cpu":
+        why = "as asked" if engine == "torch" else f"it runs on {device.torch_device}"
+        return TorchEngine(model, device, why, batch_size, compiled=compiled)
+    try:
+        import_openvino()
+    except UserError:
+        if engine == "openvino":
+            raise
+        why = "OpenVINO, which is faster on a processor, is not installed (pip install 'resnet50[openvino]')"
+        return TorchEngine(model, device, why, batch_size, compiled=compiled)
+    why = "as asked" if engine == "openvino" else "the fastest on a processor"
+    return OpenVinoEngine(model, device, why, batch_size)
+
+
+class ImagesToLogits(nn.Module):
+    """Normalization and network in one graph.
+
+    The head stays in fp32: it costs nothing, and in bf16 logits that are close would become equal.
+    """
+
+    def __init__(self, network: ResNet, preprocess: Preprocess, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.preprocess, self.dtype = network.to(dtype), preprocess, dtype
+        self.network.fc.float()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map uint8 images, N×3×S×S, to float32 logits, N×classes."""
+        x = self.preprocess.normalize(images).to(self.dtype)
+        return self.network.fc(self.network.features(x).float())
+
+
+class TorchEngine:
+    """PyTorch: at once in eager mode; compiled, faster after a wait."""
+
+    name = "torch"
+
+    def __init__(self, model: Model, device: Device, why: str, batch_size: int, *, compiled: bool) -> None:
+        self.why = f"{why}; compiled on the first batch, a wait of some 15 s" if compiled else why
+        self.device, self.batch_size = device.torch_device, batch_size
+        graph = ImagesToLogits(fold_batch_norms(model.network), model.preprocess, DTYPES[device.precision])
+        self.graph = graph.to(device.torch_device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.compiled = compile_graph(self.graph, device) if compiled else None
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map uint8 images to logits."""
+        return torch.cat([self.logits(part) for part in images.split(self.batch_size)])
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Run at most a batch: compiled unless there are few, for there is one compiled graph, of whole batches."""
+        if self.compiled is None or is_few(images, self.batch_size):
+            return self.graph(self.move(images))
+        try:
+            return self.compiled(self.move(padded(images, self.batch_size)))[: len(images)]
+        except RuntimeError as error:  # what torch.compile raises, whatever went wrong below it
+            self.compiled = None
+            warn(f"torch.compile failed, going on without (is there a C++ compiler?): {str(error).splitlines()[0]}")
+            return self.graph(self.move(images))
+
+    def move(self, images: Tensor) -> Tensor:
+        """Put images on the device, channels last: the layout that convolutions like."""
+        return images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+
+
+def compile_graph(graph: ImagesToLogits, device: Device) -> Any:
+    """Compile for fixed shapes; on a processor with the weights as constants, laid out as its kernels like them."""
+    options: dict[str, Any] | None = {"freezing": True} if device.torch_device.type == "cpu" else None
+    return torch.compile(graph, dynamic=False, options=options)
+
+
+class OpenVinoEngine:
+    """OpenVINO: a graph for whole batches and one for single images, each compiled (0.1 s) when it is first needed."""
+
+    name = "openvino"
+
+    def __init__(self, model: Model, device: Device, why: str, batch_size: int) -> None:
+        openvino = import_openvino()
+        self.why, self.batch_size, self.classes = why, batch_size, len(model.classes)
+        self.size = model.preprocess.size
+        self.core, self.model = openvino.Core(), build_graph(fold_batch_norms(model.network), model.preprocess)
+        self.graphs: dict[int, Any] = {}
+        self.settings = {
+            "PERFORMANCE_HINT": "LATENCY",  # all threads on one batch
+            "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[device.precision],
+            "INFERENCE_NUM_THREADS": min(torch.get_num_threads(), available_cores()),
+            "ENABLE_CPU_PINNING": False,  # pinned, two processes side by side would share the first cores
+        }
+        self.lock = threading.Lock()  # a graph can do one thing at a time
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map uint8 images to logits."""
+        with self.lock:
+            parts = [self.logits(part) for part in images.split(self.batch_size) if len(part)]
+        return torch.cat(parts) if parts else torch.zeros(0, self.classes)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Run at most a batch: padded to a whole one, or, if there are few, one image after the other."""
+        if is_few(images, self.batch_size):
+            return torch.cat([self.run(image) for image in images.split(1)])
+        return self.run(padded(images, self.batch_size))[: len(images)]
+
+    def run(self, images: Tensor) -> Tensor:
+        """Run the graph of just this many images."""
+        count = len(images)
+        if count not in self.graphs:
+            self.model.reshape([count, 3, self.size, self.size])
+            self.graphs[count] = self.core.compile_model(self.model, "CPU", self.settings)
+        result = self.graphs[count](images.contiguous().numpy(), share_inputs=True)
+        return torch.from_numpy(result[0])
+
+
+def is_few(images: Tensor, batch_size: int) -> bool:
+    """Return whether running a batch padded to its size would take longer than the images by themselves."""
+    return len(images) <= FEW * batch_size
+
+
+def padded(images: Tensor, batch_size: int) -> Tensor:
+    """Fill a batch up with black images."""
+    return F.pad(images, (0, 0, 0, 0, 0, 0, 0, batch_size - len(images)))

@@ -1,0 +1,1 @@
+"""Options made concrete: data, network, batch size, budget, compilation."""

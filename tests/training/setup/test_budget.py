@@ -1,0 +1,35 @@
+"""How long an epoch will take."""
+
+import time
+from typing import Any
+
+import pytest
+import torch
+
+from resnet50.training.loop import Training, TrainingData
+from resnet50.training.setup import budget as measuring
+from resnet50.training.setup.budget import measure_epoch, median_seconds
+from tests.training.test_loop import CPU, OPTIONS, data, fresh_state
+
+__all__ = ["data"]
+
+
+def test_an_epoch_is_estimated_from_a_few_steps(data: TrainingData) -> None:
+    assert measure_epoch(Training(fresh_state(), data, OPTIONS, CPU)) > 0
+
+
+def test_an_epoch_is_its_steps_and_its_validation(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([2.0, 0.5])
+    monkeypatch.setattr(measuring, "median_seconds", lambda *_: next(seconds))
+    assert measure_epoch(Training(fresh_state(), data, OPTIONS, CPU)) == 2.0 * len(data.order) + 0.5 * len(data.val)
+
+
+def test_what_warms_up_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, taken = [0.0], iter([100.0, 50.0, 3.0, 1.0, 2.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def work(batch: Any) -> None:
+        now[0] += next(taken)
+
+    batches = iter([(torch.zeros(1), torch.zeros(1))] * 5)
+    assert median_seconds(batches, work, CPU) == 2.0
