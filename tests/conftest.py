@@ -17,11 +17,11 @@ import resnet50
 
 torch.set_num_threads(1)
 
-MakePicture = Callable[..., Image.Image]
+MakeImage = Callable[..., Image.Image]
 
 
 @pytest.fixture
-def picture() -> MakePicture:
+def make_image() -> MakeImage:
     """Return a maker of smooth color pictures with some texture, different for every seed."""
 
     def make(width: int = 60, height: int = 48, seed: int = 0, tint: tuple[int, int, int] = (0, 0, 0)) -> Image.Image:
@@ -34,7 +34,7 @@ def picture() -> MakePicture:
 
 
 @pytest.fixture
-def competition(tmp_path: Path, picture: MakePicture) -> Path:
+def competition(tmp_path: Path, make_image: MakeImage) -> Path:
     """Return a folder with train.csv (image_id, label) and images/: 60 pictures, bluish cats and reddish dogs."""
     folder = tmp_path / "competition"
     (folder / "images").mkdir(parents=True)
@@ -42,7 +42,7 @@ def competition(tmp_path: Path, picture: MakePicture) -> Path:
     for number in range(60):
         label = ("cat", "dog")[number % 2]
         tint = (0, 0, 80) if label == "cat" else (80, 0, 0)
-        picture(seed=number, tint=tint).save(folder / "images" / f"{number:03d}.jpg", quality=90)
+        make_image(seed=number, tint=tint).save(folder / "images" / f"{number:03d}.jpg", quality=90)
         rows.append((f"{number:03d}", label))
     pd.DataFrame(rows, columns=["image_id", "label"]).to_csv(folder / "train.csv", index=False)
     return folder

@@ -15,16 +15,16 @@ import torch
 from resnet50.data import Augmentation, AugmentedDataset, Dataset, Preprocess, evaluation_loader, training_loader
 from resnet50.data.dataset import Sample
 from resnet50.etl.decode import UnreadableImageError, decode
-from tests.conftest import MakePicture
+from tests.conftest import MakeImage
 
 PREPROCESS = Preprocess(size=32, resize=36)
 
 
 @pytest.fixture
-def paths(tmp_path: Path, picture: MakePicture) -> list[Path]:
+def paths(tmp_path: Path, make_image: MakeImage) -> list[Path]:
     files = [tmp_path / f"{number}.png" for number in range(11)]
     for number, file in enumerate(files):
-        picture(seed=number).save(file)
+        make_image(seed=number).save(file)
     return files
 
 

@@ -13,7 +13,7 @@ import resnet50
 from resnet50.cli import VERBS
 from resnet50.options import config
 from resnet50.options.config import flag, from_arguments
-from tests.conftest import TINY, MakePicture
+from tests.conftest import TINY, MakeImage
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -103,9 +103,9 @@ def test_the_command_reference_is_what_its_script_writes() -> None:
 
 @pytest.mark.slow
 def test_the_python_in_the_documentation_runs(
-    tmp_path: Path, picture: MakePicture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_solar_cells(tmp_path / "demo" / "solar-cells", picture)
+    make_solar_cells(tmp_path / "demo" / "solar-cells", make_image)
     monkeypatch.chdir(tmp_path)
     train, quick = resnet50.train, TINY | {"epochs": 1, "budget": None, "eval_size": None, "threads": 1}
     monkeypatch.setattr(resnet50, "train", lambda dataset, out, **options: train(dataset, out, **options | quick))
@@ -116,11 +116,11 @@ def test_the_python_in_the_documentation_runs(
         exec(compile(block, "docs/python.md", "exec"), names)
 
 
-def make_solar_cells(folder: Path, picture: MakePicture) -> None:
+def make_solar_cells(folder: Path, make_image: MakeImage) -> None:
     """Make a table like the demo's, with images of noise."""
     (folder / "images").mkdir(parents=True)
     ids = [f"cell{number:04d}" for number in range(80)]
     for number, name in enumerate(ids):
-        picture(seed=number).save(folder / "images" / f"{name}.png")
+        make_image(seed=number).save(folder / "images" / f"{name}.png")
     table = {"image_id": ids, "label": ["defective", "functional"] * 40, "type": ["mono"] * 80}
     pd.DataFrame(table).to_csv(folder / "cells.csv", index=False)

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-WritePicture = Callable[..., Path]
+WriteImage = Callable[..., Path]
 CountCalls = Callable[..., int]
 
 
 @pytest.fixture
-def write_picture() -> WritePicture:
+def write_image() -> WriteImage:
     """Return a writer of 12×8 pictures, of another color each time, or of the color of a number."""
     made = 0
 

@@ -9,7 +9,7 @@ from PIL import Image
 from resnet50.etl.audit import KINDS, Audit, audit, read_images, small_classes, stop_at_findings
 from resnet50.runtime.errors import UserError
 
-WritePicture = Callable[..., Path]
+WriteImage = Callable[..., Path]
 CountCalls = Callable[..., int]
 
 
@@ -25,9 +25,9 @@ def ids(result: Audit, kind: str) -> list[str]:
     return [item["image_id"] for item in result.items[kind]]
 
 
-def test_reading_gives_upright_size_and_hash_in_the_order_of_rows(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_reading_gives_upright_size_and_hash_in_the_order_of_rows(tmp_path: Path, write_image: WriteImage) -> None:
     for number in range(70):  # more than a chunk
-        write_picture(tmp_path / f"{number}.png", size=(10 + number, 20))
+        write_image(tmp_path / f"{number}.png", size=(10 + number, 20))
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (30, 10)).save(tmp_path / "turned.jpg", exif=exif)
@@ -39,24 +39,24 @@ def test_reading_gives_upright_size_and_hash_in_the_order_of_rows(tmp_path: Path
     assert set(read["reason"]) == {""}
 
 
-def test_clean_table_has_no_findings(tmp_path: Path, write_picture: WritePicture) -> None:
-    write_picture(tmp_path / "1.png")
-    write_picture(tmp_path / "2.png")
+def test_clean_table_has_no_findings(tmp_path: Path, write_image: WriteImage) -> None:
+    write_image(tmp_path / "1.png")
+    write_image(tmp_path / "2.png")
     result = found(tmp_path, ("1", "a", "1.png"), ("2", "b", "2.png"))
     assert result.to_json() == {kind: {"count": 0, "items": []} for kind in KINDS}
     assert result.cause.tolist() == ["", ""]
 
 
-def test_row_without_image_and_image_without_row_are_listed(tmp_path: Path, write_picture: WritePicture) -> None:
-    write_picture(tmp_path / "1.png")
+def test_row_without_image_and_image_without_row_are_listed(tmp_path: Path, write_image: WriteImage) -> None:
+    write_image(tmp_path / "1.png")
     result = found(tmp_path, ("1", "a", "1.png"), ("2", "b", ""), unlisted=("extra.png",))
     assert result.items["missing_images"] == [{"image_id": "2", "label": "b"}]
     assert result.items["unlisted_images"] == [{"file": "extra.png"}]
     assert result.cause.tolist() == ["", "missing_images"]
 
 
-def test_unreadable_images_are_listed_with_the_reason(tmp_path: Path, write_picture: WritePicture) -> None:
-    whole = write_picture(tmp_path / "1.png", size=(200, 200)).read_bytes()
+def test_unreadable_images_are_listed_with_the_reason(tmp_path: Path, write_image: WriteImage) -> None:
+    whole = write_image(tmp_path / "1.png", size=(200, 200)).read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) - 30])
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "empty.jpg").touch()
@@ -70,36 +70,36 @@ def test_unreadable_images_are_listed_with_the_reason(tmp_path: Path, write_pict
     assert result.cause.tolist() == ["", *["unreadable_images"] * 3]
 
 
-def test_of_identical_images_the_first_stays(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_of_identical_images_the_first_stays(tmp_path: Path, write_image: WriteImage) -> None:
     for name in ("a", "b", "c"):
-        write_picture(tmp_path / f"{name}.png", number=1)
-    write_picture(tmp_path / "d.png", number=2)
+        write_image(tmp_path / f"{name}.png", number=1)
+    write_image(tmp_path / "d.png", number=2)
     result = found(tmp_path, *[(name, "x", f"{name}.png") for name in "bacd"])
     assert ids(result, "duplicate_images") == ["a", "c"]
     assert {item["same_as"] for item in result.items["duplicate_images"]} == {"b"}
     assert result.cause.tolist() == ["", "duplicate_images", "duplicate_images", ""]
 
 
-def test_identical_images_with_different_labels_all_go(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_identical_images_with_different_labels_all_go(tmp_path: Path, write_image: WriteImage) -> None:
     for name in ("a", "b", "c"):
-        write_picture(tmp_path / f"{name}.png", number=1)
+        write_image(tmp_path / f"{name}.png", number=1)
     result = found(tmp_path, ("a", "x", "a.png"), ("b", "y", "b.png"), ("c", "x", "c.png"))
     assert ids(result, "contradictory_labels") == ["a", "b", "c"]
     assert result.items["duplicate_images"] == []
     assert result.cause.tolist() == ["contradictory_labels"] * 3
 
 
-def test_copy_without_a_label_contradicts_nothing(tmp_path: Path, write_picture: WritePicture) -> None:
-    write_picture(tmp_path / "a.png", number=1)
-    write_picture(tmp_path / "b.png", number=1)
+def test_copy_without_a_label_contradicts_nothing(tmp_path: Path, write_image: WriteImage) -> None:
+    write_image(tmp_path / "a.png", number=1)
+    write_image(tmp_path / "b.png", number=1)
     result = found(tmp_path, ("a", "x", "a.png"), ("b", "", "b.png"))
     assert ids(result, "empty_labels") == ["b"]
     assert result.cause.tolist() == ["", "empty_labels"]
 
 
-def test_repeated_id_stays_once_with_one_label_and_goes_with_two(tmp_path: Path, write_picture: WritePicture) -> None:
-    write_picture(tmp_path / "a.png")
-    write_picture(tmp_path / "b.png")
+def test_repeated_id_stays_once_with_one_label_and_goes_with_two(tmp_path: Path, write_image: WriteImage) -> None:
+    write_image(tmp_path / "a.png")
+    write_image(tmp_path / "b.png")
     result = found(
         tmp_path, ("a", "x", "a.png"), ("b", "x", "b.png"), ("a", "x", "a.png"), ("b", "y", "b.png"), ("a", "", "a.png")
     )

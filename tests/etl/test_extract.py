@@ -11,7 +11,7 @@ from resnet50.etl.files import FileIndex
 from resnet50.options.config import PrepareOptions
 from resnet50.runtime.errors import UserError
 
-WritePicture = Callable[..., Path]
+WriteImage = Callable[..., Path]
 CountCalls = Callable[..., int]
 
 
@@ -26,10 +26,10 @@ def write_table(path: Path, text: str) -> Path:
 
 
 @pytest.fixture
-def photos(tmp_path: Path, write_picture: WritePicture) -> Path:
+def photos(tmp_path: Path, write_image: WriteImage) -> Path:
     """Return a folder with labels.csv (id, label, who, part) of 001 … 004 and their pictures, and one more."""
     for number in range(1, 6):
-        write_picture(tmp_path / "shop" / "images" / f"{number:03d}.png")
+        write_image(tmp_path / "shop" / "images" / f"{number:03d}.png")
     lines = [
         "id,label,who,part",
         "001,cat,x,train",
@@ -78,11 +78,9 @@ def test_dataset_is_named_after_its_table_or_where_that_says_nothing_its_folder(
     assert extracted(photos / "cells.csv").name == "cells"
 
 
-def test_template_finds_images_and_makes_ids_where_it_has_more_columns(
-    tmp_path: Path, write_picture: WritePicture
-) -> None:
+def test_template_finds_images_and_makes_ids_where_it_has_more_columns(tmp_path: Path, write_image: WriteImage) -> None:
     for patient in ("p1", "p2"):
-        write_picture(tmp_path / "scans" / patient / "1.png")
+        write_image(tmp_path / "scans" / patient / "1.png")
     table = write_table(tmp_path / "t.csv", "image_id,label,patient\n1,a,p1\n1,b,p2\n")
     with pytest.raises(UserError, match="several"):
         extracted(table, id_column="image_id")
@@ -96,15 +94,15 @@ def test_template_with_the_id_alone_keeps_the_id(photos: Path) -> None:
     assert rows["file"].tolist()[0] == "001.png"
 
 
-def test_id_outside_the_image_folder_counts_as_missing(photos: Path, write_picture: WritePicture) -> None:
-    write_picture(photos / "secret.png")
+def test_id_outside_the_image_folder_counts_as_missing(photos: Path, write_image: WriteImage) -> None:
+    write_image(photos / "secret.png")
     table = write_table(photos / "t.csv", "id,label\n001,a\n../secret.png,b\n../../etc/passwd,b\n")
     assert extracted(table, images=photos / "images").rows["file"].tolist() == ["001.png", "", ""]
 
 
-def test_id_outside_the_image_folder_is_found_where_that_is_allowed(photos: Path, write_picture: WritePicture) -> None:
-    write_picture(photos / "secret.png")
-    write_picture(photos.parent / "far.png")
+def test_id_outside_the_image_folder_is_found_where_that_is_allowed(photos: Path, write_image: WriteImage) -> None:
+    write_image(photos / "secret.png")
+    write_image(photos.parent / "far.png")
     far = str(photos.parent / "far.png")
     table = write_table(photos / "t.csv", f"id,label\n001,a\n../secret.png,b\n{far},b\n../../etc/passwd,b\n999,a\n")
     result = extracted(table, images=photos / "images", allow_outside=True)
@@ -114,9 +112,9 @@ def test_id_outside_the_image_folder_is_found_where_that_is_allowed(photos: Path
 
 
 def test_table_all_of_whose_images_lie_outside_is_one_where_that_is_allowed(
-    photos: Path, write_picture: WritePicture
+    photos: Path, write_image: WriteImage
 ) -> None:
-    write_picture(photos.parent / "far.png")
+    write_image(photos.parent / "far.png")
     table = write_table(photos / "t.csv", f"id,label\n{photos.parent / 'far.png'},a\n")
     with pytest.raises(UserError, match="none of the 1 rows"):
         extracted(table, images=photos / "images")
@@ -133,10 +131,10 @@ def test_file_in_the_folder_goes_before_one_outside(photos: Path) -> None:
 
 
 def test_linked_class_folder_outside_has_images_only_where_that_is_allowed(
-    tmp_path: Path, write_picture: WritePicture
+    tmp_path: Path, write_image: WriteImage
 ) -> None:
     for path in ("pets/cat/1.png", "pets/dog/1.png", "elsewhere/2.png"):
-        write_picture(tmp_path / path)
+        write_image(tmp_path / path)
     (tmp_path / "pets" / "owl").symlink_to(tmp_path / "elsewhere")
     assert extracted(tmp_path / "pets").rows["label"].tolist() == ["cat", "dog"]
     assert extracted(tmp_path / "pets", allow_outside=True).rows["label"].tolist() == ["cat", "dog", "owl"]
@@ -150,17 +148,17 @@ def test_message_about_hundreds_of_columns_stays_short(photos: Path) -> None:
     assert len(str(caught.value)) < 300
 
 
-def test_number_like_labels_are_not_taken_for_ids(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_number_like_labels_are_not_taken_for_ids(tmp_path: Path, write_image: WriteImage) -> None:
     for number in range(6):
-        write_picture(tmp_path / "images" / f"{number}.png")
+        write_image(tmp_path / "images" / f"{number}.png")
     table = write_table(tmp_path / "t.csv", "grade,photo\n" + "".join(f"{n % 2},{n}\n" for n in range(6)))
     result = extracted(table)
     assert (result.options.id_column, result.options.label_column) == ("photo", "grade")
 
 
-def test_ids_that_two_columns_could_hold_are_asked_for(tmp_path: Path, write_picture: WritePicture) -> None:
-    write_picture(tmp_path / "images" / "a.png")
-    write_picture(tmp_path / "images" / "b.png")
+def test_ids_that_two_columns_could_hold_are_asked_for(tmp_path: Path, write_image: WriteImage) -> None:
+    write_image(tmp_path / "images" / "a.png")
+    write_image(tmp_path / "images" / "b.png")
     table = write_table(tmp_path / "t.csv", "image_id,path,label\na,images/a.png,x\nb,images/b.png,y\n")
     with pytest.raises(UserError, match=r"image_id and path could.*--id-column"):
         extracted(table)
@@ -200,9 +198,9 @@ def test_path_that_may_not_be_looked_at_is_named(photos: Path, monkeypatch: pyte
         extract(PrepareOptions(**{"source": photos / "labels.csv", "out": photos.parent / "out"} | {option: secret}))
 
 
-def test_class_folders_give_labels_and_relative_ids(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_class_folders_give_labels_and_relative_ids(tmp_path: Path, write_image: WriteImage) -> None:
     for path in ("cat/1.png", "cat/deep/2.png", "dog/1.png", "stray.png"):
-        write_picture(tmp_path / "pets" / path)
+        write_image(tmp_path / "pets" / path)
     (tmp_path / "pets" / "dog" / "readme.txt").touch()
     result = extracted(tmp_path / "pets")
     assert result.rows["image_id"].tolist() == ["cat/1.png", "cat/deep/2.png", "dog/1.png"]
@@ -213,17 +211,17 @@ def test_class_folders_give_labels_and_relative_ids(tmp_path: Path, write_pictur
     assert "no images by their extension: 1 × .txt" in result.notes
 
 
-def test_folder_around_class_folders_is_looked_through(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_folder_around_class_folders_is_looked_through(tmp_path: Path, write_image: WriteImage) -> None:
     for path in ("PetImages/cat/1.png", "PetImages/dog/1.png"):
-        write_picture(tmp_path / "download" / path)
+        write_image(tmp_path / "download" / path)
     assert extracted(tmp_path / "download").rows["label"].tolist() == ["cat", "dog"]
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation"])
-def test_splits_above_class_folders_are_kept(tmp_path: Path, write_picture: WritePicture, val: str) -> None:
+def test_splits_above_class_folders_are_kept(tmp_path: Path, write_image: WriteImage, val: str) -> None:
     for part in ("train", val, "test"):
         for label in ("cat", "dog"):
-            write_picture(tmp_path / "pets" / part / label / "1.png")
+            write_image(tmp_path / "pets" / part / label / "1.png")
     write_table(tmp_path / "pets" / "all.csv", f"filepaths,labels\ntrain/cat/1.png,cat\n{val}/dog/1.png,dog\n")
     rows = extracted(tmp_path / "pets").rows
     assert set(rows["published"]) == {"train", val, "test"}
@@ -231,9 +229,9 @@ def test_splits_above_class_folders_are_kept(tmp_path: Path, write_picture: Writ
     assert rows["image_id"].is_unique
 
 
-def test_test_folder_without_classes_is_set_aside(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_test_folder_without_classes_is_set_aside(tmp_path: Path, write_image: WriteImage) -> None:
     for path in ("train/cat/1.png", "train/dog/1.png", "test/7.png"):
-        write_picture(tmp_path / "seedlings" / path)
+        write_image(tmp_path / "seedlings" / path)
     result = extracted(tmp_path / "seedlings")
     assert result.rows["image_id"].tolist() == ["cat/1.png", "dog/1.png"]
     assert set(result.rows["published"]) == {""}
@@ -241,19 +239,19 @@ def test_test_folder_without_classes_is_set_aside(tmp_path: Path, write_picture:
     assert result.name == "seedlings"
 
 
-def test_classes_called_train_and_bus_are_classes(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_classes_called_train_and_bus_are_classes(tmp_path: Path, write_image: WriteImage) -> None:
     for path in ("train/1.png", "bus/1.png"):
-        write_picture(tmp_path / "vehicles" / path)
+        write_image(tmp_path / "vehicles" / path)
     assert extracted(tmp_path / "vehicles").rows["label"].tolist() == ["bus", "train"]
 
 
 @pytest.fixture
-def competition_input(tmp_path: Path, write_picture: WritePicture) -> Path:
+def competition_input(tmp_path: Path, write_image: WriteImage) -> Path:
     """Return an input directory as competitions have it: numbered alike in train_images and test_images."""
     folder = tmp_path / "input" / "flowers"
     for number in range(1, 5):
-        write_picture(folder / "train_images" / f"{number:04d}.png")
-        write_picture(folder / "test_images" / f"{number:04d}.png")
+        write_image(folder / "train_images" / f"{number:04d}.png")
+        write_image(folder / "test_images" / f"{number:04d}.png")
     rows = "".join(f"{number:04d},{'ab'[number % 2]}\n" for number in range(1, 5))
     write_table(folder / "train.csv", "id_code,diagnosis\n" + rows)
     write_table(folder / "test.csv", "id_code\n0001\n0002\n")
@@ -300,15 +298,15 @@ def test_one_hot_table_asks_for_the_label_column(competition_input: Path) -> Non
         extracted(competition_input)
 
 
-def test_folder_with_nothing_to_learn_from_says_so(tmp_path: Path, write_picture: WritePicture) -> None:
-    write_picture(tmp_path / "heap" / "1.png")
+def test_folder_with_nothing_to_learn_from_says_so(tmp_path: Path, write_image: WriteImage) -> None:
+    write_image(tmp_path / "heap" / "1.png")
     with pytest.raises(UserError, match="neither a table whose rows name images nor class folders"):
         extracted(tmp_path / "heap")
 
 
-def test_column_options_make_no_sense_for_class_folders(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_column_options_make_no_sense_for_class_folders(tmp_path: Path, write_image: WriteImage) -> None:
     for path in ("cat/1.png", "dog/1.png"):
-        write_picture(tmp_path / "pets" / path)
+        write_image(tmp_path / "pets" / path)
     with pytest.raises(UserError, match="leave out --group-column"):
         extracted(tmp_path / "pets", group_column="who")
 

@@ -16,26 +16,26 @@ from resnet50.etl.prepared import COLUMNS, PreparedDataset, load_prepared
 from resnet50.options.config import PrepareOptions
 from resnet50.runtime.errors import UserError
 
-WritePicture = Callable[..., Path]
+WriteImage = Callable[..., Path]
 CLOTHING = Path(__file__).parents[3] / "shared" / "data" / "clothing"
 
 
 @pytest.fixture
-def zoo(tmp_path: Path, write_picture: WritePicture) -> Path:
+def zoo(tmp_path: Path, write_image: WriteImage) -> Path:
     """Return a table of cats, dogs and 6 owls, four pictures by each photographer, with every kind of fault."""
     lines = ["image_id,label,who"]
     for number in range(86):
         label = "owl" if number >= 80 else ("cat", "dog")[number % 2]
-        write_picture(tmp_path / "zoo" / "images" / f"{number:03d}.png")
+        write_image(tmp_path / "zoo" / "images" / f"{number:03d}.png")
         lines.append(f"{number:03d},{label},p{number // 4}")
     for name in ("same1", "same2"):
-        write_picture(tmp_path / "zoo" / "images" / f"{name}.png", number=1)
+        write_image(tmp_path / "zoo" / "images" / f"{name}.png", number=1)
         lines.append(f"{name},cat,q")
     for name, label in (("both1", "cat"), ("both2", "dog")):
-        write_picture(tmp_path / "zoo" / "images" / f"{name}.png", number=2)
+        write_image(tmp_path / "zoo" / "images" / f"{name}.png", number=2)
         lines.append(f"{name},{label},q")
     for name in ("blank", "unlisted"):
-        write_picture(tmp_path / "zoo" / "images" / f"{name}.png")
+        write_image(tmp_path / "zoo" / "images" / f"{name}.png")
     (tmp_path / "zoo" / "images" / "text.png").write_text("not a picture")
     lines += ["blank,,q", "text,dog,q", "gone,dog,q", "000,cat,p0", "gone2,what,q"]
     (tmp_path / "zoo" / "labels.csv").write_text("\n".join(lines) + "\n")
@@ -139,18 +139,18 @@ def test_strict_stops_with_every_kind_and_writes_nothing(zoo: Path) -> None:
     assert [path.name for path in zoo.parents[1].iterdir()] == ["zoo"]
 
 
-def test_strict_passes_where_nothing_is_wrong(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_strict_passes_where_nothing_is_wrong(tmp_path: Path, write_image: WriteImage) -> None:
     for number in range(20):
-        write_picture(tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png")
+        write_image(tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png")
     dataset = prepare(PrepareOptions(source=tmp_path / "pets", out=tmp_path / "out", strict=True))
     assert dataset.manifest["split"].value_counts().to_dict() == {"train": 14, "val": 3, "test": 3}
 
 
-def test_published_folders_are_kept_and_a_copy_across_them_goes(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_published_folders_are_kept_and_a_copy_across_them_goes(tmp_path: Path, write_image: WriteImage) -> None:
     for split in ("train", "valid", "test"):
         for label in ("cat", "dog"):
             for number in range(4):
-                write_picture(tmp_path / "pets" / split / label / f"{number}.png")
+                write_image(tmp_path / "pets" / split / label / f"{number}.png")
     leak = (tmp_path / "pets" / "train" / "cat" / "0.png").read_bytes()
     (tmp_path / "pets" / "test" / "cat" / "leak.png").write_bytes(leak)
     manifest = prepare(PrepareOptions(source=tmp_path / "pets", out=tmp_path / "out")).manifest
@@ -199,9 +199,9 @@ def test_bad_input_gets_one_line_and_leaves_nothing(zoo: Path, options: dict[str
     assert [path.name for path in zoo.parents[1].iterdir()] == ["zoo"]
 
 
-def test_classes_lost_to_the_audit_leave_one_class(tmp_path: Path, write_picture: WritePicture) -> None:
+def test_classes_lost_to_the_audit_leave_one_class(tmp_path: Path, write_image: WriteImage) -> None:
     for number in range(5):
-        write_picture(tmp_path / "pets" / "cat" / f"{number}.png")
+        write_image(tmp_path / "pets" / "cat" / f"{number}.png")
     (tmp_path / "pets" / "dog").mkdir()
     (tmp_path / "pets" / "dog" / "1.png").write_text("no picture")
     with pytest.raises(UserError, match=r"only one class \('cat'\) is left"):
@@ -217,10 +217,10 @@ def test_existing_output_stays_unless_overwrite_is_asked_for(zoo: Path) -> None:
 
 
 def test_labels_and_names_with_square_brackets_are_shown_as_they_are(
-    tmp_path: Path, write_picture: WritePicture, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, write_image: WriteImage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(20):
-        write_picture(tmp_path / "pets [v2]" / ("cat [old]", "[red]dog")[number % 2] / f"{number}.png")
+        write_image(tmp_path / "pets [v2]" / ("cat [old]", "[red]dog")[number % 2] / f"{number}.png")
     prepare(PrepareOptions(source=tmp_path / "pets [v2]", out=tmp_path / "out"))
     printed = capsys.readouterr().out
     assert "cat [old]" in printed

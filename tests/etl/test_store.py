@@ -20,18 +20,18 @@ from resnet50.etl.prepared import load_prepared
 from resnet50.etl.store import FOLDER, StoreWriter, estimate_bytes, open_store, stored_size
 from resnet50.options.config import CheckOptions
 from resnet50.runtime.errors import UserError
-from tests.conftest import MakePicture
+from tests.conftest import MakeImage
 
 prepare = resnet50.prepare
 
 
 @pytest.fixture
-def folders(tmp_path: Path, picture: MakePicture) -> Path:
+def folders(tmp_path: Path, make_image: MakeImage) -> Path:
     """Return class folders with photos of several sizes, as PNG: large, small, tall."""
     for number, (width, height) in enumerate([(120, 80), (40, 33), (50, 200), (64, 64)] * 5):
         folder = tmp_path / "photos" / ("cat", "dog")[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
-        picture(width, height, seed=number).save(folder / f"{number}.png")
+        make_image(width, height, seed=number).save(folder / f"{number}.png")
     return tmp_path / "photos"
 
 
@@ -52,8 +52,8 @@ def test_photos_come_back_shrunk_and_in_the_order_of_the_rows(folders: Path, tmp
 
 
 @pytest.mark.parametrize("size", [(1200, 800), (500, 375), (300, 260)])
-def test_shrunk_photos_look_like_pillows(size: tuple[int, int], picture: MakePicture) -> None:
-    image = picture(60, 40).resize(size, Image.Resampling.BICUBIC)
+def test_shrunk_photos_look_like_pillows(size: tuple[int, int], make_image: MakeImage) -> None:
+    image = make_image(60, 40).resize(size, Image.Resampling.BICUBIC)
     ours = store_module.shrink(DecodedImage.of(image), 256)
     theirs = image.resize(stored_size(*size, 256), Image.Resampling.BILINEAR)
     assert np.abs(ours.astype(int) - np.asarray(theirs)).mean() < 1.5

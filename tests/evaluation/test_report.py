@@ -304,8 +304,8 @@ def test_pictures_are_small_jpegs_of_each_class(make_run: MakeRun) -> None:
     pictures = read(make_run(side=400)).pictures()
     samples, mistakes = 6, 4
     assert len(pictures) == samples + mistakes
-    assert {max(picture.size) for picture in pictures} == {160}
-    assert all(picture.format == "JPEG" for picture in pictures)
+    assert {max(make_image.size) for make_image in pictures} == {160}
+    assert all(make_image.format == "JPEG" for make_image in pictures)
 
 
 def test_missing_pictures_are_counted_and_left_out(make_run: MakeRun) -> None:

@@ -163,12 +163,12 @@ def test_the_most_varied_maps_are_chosen_and_stretched() -> None:
 
 
 def test_tiles_lie_in_a_square_with_lines_between() -> None:
-    picture = tile(np.arange(4)[:, None, None] * np.ones((4, 3, 3)))
-    assert picture.shape == (7, 7)
-    assert picture[0, 0] == 0
-    assert picture[0, 4] == 1
-    assert picture[4, 0] == 2
-    assert np.isnan(picture[3]).all()
+    image = tile(np.arange(4)[:, None, None] * np.ones((4, 3, 3)))
+    assert image.shape == (7, 7)
+    assert image[0, 0] == 0
+    assert image[0, 4] == 1
+    assert image[4, 0] == 2
+    assert np.isnan(image[3]).all()
     assert filter_tiles(torch.randn(64, 3, 7, 7)).shape == (63, 63, 3)
 
 

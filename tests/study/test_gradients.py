@@ -79,7 +79,7 @@ def test_gradients_belong_to_each_picture_alone() -> None:
     x, _ = batch()
     gradients.settle_norms(network, x)
     together = gradients.input_gradients(network, x)
-    alone = torch.cat([gradients.input_gradients(network, picture[None]) for picture in x])
+    alone = torch.cat([gradients.input_gradients(network, image[None]) for image in x])
     assert torch.allclose(together, alone, atol=1e-4 * float(together.abs().max()))
 
 

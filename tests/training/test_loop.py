@@ -24,7 +24,7 @@ from resnet50.training.loop import EpochMetrics, Training, TrainingData, fit, tr
 from resnet50.training.setup.compile import compile_step
 from resnet50.training.setup.feature_cache import cache_features
 from resnet50.training.state import TrainState, start_state
-from tests.conftest import MakePicture
+from tests.conftest import MakeImage
 
 CPU = Device(torch.device("cpu"), "fp32", "tests")
 OPTIONS = TrainOptions(
@@ -35,11 +35,11 @@ SILENT = plain_progress("", 1, "images")
 
 
 @pytest.fixture
-def data(tmp_path: Path, picture: MakePicture) -> TrainingData:
+def data(tmp_path: Path, make_image: MakeImage) -> TrainingData:
     """Return 20 pictures to train on and 10 to validate on, of two classes that color tells apart."""
     paths = [tmp_path / f"{number}.png" for number in range(30)]
     for number, path in enumerate(paths):
-        picture(seed=number, tint=(90, 0, 0) if number % 2 else (0, 0, 90)).save(path)
+        make_image(seed=number, tint=(90, 0, 0) if number % 2 else (0, 0, 90)).save(path)
     labels = [number % 2 for number in range(30)]
     augmented = AugmentedDataset(paths[:20], labels[:20], Augmentation(preprocess=PREPROCESS), seed=0)
     train, order = training_loader(augmented, 8, 0)
