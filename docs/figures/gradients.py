@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import nn
 
-from resnet50.data import Dataset, Preprocess
+from resnet50.data import ImageDataset, Preprocess
 from resnet50.etl.prepared import load_prepared
 from resnet50.model import resnet50
 from resnet50.model.resnet import Bottleneck
@@ -71,7 +71,7 @@ def measure(folder):
     """Return both curves of every network for every seed; a seed draws the weights and the photos."""
     dataset = load_prepared(Path(folder))
     preprocess = Preprocess().resized(SIZE)
-    photos = Dataset(dataset.manifest["path"], dataset.manifest["label_index"], preprocess)
+    photos = ImageDataset(dataset.manifest["path"], dataset.manifest["label_index"], preprocess)
     norms, likeness = {name: [] for name in NETWORKS}, {name: [] for name in NETWORKS}
     for seed in range(SEEDS):
         rows = np.random.default_rng(seed).choice(len(photos), PHOTOS, replace=False)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from resnet50.data import Augmentation, AugmentedDataset, Dataset, Preprocess, evaluation_loader, training_loader
+from resnet50.data import Augmentation, AugmentedDataset, ImageDataset, Preprocess, evaluation_loader, training_loader
 from resnet50.data.dataset import Sample
 from resnet50.etl.decode import UnreadableImageError, decode
 from tests.conftest import MakeImage
@@ -74,7 +74,7 @@ def test_training_drops_an_incomplete_last_batch_unless_it_is_the_only_one(
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_counts_every_image_once_and_in_order(paths: list[Path], workers: int) -> None:
-    loader = evaluation_loader(Dataset(paths, range(11), PREPROCESS), 4, workers)
+    loader = evaluation_loader(ImageDataset(paths, range(11), PREPROCESS), 4, workers)
     batches = list(loader)
     assert [label for _, labels in batches for label in labels.tolist()] == list(range(11))
     images = torch.cat([images for images, _ in batches])
@@ -83,7 +83,7 @@ def test_evaluation_counts_every_image_once_and_in_order(paths: list[Path], work
 
 
 def test_dataset_serves_anyones_transform(paths: list[Path]) -> None:
-    dataset = Dataset(paths, [5] * 11, lambda image: torch.from_numpy(np.array(image)).sum())
+    dataset = ImageDataset(paths, [5] * 11, lambda image: torch.from_numpy(np.array(image)).sum())
     image, label = dataset[3]
     assert label == 5
     assert image == np.array(decode(paths[3])).sum()
@@ -93,12 +93,12 @@ def test_dataset_serves_anyones_transform(paths: list[Path]) -> None:
 def test_an_image_that_went_bad_stops_with_its_name(paths: list[Path], workers: int) -> None:
     paths[7].write_bytes(b"no image any more")
     with pytest.raises(UnreadableImageError, match=r"^\S+7\.png: cannot be read as an image"):
-        list(evaluation_loader(Dataset(paths, range(11), PREPROCESS), 4, workers))
+        list(evaluation_loader(ImageDataset(paths, range(11), PREPROCESS), 4, workers))
 
 
 def test_paths_and_labels_of_different_length_are_refused(paths: list[Path]) -> None:
     with pytest.raises(ValueError, match="11 paths but 3 labels"):
-        Dataset(paths, range(3), PREPROCESS)
+        ImageDataset(paths, range(3), PREPROCESS)
 
 
 def test_order_is_a_pure_function_of_seed_and_epoch(paths: list[Path]) -> None:
@@ -117,7 +117,7 @@ def test_the_processes_of_a_loader_outlive_a_sigterm_that_is_not_their_parents(p
     """Libraries start threads in them: one that took the signal would end the process."""
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     before = set(children.read_text().split())
-    batches = iter(evaluation_loader(Dataset(paths, range(11), PREPROCESS), 4, 2))
+    batches = iter(evaluation_loader(ImageDataset(paths, range(11), PREPROCESS), 4, 2))
     next(batches)
     workers = set(children.read_text().split()) - before
     assert len(workers) == 2

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from resnet50.data import Augmentation, AugmentedDataset, Dataset, Preprocess, evaluation_loader, training_loader
+from resnet50.data import Augmentation, AugmentedDataset, ImageDataset, Preprocess, evaluation_loader, training_loader
 from resnet50.data.loader import SequentialBatchSampler, ordered_loader
 from resnet50.model import resnet18
 from resnet50.model.resnet import ResNet
@@ -44,7 +44,7 @@ def data(tmp_path: Path, make_image: MakeImage) -> TrainingData:
     augmented = AugmentedDataset(paths[:20], labels[:20], Augmentation(preprocess=PREPROCESS), seed=0)
     train, order = training_loader(augmented, 8, 0)
     val_order = SequentialBatchSampler(10, 4)
-    val = evaluation_loader(Dataset(paths[20:], labels[20:], PREPROCESS), 4, 0, val_order)
+    val = evaluation_loader(ImageDataset(paths[20:], labels[20:], PREPROCESS), 4, 0, val_order)
     return TrainingData(train, order, val, val_order, preprocess=PREPROCESS, class_weights=None)
 
 

@@ -1,7 +1,7 @@
 """A prepared dataset -> batches: the PyTorch `Dataset`, `Preprocess`, augmentation, loaders."""
 
-from resnet50.data.dataset import AugmentedDataset, Dataset
+from resnet50.data.dataset import AugmentedDataset, ImageDataset
 from resnet50.data.loader import evaluation_loader, training_loader
 from resnet50.data.transforms import Augmentation, Preprocess
 
-__all__ = ["Augmentation", "AugmentedDataset", "Dataset", "Preprocess", "evaluation_loader", "training_loader"]
+__all__ = ["Augmentation", "AugmentedDataset", "ImageDataset", "Preprocess", "evaluation_loader", "training_loader"]

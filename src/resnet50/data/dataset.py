@@ -28,7 +28,7 @@ class Sample(NamedTuple):
     row: int
 
 
-class Dataset(data.Dataset[tuple[Tensor, int]]):
+class ImageDataset(data.Dataset[tuple[Tensor, int]]):
     """Images with labels, each always the same: what evaluation, prediction and anyone's own loop reads."""
 
     def __init__(self, paths: Paths, labels: Labels, transform: Callable[[Image.Image], Tensor]) -> None:

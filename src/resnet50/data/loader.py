@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from resnet50.data.dataset import AugmentedDataset, Dataset, Sample
+from resnet50.data.dataset import AugmentedDataset, ImageDataset, Sample
 
 
 class Batches(DataLoader[tuple[Tensor, Tensor]]):
@@ -131,7 +131,7 @@ def batch_loader(dataset: AugmentedDataset, batches: Sampler[list[Sample]], work
 
 
 def evaluation_loader(
-    dataset: Dataset, batch_size: int, workers: int, order: SequentialBatchSampler | None = None
+    dataset: ImageDataset, batch_size: int, workers: int, order: SequentialBatchSampler | None = None
 ) -> Batches:
     """Return a loader over every row exactly once, in order; the last batch may be smaller."""
     return Batches(

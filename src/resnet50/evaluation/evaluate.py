@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from sklearn import metrics as sk
 
-from resnet50.data.dataset import Dataset
+from resnet50.data.dataset import ImageDataset
 from resnet50.data.loader import evaluation_loader
 from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.evaluation.report import write_report
@@ -64,7 +64,7 @@ def shares(options: EvaluateOptions, model: Model, dataset: PreparedDataset, dev
         return digest_of(weights, dataset.fingerprint, options.split, options.batch_size, device.precision)
 
     def work(part: slice) -> np.ndarray:
-        data = Dataset(rows["path"].iloc[part], rows["label_index"].iloc[part], model.preprocess)
+        data = ImageDataset(rows["path"].iloc[part], rows["label_index"].iloc[part], model.preprocess)
         return classify(model, data, device, options.batch_size, workers)
 
     return run_sharded(work, len(rows), shards_folder(options, dataset), digest, device.dist, options)
@@ -116,7 +116,7 @@ def check_classes(model: Model, dataset: PreparedDataset, run: Path) -> None:
         )
 
 
-def classify(model: Model, data: Dataset, device: Device, batch_size: int, workers: int) -> np.ndarray:
+def classify(model: Model, data: ImageDataset, device: Device, batch_size: int, workers: int) -> np.ndarray:
     """Return the probability of every class for every image, float64, N×classes, in order."""
     if not len(data):
         return np.zeros((0, len(model.classes)))

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from resnet50.data.dataset import Dataset
+from resnet50.data.dataset import ImageDataset
 from resnet50.data.loader import evaluation_loader
 from resnet50.etl.decode import IMAGE_EXTENSIONS, decode, to_rgb
 from resnet50.inference.engine import Engine, make_engine
@@ -174,7 +174,7 @@ def shares(options: PredictOptions, paths: Sequence[Path], classifier: Classifie
     def work(part: slice) -> np.ndarray:
         if not paths[part]:
             return np.zeros((0, len(classifier.classes)))
-        data = Dataset(paths[part], [-1] * len(paths[part]), classifier.model.preprocess)
+        data = ImageDataset(paths[part], [-1] * len(paths[part]), classifier.model.preprocess)
         return classify(engine, data, options.batch_size, workers)
 
     return run_sharded(work, len(paths), shards_folder(options), digest, device.dist, options)
@@ -203,7 +203,7 @@ def save_results(
     return table
 
 
-def classify(engine: Engine, data: Dataset, batch_size: int, workers: int) -> np.ndarray:
+def classify(engine: Engine, data: ImageDataset, batch_size: int, workers: int) -> np.ndarray:
     """Return the probability of every class for every file, float64, N×classes, in order."""
     parts: list[torch.Tensor] = []
     with progress("classifying", len(data), "images") as advance:

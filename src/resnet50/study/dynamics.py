@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
 from torch import nn
 
-from resnet50.data.dataset import Dataset
+from resnet50.data.dataset import ImageDataset
 from resnet50.model.resnet import ResNet
 from resnet50.runtime.stats import number, percent, standard_error
 from resnet50.study.experiment import Experiment, Measured, Observation, Source
@@ -230,7 +230,7 @@ def region_pictures(lab: Lab, mapped: pd.DataFrame) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     for region, samples in regions(mapped).items():
         chosen = rows.loc[samples["sample"].head(SHOWN)]
-        photos = Dataset(chosen["path"], chosen["label_index"], lab.small_preprocess(THUMBNAIL))
+        photos = ImageDataset(chosen["path"], chosen["label_index"], lab.small_preprocess(THUMBNAIL))
         found[region] = np.stack([photos[place][0].permute(1, 2, 0).numpy() for place in range(len(photos))])
         found[f"{region} labels"] = np.array([str(label) for label in chosen["label"]])
     return found

@@ -15,7 +15,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from resnet50.data.dataset import Dataset
+from resnet50.data.dataset import ImageDataset
 from resnet50.data.transforms import Preprocess
 from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.model.file import Model, load_model
@@ -173,7 +173,7 @@ class Lab:
         """
         rows = self.dataset.split(split).reset_index(drop=True)
         chosen = rows.sort_values("sha256", kind="stable").head(count or len(rows))
-        photos = Dataset(chosen["path"], chosen["label_index"], preprocess)
+        photos = ImageDataset(chosen["path"], chosen["label_index"], preprocess)
         pixels = torch.stack([photos[number][0] for number in range(len(photos))])
         return Pictures(
             pixels.contiguous(memory_format=torch.channels_last),

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet50.data.dataset import AugmentedDataset, Dataset
+from resnet50.data.dataset import AugmentedDataset, ImageDataset
 from resnet50.data.loader import (
     CachedLoader,
     SequentialBatchSampler,
@@ -35,7 +35,7 @@ def load_data(options: TrainOptions, dataset: PreparedDataset, preprocess: Prepr
     share = device.dist.rank, device.dist.world_size
     loader, order = training_loader(photos, options.batch, options.workers, share)
     val_order = SequentialBatchSampler(len(val), options.batch, share)
-    photos_val = Dataset(val["path"], val["label_index"], preprocess)
+    photos_val = ImageDataset(val["path"], val["label_index"], preprocess)
     plain = evaluation_loader(photos_val, options.batch, options.workers, val_order)
     keep = 3 * preprocess.size**2 * len(val) <= KEPT_BYTES
     weights = class_weights(options, train["label_index"].to_numpy(), len(dataset.classes))
