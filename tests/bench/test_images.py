@@ -7,25 +7,25 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from resnet50.bench.images import DISTINCT, PHOTO, encode, make_picture, make_table, with_comment
+from resnet50.bench.images import DISTINCT, IMAGENET_SIZE, encode, make_noise_image, make_table, with_comment
 from resnet50.etl.decode import decode
 
 
 def test_pictures_are_the_same_every_time_and_differ_from_each_other() -> None:
-    first, again, other = (np.asarray(make_picture((80, 60), seed)) for seed in (1, 1, 2))
+    first, again, other = (np.asarray(make_noise_image((80, 60), seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert np.abs(first.astype(int) - other).mean() > 10
 
 
 def test_a_photo_is_as_large_as_imagenet_s() -> None:
     for seed in range(3):
-        photo = encode(make_picture(PHOTO, seed))
-        assert decode(photo).size == PHOTO
+        photo = encode(make_noise_image(IMAGENET_SIZE, seed))
+        assert decode(photo).size == IMAGENET_SIZE
         assert 40_000 < len(photo) < 80_000
 
 
 def test_a_comment_changes_bytes_and_no_pixels() -> None:
-    photo = encode(make_picture((80, 60), 0))
+    photo = encode(make_noise_image((80, 60), 0))
     one, two = with_comment(photo, 1), with_comment(photo, 2)
     assert len({photo, one, two}) == 3
     assert np.array_equal(np.asarray(decode(photo)), np.asarray(decode(two)))

@@ -1,4 +1,4 @@
-"""What a person sees while a command works."""
+"""Messages and progress as the user sees them."""
 
 import pytest
 
@@ -9,17 +9,17 @@ from resnet50.runtime import console
     ("seconds", "text"),
     [(0.4, "0 s"), (59.4, "59 s"), (89, "1 min 29 s"), (605, "10 min"), (3600, "1 h 00 min"), (11100, "3 h 05 min")],
 )
-def test_durations_are_said_as_a_person_would(seconds: float, text: str) -> None:
+def test_durations_are_formatted_for_people(seconds: float, text: str) -> None:
     assert console.duration(seconds) == text
 
 
-def test_progress_without_a_terminal_is_plain_lines_with_rate_and_time_left(
+def test_progress_without_a_terminal_prints_rate_and_time_left(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
     monkeypatch.setattr(console.time, "perf_counter", lambda: now)
     with console.progress("reading images", 1000, "images") as advance:
-        for now in range(1, 51):  # noqa: B007  # the clock that is patched in above
+        for now in range(1, 51):  # noqa: B007  # read by the patched clock above
             advance(10)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "reading images: 100/1,000 images, 10.0/s, 90 s left"

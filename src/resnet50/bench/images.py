@@ -12,14 +12,14 @@ DISTINCT = 36
 
 CLASSES = 4
 
-PHOTO, MEGAPIXEL = (500, 375), (1155, 866)
+IMAGENET_SIZE, MEGAPIXEL_SIZE = (500, 375), (1155, 866)
 """Width and height in pixels: as ImageNet's are on average, and a million pixels."""
 
 
 def make_table(folder: Path, count: int, size: tuple[int, int]) -> Path:
     """Write `count` JPEGs of width×height to `folder`/images, and `table.csv` (image_id, label); return the table."""
     (folder / "images").mkdir(parents=True)
-    originals = [encode(make_picture(size, seed)) for seed in range(min(count, DISTINCT))]
+    originals = [encode(make_noise_image(size, seed)) for seed in range(min(count, DISTINCT))]
     with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["image_id", "label"])
@@ -30,7 +30,7 @@ def make_table(folder: Path, count: int, size: tuple[int, int]) -> Path:
     return folder / "table.csv"
 
 
-def make_picture(size: tuple[int, int], seed: int) -> Image.Image:
+def make_noise_image(size: tuple[int, int], seed: int) -> Image.Image:
     """Return an RGB picture of width×height: structures of every size, weaker the finer, as natural images have."""
     width, height = size
     rng = np.random.default_rng(seed)

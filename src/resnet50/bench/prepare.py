@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from resnet50.bench.images import MEGAPIXEL
+from resnet50.bench.images import MEGAPIXEL_SIZE
 from resnet50.bench.limits import decoding
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Row, Scratch, Side, Sides
@@ -30,7 +30,7 @@ def rows() -> list[Row]:
 
 def sides(scratch: Scratch) -> Sides:
     """Return the sides over the same made photos."""
-    table = scratch.photos(COUNT_IN_FULL if scratch.full else COUNT, MEGAPIXEL)
+    table = scratch.photos(COUNT_IN_FULL if scratch.full else COUNT, MEGAPIXEL_SIZE)
     settings = {"table": str(table), "out": str(scratch.folder / "prepared")}
     return Sides(
         Side("resnet50.bench.prepare:ours", settings),
@@ -39,7 +39,7 @@ def sides(scratch: Scratch) -> Sides:
     )
 
 
-def photos_of(table: str) -> list[Path]:
+def images_of(table: str) -> list[Path]:
     """Return the photos beside a table."""
     return sorted((Path(table).parent / "images").iterdir())
 
@@ -49,7 +49,7 @@ def ours(table: str, out: str) -> dict[str, Workload]:
     from resnet50.etl.prepare import prepare
     from resnet50.options.config import PrepareOptions
 
-    options, count = PrepareOptions(source=Path(table), out=Path(out), store_size=SHORTER_SIDE), len(photos_of(table))
+    options, count = PrepareOptions(source=Path(table), out=Path(out), store_size=SHORTER_SIDE), len(images_of(table))
 
     def once() -> float:
         start = time.perf_counter()
@@ -64,7 +64,7 @@ def ours(table: str, out: str) -> dict[str, Workload]:
 
 def pil(table: str, out: str) -> dict[str, Workload]:
     """Do it with PIL; the processes are there before the clock starts."""
-    photos, processes = photos_of(table), available_cores()
+    photos, processes = images_of(table), available_cores()
     pool = multiprocessing.Pool(processes)
     parts = [(photos[part::processes], Path(out) / f"part-{part}") for part in range(processes)]
 
@@ -99,4 +99,4 @@ def write_small(part: tuple[list[Path], Path]) -> list[str]:
 
 def decode_only(table: str) -> dict[str, Workload]:
     """Decode photos at the reduced scale on every core, and nothing else."""
-    return {"round": decoding(photos_of(table)[:DECODED], available_cores(), SHORTER_SIDE)}
+    return {"round": decoding(images_of(table)[:DECODED], available_cores(), SHORTER_SIDE)}

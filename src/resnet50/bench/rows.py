@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from resnet50.bench.images import PHOTO, make_table
+from resnet50.bench.images import IMAGENET_SIZE, make_table
 from resnet50.runtime.errors import UserError
 
-PHOTOS = 480
+IMAGES = 480
 """Photos that the loaders read and an epoch trains on, unless a dataset is given."""
 
-BYTES_PER_PHOTO = 1_000_000
+BYTES_PER_IMAGE = 1_000_000
 """Room on the disk for a photo of a million pixels and everything made from it, with some to spare."""
 
 
@@ -53,9 +53,9 @@ class Scratch:
         folder = self.folder / f"photos-{size[0]}"
         if not folder.exists():
             free = shutil.disk_usage(self.folder).free
-            if free < count * BYTES_PER_PHOTO:
+            if free < count * BYTES_PER_IMAGE:
                 raise UserError(
-                    f"{count:,} photos need up to {count * BYTES_PER_PHOTO / 1e9:.1f} GB in {self.folder.parent}, "
+                    f"{count:,} photos need up to {count * BYTES_PER_IMAGE / 1e9:.1f} GB in {self.folder.parent}, "
                     f"where {free / 1e9:.1f} GB are free: set TMPDIR to a folder on a larger disk"
                 )
             make_table(folder, count, size)
@@ -67,7 +67,7 @@ class Scratch:
             return str(self.dataset)
         out = self.folder / "dataset"
         if not out.exists():
-            table = str(self.photos(PHOTOS, PHOTO))
+            table = str(self.photos(IMAGES, IMAGENET_SIZE))
             verb = [sys.executable, "-m", "resnet50", "prepare"]
             words = [*verb, table, "--out", str(out), "--split", "0.9/0.05/0.05"]
             done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603

@@ -39,7 +39,7 @@ class Engine(Protocol):
     name: str
     why: str
 
-    def __call__(self, images: Tensor) -> Tensor: ...  # noqa: D102
+    def __call__(self, images: Tensor) -> Tensor: ...
 
 
 def make_engine(

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic file writes: a file is written completely or not at all."""
 
 import errno
 import os
@@ -11,12 +11,13 @@ from resnet50.runtime.errors import UserError
 
 @contextmanager
 def atomic_write(path: Path) -> Generator[Path]:
-    """Give a path to write to; once that is safely on the disk it takes the place of `path`.
+    """Yield a temporary path; on success its file replaces `path`, after a flush to disk.
 
-    Whenever the power goes, `path` is what it was before, or all of the new. On an error nothing is left behind.
+    After a crash or a power failure, `path` holds either its old content or all of the new one. On an error the
+    temporary file is removed.
 
     Raises:
-        UserError: the disk is full, or the folder can't be written to.
+        UserError: the disk is full, or the folder is not writable.
     """
     partial = path.with_name(path.name + ".part")
     try:
@@ -33,28 +34,28 @@ def atomic_write(path: Path) -> Generator[Path]:
 
 
 def flush(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk and not just in memory."""
+    """Flush a file, or the entries of a folder, from memory to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if not (error.errno in (errno.EINVAL, errno.EBADF) and path.is_dir()):  # some file systems can't for a folder
+        if not (error.errno in (errno.EINVAL, errno.EBADF) and path.is_dir()):  # some file systems can't flush a folder
             raise
     finally:
         os.close(descriptor)
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it is there and can be removed."""
+    """Remove a file if it exists and can be removed."""
     try:
         path.unlink()
-    except OSError:  # never there, or in a folder that has become read-only: the first error is the one to tell
+    except OSError:  # missing, or the folder has become read-only: the first error is the one to report
         return
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """Return the error for a file that could not be written, with what can be done about it."""
+    """Return the error for a file that could not be written, with advice by its cause."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UserError(f"{path} could not be written: the disk is full; make room, or choose another folder")
+        return UserError(f"{path} could not be written: the disk is full; free some space, or choose another folder")
     reason = error.strerror or str(error)
-    return UserError(f"{path} could not be written ({reason}): see to the folder, or choose another one")
+    return UserError(f"{path} could not be written ({reason}): check the folder, or choose another one")

@@ -1,4 +1,4 @@
-"""What a person sees while a command works: messages, tables and progress, plain lines when not on a terminal."""
+"""Terminal output of the commands: messages, tables and progress; plain lines where there is no terminal."""
 
 import io
 import time
@@ -17,17 +17,21 @@ errors = Console(highlight=False, soft_wrap=True, stderr=True)
 """Progress and errors, on standard error."""
 
 PLAIN_INTERVAL = 10.0
-"""Seconds between two progress lines when standard error is not a terminal."""
+"""Seconds between two progress lines where standard error is not a terminal."""
 
 
 class RankLog:
-    """What a process that is not the first says: kept until there is a file for it, for the screen is the first's."""
+    """Output of the processes other than rank 0.
+
+    It is buffered in memory until the run folder exists, then written to `rank-N.log` there. Rank 0 has no log: it
+    writes to the terminal.
+    """
 
     def __init__(self, rank: int) -> None:
         self.rank, self.file = rank, io.StringIO() if rank else None
 
     def to_file(self, folder: Path) -> None:
-        """Let `rank-N.log` in a folder have it, from the beginning."""
+        """Write everything so far, and from now on, to `rank-N.log` in a folder."""
         if isinstance(self.file, io.StringIO):
             folder.mkdir(parents=True, exist_ok=True)
             log = (folder / f"rank-{self.rank}.log").open("a", encoding="utf-8", buffering=1)
@@ -37,32 +41,32 @@ class RankLog:
 
 @contextmanager
 def rank_zero_output(rank: int) -> Generator[RankLog]:
-    """Keep the words of all processes but the first from the screen, until the end of the block."""
-    speech = RankLog(rank)
+    """Let only rank 0 write to the terminal inside this context; other ranks write to the log it yields."""
+    log = RankLog(rank)
     before = console.file, errors.file
-    if speech.file is not None:
-        console.file = errors.file = speech.file
+    if log.file is not None:
+        console.file = errors.file = log.file
     try:
-        yield speech
+        yield log
     finally:
-        if speech.file is not None:
+        if log.file is not None:
             console.file, errors.file = before
-            speech.file.close()
+            log.file.close()
 
 
 class Advance(Protocol):
-    """Report that `count` more items are done."""
+    """Reports that `count` more items are done."""
 
-    def __call__(self, count: int = 1) -> None: ...  # noqa: D102
+    def __call__(self, count: int = 1) -> None: ...
 
 
 def say(message: str) -> None:
-    """Print a message as it is (square brackets are not markup)."""
+    """Print a message to standard output as it is: square brackets are not markup."""
     console.print(message, markup=False)
 
 
 def warn(message: str) -> None:
-    """Print a warning on standard error."""
+    """Print a warning to standard error."""
     errors.print(f"[yellow]warning:[/yellow] {escape(message)}")
 
 
@@ -73,12 +77,15 @@ def escape(text: str) -> str:
 
 @contextmanager
 def progress(what: str, total: int, unit: str) -> Generator[Advance]:
-    """Show `what` as it advances toward `total`: rate and time left, on a bar or in plain lines.
+    """Show the progress of a task with rate and time left: a bar on a terminal, plain lines elsewhere.
 
     Args:
-        what: what is being done, e.g. "reading images".
+        what: the task, e.g. "reading images".
         total: number of items.
-        unit: what an item is, in the plural.
+        unit: name of the items, in the plural.
+
+    Yields:
+        A function to call with the number of items that are done since the last call.
     """
     if errors.is_terminal:
         with Progress(
@@ -105,7 +112,6 @@ def progress(what: str, total: int, unit: str) -> Generator[Advance]:
 
 
 def plain_progress(what: str, total: int, unit: str) -> Advance:
-    """Return an `Advance` that prints a line every `PLAIN_INTERVAL` seconds."""
     start = time.perf_counter()
     next_line = start + PLAIN_INTERVAL
     done = 0
@@ -124,7 +130,7 @@ def plain_progress(what: str, total: int, unit: str) -> Advance:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in seconds as a person says it: 40 s, 5 min 10 s, 45 min, 3 h 05 min."""
+    """Format seconds for people: 40 s, 5 min 10 s, 45 min, 3 h 05 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

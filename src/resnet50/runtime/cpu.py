@@ -1,13 +1,13 @@
-"""How many processor cores there are to work with."""
+"""Number of CPU cores available to this process."""
 
 import contextlib
 import os
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use: affinity and container limits, not what the machine has.
+    """Return how many cores this process may use, by CPU affinity and container limits.
 
-    The processes that torchrun has started on this machine share them.
+    Processes that torchrun started on the same machine share them equally.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
@@ -17,5 +17,5 @@ def available_cores() -> int:
 
 
 def processes_on_this_machine() -> int:
-    """Return how many processes torchrun has started here to work together."""
+    """Return how many processes torchrun started on this machine (`LOCAL_WORLD_SIZE`); 1 without torchrun."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

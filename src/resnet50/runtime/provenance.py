@@ -1,4 +1,4 @@
-"""Where a result comes from: hashes of files, versions of software, JSON that is whole or not there."""
+"""Provenance of results: file hashes, software versions, atomic JSON files."""
 
 import hashlib
 import json
@@ -11,18 +11,17 @@ from resnet50.runtime.atomic import atomic_write
 
 
 def sha256_of_file(path: str | Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(values: dict[str, Any], path: Path) -> None:
-    """Write JSON, whole or not at all."""
+    """Write JSON atomically."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that a result depends on."""
+    """Return the versions of Python and of the packages that results depend on."""
     packages = ("resnet50", "torch", "torchvision", "numpy", "pillow")
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -15,11 +15,11 @@ class Sharding(Protocol):
     """The options of a command whose work can be cut into shards."""
 
     @property
-    def shard(self) -> str | None: ...  # noqa: D102
+    def shard(self) -> str | None: ...
     @property
-    def merge(self) -> int | None: ...  # noqa: D102
+    def merge(self) -> int | None: ...
     @property
-    def batch_size(self) -> int: ...  # noqa: D102
+    def batch_size(self) -> int: ...
 
 
 def run_sharded(
