@@ -157,7 +157,7 @@ def test_random_crops_look_like_pillows(size: tuple[int, int], most: float, inte
 
 def test_a_stored_photo_is_cut_where_its_file_would_be() -> None:
     image = noise(20, 15).resize((800, 600), Image.Resampling.BICUBIC)
-    photo = DecodedImage.of(image)
+    photo = DecodedImage.from_pil(image)
     stored = photo._replace(pixels=shrink(photo, 256))
     augmentation = Augmentation(preprocess=Preprocess(size=96, resize=110), flips="both")
     for row in range(20):

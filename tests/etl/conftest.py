@@ -1,4 +1,4 @@
-"""Tiny pictures, each with bytes of its own unless asked otherwise."""
+"""Fixtures for tiny images, each with different bytes unless requested otherwise."""
 
 import sys
 from collections.abc import Callable
@@ -13,7 +13,7 @@ CountCalls = Callable[..., int]
 
 @pytest.fixture
 def write_image() -> WriteImage:
-    """Return a writer of 12×8 pictures, of another color each time, or of the color of a number."""
+    """Return a writer of 12×8 images, of a different color each time, or of the color of a number."""
     made = 0
 
     def write(path: Path, number: int | None = None, size: tuple[int, int] = (12, 8)) -> Path:
@@ -29,7 +29,7 @@ def write_image() -> WriteImage:
 
 @pytest.fixture
 def count_calls() -> CountCalls:
-    """Return a counter of the Python calls in a function: what works on whole columns makes no more for more rows."""
+    """Return a counter of a function's Python calls: vectorized code makes no more calls for more rows."""
 
     def count(function: Callable[..., object], *arguments: object) -> int:
         calls = 0

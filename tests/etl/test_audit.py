@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from resnet50.etl.audit import KINDS, Audit, audit, read_images, small_classes, stop_at_findings
+from resnet50.etl.audit import KINDS, Audit, audit, fail_on_findings, read_images, small_classes
 from resnet50.runtime.errors import UserError
 
 WriteImage = Callable[..., Path]
@@ -25,7 +25,7 @@ def ids(result: Audit, kind: str) -> list[str]:
     return [item["image_id"] for item in result.items[kind]]
 
 
-def test_reading_gives_upright_size_and_hash_in_the_order_of_rows(tmp_path: Path, write_image: WriteImage) -> None:
+def test_images_are_read_with_upright_size_and_hash_in_row_order(tmp_path: Path, write_image: WriteImage) -> None:
     for number in range(70):  # more than a chunk
         write_image(tmp_path / f"{number}.png", size=(10 + number, 20))
     exif = Image.Exif()
@@ -58,7 +58,7 @@ def test_row_without_image_and_image_without_row_are_listed(tmp_path: Path, writ
 def test_unreadable_images_are_listed_with_the_reason(tmp_path: Path, write_image: WriteImage) -> None:
     whole = write_image(tmp_path / "1.png", size=(200, 200)).read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) - 30])
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("not an image")
     (tmp_path / "empty.jpg").touch()
     result = found(
         tmp_path, ("1", "a", "1.png"), ("h", "a", "half.png"), ("t", "b", "text.jpg"), ("e", "b", "empty.jpg")
@@ -70,7 +70,7 @@ def test_unreadable_images_are_listed_with_the_reason(tmp_path: Path, write_imag
     assert result.cause.tolist() == ["", *["unreadable_images"] * 3]
 
 
-def test_of_identical_images_the_first_stays(tmp_path: Path, write_image: WriteImage) -> None:
+def test_first_of_identical_images_is_kept(tmp_path: Path, write_image: WriteImage) -> None:
     for name in ("a", "b", "c"):
         write_image(tmp_path / f"{name}.png", number=1)
     write_image(tmp_path / "d.png", number=2)
@@ -80,7 +80,7 @@ def test_of_identical_images_the_first_stays(tmp_path: Path, write_image: WriteI
     assert result.cause.tolist() == ["", "duplicate_images", "duplicate_images", ""]
 
 
-def test_identical_images_with_different_labels_all_go(tmp_path: Path, write_image: WriteImage) -> None:
+def test_identical_images_with_different_labels_are_all_excluded(tmp_path: Path, write_image: WriteImage) -> None:
     for name in ("a", "b", "c"):
         write_image(tmp_path / f"{name}.png", number=1)
     result = found(tmp_path, ("a", "x", "a.png"), ("b", "y", "b.png"), ("c", "x", "c.png"))
@@ -89,7 +89,7 @@ def test_identical_images_with_different_labels_all_go(tmp_path: Path, write_ima
     assert result.cause.tolist() == ["contradictory_labels"] * 3
 
 
-def test_copy_without_a_label_contradicts_nothing(tmp_path: Path, write_image: WriteImage) -> None:
+def test_copy_without_a_label_does_not_contradict(tmp_path: Path, write_image: WriteImage) -> None:
     write_image(tmp_path / "a.png", number=1)
     write_image(tmp_path / "b.png", number=1)
     result = found(tmp_path, ("a", "x", "a.png"), ("b", "", "b.png"))
@@ -97,7 +97,7 @@ def test_copy_without_a_label_contradicts_nothing(tmp_path: Path, write_image: W
     assert result.cause.tolist() == ["", "empty_labels"]
 
 
-def test_repeated_id_stays_once_with_one_label_and_goes_with_two(tmp_path: Path, write_image: WriteImage) -> None:
+def test_repeated_id_is_kept_once_unless_its_labels_differ(tmp_path: Path, write_image: WriteImage) -> None:
     write_image(tmp_path / "a.png")
     write_image(tmp_path / "b.png")
     result = found(
@@ -117,28 +117,28 @@ def test_every_fault_of_a_row_is_listed_and_one_is_the_cause(tmp_path: Path) -> 
     assert result.cause.tolist() == ["missing_images"]
 
 
-def test_small_classes_are_those_below_the_minimum_and_lost_ones() -> None:
+def test_small_classes_include_those_without_images() -> None:
     kept = pd.Series(["a"] * 5 + ["b"] * 2)
     assert small_classes(["a", "b", "c"], kept, 3) == [{"label": "b", "images": 2}, {"label": "c", "images": 0}]
     assert small_classes(["a", "b"], kept, 1) == []
 
 
-def test_strict_names_every_kind_that_was_found(tmp_path: Path) -> None:
+def test_strict_reports_every_kind_of_finding(tmp_path: Path) -> None:
     result = found(tmp_path, ("a", "x", ""), ("b", "x", ""), unlisted=("c.png",))
     with pytest.raises(UserError, match="2 rows without an image, 1 images without a row; "):
-        stop_at_findings(result)
-    stop_at_findings(found(tmp_path))
+        fail_on_findings(result)
+    fail_on_findings(found(tmp_path))
 
 
-def test_folder_in_place_of_an_image_is_unreadable(tmp_path: Path) -> None:
+def test_folder_named_like_an_image_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     assert ids(found(tmp_path, ("a", "x", "a.png")), "unreadable_images") == ["a"]
 
 
-def test_ten_times_the_clean_rows_take_no_more_python(count_calls: CountCalls) -> None:
+def test_clean_rows_are_audited_without_a_python_loop(count_calls: CountCalls) -> None:
     calls: list[int] = []
-    for count in (2_000, 2_000, 20_000):  # the first time, pandas imports this and that
+    for count in (2_000, 2_000, 20_000):  # the first call also pays for pandas' lazy imports
         names = [f"{number}" for number in range(count)]
         rows = rows_of(*[(name, name[-1], name) for name in names]).assign(sha256=names, reason="")
         calls.append(count_calls(audit, rows.astype("str"), []))
-    assert calls[2] < calls[1] + 9_000, "less than a call for every other row"
+    assert calls[2] < calls[1] + 9_000, "fewer than one call per two rows"

@@ -32,7 +32,7 @@ def rgb() -> Image.Image:
 
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "WEBP", "TIFF", "PPM"])
-def test_rgb_pixels_come_back_as_they_were_saved(form: str) -> None:
+def test_rgb_pixels_are_decoded_unchanged(form: str) -> None:
     content = saved(rgb(), form, **({"lossless": True} if form == "WEBP" else {}))
     image = decode(content)
     assert image.mode == "RGB"
@@ -51,18 +51,18 @@ def test_gray_gives_three_equal_channels() -> None:
         np.testing.assert_array_equal(image[..., channel], pixels(gray()))
 
 
-def test_transparent_gray_lies_on_white() -> None:
+def test_transparent_gray_is_composited_on_white() -> None:
     image = Image.merge("LA", [Image.new("L", (4, 4), 100), Image.fromarray(np.tile(np.uint8([0, 255]), (4, 2)))])
     assert pixels(decode(saved(image, "PNG")))[0, :2].tolist() == [[255] * 3, [100] * 3]
 
 
-def test_rgba_is_blended_over_white() -> None:
+def test_rgba_is_blended_with_white() -> None:
     image = Image.new("RGBA", (4, 4), (200, 0, 0, 128))
     expected = np.array([200, 0, 0]) * 128 / 255 + 255 * 127 / 255
     np.testing.assert_allclose(pixels(decode(saved(image, "PNG")))[0, 0], expected, atol=1)
 
 
-def test_transparent_palette_entry_lies_on_white() -> None:
+def test_transparent_palette_entry_is_composited_on_white() -> None:
     image = Image.new("P", (4, 4), 0)
     image.putpalette([10, 20, 30, 200, 100, 50])
     image.putpixel((1, 0), 1)
@@ -76,13 +76,13 @@ def test_palette_without_transparency_gives_its_colors() -> None:
     assert pixels(decode(saved(image, "PNG")))[2, 2].tolist() == [200, 100, 50]
 
 
-def test_rgb_png_with_a_transparent_color_lies_on_white() -> None:
+def test_transparent_color_of_an_rgb_png_becomes_white() -> None:
     image = Image.new("RGB", (2, 1), (1, 2, 3))
     image.putpixel((1, 0), (9, 9, 9))
     assert pixels(decode(saved(image, "PNG", transparency=(1, 2, 3))))[0].tolist() == [[255] * 3, [9] * 3]
 
 
-def test_cmyk_jpeg_shows_the_colors_it_was_made_from() -> None:
+def test_cmyk_jpeg_is_converted_to_its_original_colors() -> None:
     red = Image.new("RGB", (16, 16), (250, 10, 10)).convert("CMYK")
     np.testing.assert_allclose(pixels(decode(saved(red, "JPEG", quality=100)))[8, 8], [250, 10, 10], atol=4)
 
@@ -95,7 +95,7 @@ def test_sixteen_bit_gray_is_scaled_not_clipped(form: str) -> None:
     assert len(np.unique(image)) > 200
 
 
-def test_float_image_from_0_to_1_is_scaled_and_its_gaps_are_black() -> None:
+def test_float_image_in_0_to_1_is_scaled_and_nan_becomes_black() -> None:
     values = (RAMP / 255).astype(np.float32)
     values[0, 5] = np.nan
     image = pixels(decode(saved(Image.fromarray(values), "TIFF")))
@@ -118,12 +118,12 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
-def test_damaged_exif_leaves_the_picture_as_it_is_stored(form: str) -> None:
+def test_damaged_exif_leaves_the_image_as_stored(form: str) -> None:
     image = decode(saved(rgb(), form, exif=b"Exif\x00\x00garbage that is no TIFF header"))
     assert image.size == (24, 16)
 
 
-def test_first_frame_of_an_animation_counts() -> None:
+def test_animation_gives_its_first_frame() -> None:
     frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
     content = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert pixels(decode(content))[0, 0].tolist() == [255, 0, 0]
@@ -146,10 +146,10 @@ def test_truncated_image_is_reported_with_its_name(tmp_path: Path, form: str) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"this is text\n", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_image_is_reported_in_one_line(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "photo.jpg"
+def test_file_that_is_not_an_image_is_reported_in_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "image.jpg"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"photo\.jpg") as caught:
+    with pytest.raises(UserError, match=r"image\.jpg") as caught:
         decode(path)
     assert "\n" not in str(caught.value)
 
@@ -168,7 +168,7 @@ def test_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         decode(content)
 
 
-def test_threads_leave_the_filters_of_warnings_alone() -> None:
+def test_decoding_in_threads_keeps_the_warning_filters() -> None:
     content = saved(rgb(), "JPEG")
     before = list(warnings.filters)
     threads = [threading.Thread(target=lambda: [decode(content) for _ in range(50)]) for _ in range(4)]
@@ -187,44 +187,44 @@ def textured(width: int, height: int) -> Image.Image:
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("options", [{"quality": 95, "subsampling": 0}, {"quality": 75}, {"progressive": True}])
-def test_jpeg_pixels_are_pillows_bit_by_bit(mode: str, options: dict[str, object]) -> None:
+def test_jpeg_pixels_equal_pillows_bit_for_bit(mode: str, options: dict[str, object]) -> None:
     content = saved(textured(203, 151).convert(mode), "JPEG", **options)
     np.testing.assert_array_equal(pixels(decode(content)), pixels(Image.open(io.BytesIO(content)).convert("RGB")))
 
 
 @pytest.mark.parametrize(("shorter_side", "expected"), [(300, 300), (150, 150), (120, 150), (75, 75), (40, 75)])
-def test_a_jpeg_is_decoded_at_a_scale_that_leaves_enough_pixels(shorter_side: int, expected: int) -> None:
+def test_jpeg_is_decoded_at_a_scale_with_enough_pixels(shorter_side: int, expected: int) -> None:
     whole = textured(480, 300)
-    photo = decode_image(saved(whole, "JPEG", quality=95), shorter_side)
-    height, width, _ = photo.pixels.shape
+    decoded = decode_image(saved(whole, "JPEG", quality=95), shorter_side)
+    height, width, _ = decoded.pixels.shape
     assert shorter_side <= height <= expected
-    assert (photo.width, photo.height) == (480, 300)
+    assert (decoded.width, decoded.height) == (480, 300)
     assert abs(width / height - 1.6) < 0.03
     shrunk = whole.resize((width, height), Image.Resampling.BOX)
-    assert np.abs(photo.pixels.astype(int) - pixels(shrunk)).mean() < 4
+    assert np.abs(decoded.pixels.astype(int) - pixels(shrunk)).mean() < 4
 
 
-def test_other_formats_come_at_full_size_whatever_is_asked_for() -> None:
-    photo = decode_image(saved(rgb(), "PNG"), shorter_side=4)
-    np.testing.assert_array_equal(photo.pixels, np.asarray(rgb()))
+def test_other_formats_are_always_decoded_at_full_size() -> None:
+    decoded = decode_image(saved(rgb(), "PNG"), shorter_side=4)
+    np.testing.assert_array_equal(decoded.pixels, np.asarray(rgb()))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_reduced_jpeg_is_upright_too(orientation: int) -> None:
+def test_jpeg_at_reduced_scale_is_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     content = saved(textured(480, 300), "JPEG", exif=exif)
-    whole, photo = decode(content), decode_image(content, 100)
-    assert (photo.width, photo.height) == whole.size
-    height, width, _ = photo.pixels.shape
+    whole, decoded = decode(content), decode_image(content, 100)
+    assert (decoded.width, decoded.height) == whole.size
+    height, width, _ = decoded.pixels.shape
     shrunk = whole.resize((width, height), Image.Resampling.BOX)
     assert (width > height) == (whole.width > whole.height)
-    assert np.abs(photo.pixels.astype(int) - pixels(shrunk)).mean() < 6
+    assert np.abs(decoded.pixels.astype(int) - pixels(shrunk)).mean() < 6
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9, 0.999])
 @pytest.mark.parametrize("shorter_side", [None, 60])
-def test_a_jpeg_that_breaks_off_is_found_at_any_scale(share: float, shorter_side: int | None) -> None:
+def test_truncated_jpeg_is_reported_at_any_scale(share: float, shorter_side: int | None) -> None:
     content = saved(textured(480, 300), "JPEG")
     with pytest.raises(UnreadableImageError, match="truncated"):
         decode_image(content[: int(len(content) * share)], shorter_side)

@@ -7,10 +7,10 @@ import yaml
 from resnet50.etl.prepared import (
     COLUMNS,
     PreparedDataset,
+    atomic_folder,
     check_output,
     fingerprint_of,
     load_prepared,
-    replacing,
     write_prepared,
 )
 from resnet50.options.config import PrepareOptions
@@ -28,19 +28,19 @@ def manifest() -> pd.DataFrame:
 
 def written(out: Path, table: pd.DataFrame | None = None) -> PreparedDataset:
     options = PrepareOptions(source=Path("/x/t.csv"), out=out)
-    with replacing(out) as folder:
+    with atomic_folder(out) as folder:
         audit = {"kind": {"count": 0, "items": []}}
         return write_prepared(folder, options, "pets", manifest() if table is None else table, audit, 5)
 
 
-def test_what_was_written_is_read_back(tmp_path: Path) -> None:
+def test_written_dataset_is_read_back(tmp_path: Path) -> None:
     first, second = written(tmp_path / "d"), load_prepared(tmp_path / "d")
     pd.testing.assert_frame_equal(first.manifest, second.manifest)
     assert (second.name, second.classes, second.folder) == ("pets", ("cat", "dog"), tmp_path / "d")
     assert first.fingerprint == second.fingerprint
 
 
-def test_split_gives_its_rows_in_the_order_of_the_manifest(tmp_path: Path) -> None:
+def test_split_returns_its_rows_in_manifest_order(tmp_path: Path) -> None:
     dataset = written(tmp_path / "d")
     assert dataset.split("train")["image_id"].tolist() == ["b", "c"]
     assert dataset.split("train").index.tolist() == [0, 1]
@@ -63,14 +63,14 @@ def test_description_has_classes_counts_and_options(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", ["NA", "no", "1", "1e3", "null", "a: b", "Käse", "#x", "2020-01-01"])
-def test_labels_that_yaml_could_misread_come_back_as_they_are(tmp_path: Path, label: str) -> None:
+def test_labels_that_yaml_could_misread_are_preserved(tmp_path: Path, label: str) -> None:
     table = manifest()
     table.loc[table["label"] == "cat", "label"] = label
     written(tmp_path / "d", table)
     assert set(load_prepared(tmp_path / "d").classes) == {label, "dog"}
 
 
-def test_fingerprint_follows_the_data_and_not_its_place(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_the_data_and_not_its_location(tmp_path: Path) -> None:
     first = written(tmp_path / "a").fingerprint
     moved = manifest().assign(path=["/y/1", "/y/2", "/y/3"])
     assert written(tmp_path / "b", moved).fingerprint == first
@@ -80,7 +80,7 @@ def test_fingerprint_follows_the_data_and_not_its_place(tmp_path: Path) -> None:
         assert written(tmp_path / f"c-{column}", changed).fingerprint != first
 
 
-def test_fingerprint_tells_where_values_end_and_not_how_they_are_stored(tmp_path: Path) -> None:
+def test_fingerprint_depends_on_values_and_not_on_their_storage(tmp_path: Path) -> None:
     table = manifest()
     first = fingerprint_of(table, ("cat", "dog"))
     pieces = pd.concat([table.iloc[:1], table.iloc[1:]], ignore_index=True)
@@ -93,7 +93,7 @@ def test_fingerprint_tells_where_values_end_and_not_how_they_are_stored(tmp_path
     assert len(others | {first}) == 5
 
 
-def test_nothing_but_the_three_files_is_left(tmp_path: Path) -> None:
+def test_only_the_three_files_remain(tmp_path: Path) -> None:
     written(tmp_path / "deep" / "er" / "d")
     written(tmp_path / "deep" / "er" / "d")
     assert sorted(path.name for path in (tmp_path / "deep" / "er").rglob("*")) == [
@@ -101,7 +101,7 @@ def test_nothing_but_the_three_files_is_left(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_failure_while_writing_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_leaves_the_old_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = written(tmp_path / "d").fingerprint
 
     def fail(*_: object, **__: object) -> None:
@@ -116,7 +116,7 @@ def test_failure_while_writing_leaves_what_was_there(tmp_path: Path, monkeypatch
     assert load_prepared(tmp_path / "d").fingerprint == before
 
 
-def test_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
+def test_folder_that_is_not_a_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere does not exist"):
         load_prepared(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"not a prepared dataset \(it has no dataset\.yaml\)"):
@@ -152,18 +152,18 @@ def test_manifest_of_another_dataset_or_without_a_column_is_refused(tmp_path: Pa
         load_prepared(tmp_path / "d")
 
 
-def test_output_that_holds_something_is_refused_unless_it_is_a_dataset_to_replace(tmp_path: Path) -> None:
+def test_nonempty_output_is_refused_unless_a_dataset_to_overwrite(tmp_path: Path) -> None:
     source = tmp_path / "src" / "t.csv"
     check_output(tmp_path / "new", False, source, None)
     (tmp_path / "empty").mkdir()
     check_output(tmp_path / "empty", False, source, None)
     written(tmp_path / "d")
-    with pytest.raises(UserError, match=r"already holds something.*--overwrite"):
+    with pytest.raises(UserError, match=r"is not empty.*--overwrite"):
         check_output(tmp_path / "d", False, source, None)
     check_output(tmp_path / "d", True, source, None)
 
 
-def test_overwrite_deletes_no_other_folder(tmp_path: Path) -> None:
+def test_overwrite_refuses_a_folder_that_is_not_a_dataset(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
     with pytest.raises(UserError, match="thesis is not a prepared dataset"):
@@ -171,7 +171,7 @@ def test_overwrite_deletes_no_other_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["source", "images"])
-def test_overwrite_does_not_delete_the_source(tmp_path: Path, what: str) -> None:
+def test_overwrite_refuses_a_folder_with_the_source_in_it(tmp_path: Path, what: str) -> None:
     written(tmp_path / "d")
     inside = tmp_path / "d" / "inside"
     inside.mkdir()
@@ -184,5 +184,5 @@ def test_output_that_is_a_file_or_below_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is a file"):
         check_output(tmp_path / "file", False, tmp_path / "t.csv", None)
-    with pytest.raises(UserError, match="can't be written to"):
+    with pytest.raises(UserError, match="file is not writable"):
         check_output(tmp_path / "file" / "d", False, tmp_path / "t.csv", None)

@@ -11,7 +11,7 @@ WANTED = pd.DataFrame({"image_id": ["007", "008"], "label": ["NA", "None"]}, dty
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_csv_cells_are_read_as_they_are_written(tmp_path: Path, separator: str, encoding: str) -> None:
+def test_csv_cells_are_read_as_written(tmp_path: Path, separator: str, encoding: str) -> None:
     path = tmp_path / "t.csv"
     text = f"image_id{separator}label\n007{separator} NA\n008{separator}None\n"
     path.write_text(text, encoding=encoding)
@@ -30,7 +30,7 @@ def test_empty_and_absent_cells_are_empty_strings(tmp_path: Path) -> None:
     assert read_table(path)["label"].tolist() == ["", "", "x"]
 
 
-def test_parquet_gives_the_strings_that_a_csv_would(tmp_path: Path) -> None:
+def test_parquet_gives_the_same_strings_as_csv(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pd.DataFrame(
         {
@@ -67,7 +67,7 @@ def test_parquet_gives_the_strings_that_a_csv_would(tmp_path: Path) -> None:
         ("t.xlsx", b"PK", "neither a table"),
     ],
 )
-def test_bad_table_gets_one_line_that_names_it(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_bad_table_is_named_on_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(UserError, match=message) as caught:
@@ -97,17 +97,17 @@ def test_template_is_filled_from_ids_and_columns() -> None:
         ("{pateint}/{image_id}", "did you mean 'patient'"),
     ],
 )
-def test_template_that_cannot_be_filled_is_refused(template: str, message: str) -> None:
+def test_invalid_template_is_refused(template: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         file_names(pd.Series(["1"]), template, pd.DataFrame({"patient": ["p"]}))
 
 
-def test_label_column_is_guessed_by_name_or_as_the_only_one_left() -> None:
+def test_label_column_is_guessed_by_name_or_by_elimination() -> None:
     assert guess_label_column(pd.DataFrame(columns=["id", "Label", "age"]), {"id"}) == "Label"
     assert guess_label_column(pd.DataFrame(columns=["id", "rust"]), {"id"}) == "rust"
 
 
 @pytest.mark.parametrize("columns", [["id", "healthy", "rust"], ["id", "label", "class"], ["id"]])
-def test_label_column_with_several_readings_is_asked_for(columns: list[str]) -> None:
+def test_ambiguous_label_column_must_be_named(columns: list[str]) -> None:
     with pytest.raises(UserError, match="--label-column"):
         guess_label_column(pd.DataFrame(columns=columns), {"id"})

@@ -189,7 +189,7 @@ def bad_images() -> dict[str, tuple[bytes, str]]:
         "text.jpg": (b"this is a note about a cat\n", "not an image"),
         "page.jpg": (b"<!DOCTYPE html><html><body>404 Not Found</body></html>", "not an image"),
         "bomb.png": (bomb(), "too many pixels"),
-        "thread.png": (png(1, 1 << 27, b""), "no photo's shape"),
+        "thread.png": (png(1, 1 << 27, b""), "a side is longer than 262,144"),
         "endless.jpg": (endless_jpeg(64, 200), "more than 100 scans"),
         "hollow.png": (png(4000, 4000, b""), "truncated"),
         "drawing.svg": (SVG, "SVG is not supported: convert it to JPEG or PNG"),

@@ -142,7 +142,7 @@ def test_what_is_no_readable_image_gets_one_line_that_says_why(tmp_path: Path, n
 def test_strips_give_the_pixels_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     images = corpus.good_images()
     whole = {name: decoded(content) for name, content in images.items()}
-    monkeypatch.setattr(decode_module, "STRIP", 100)
+    monkeypatch.setattr(decode_module, "STRIP_PIXELS", 100)
     for name, content in images.items():
         np.testing.assert_array_equal(decoded(content), whole[name], err_msg=name)
 
@@ -179,9 +179,9 @@ def test_a_folder_a_pipe_and_a_giant_are_no_photos(tmp_path: Path) -> None:
         file.truncate(40_000_000_000)  # takes no room: nothing is written
     (tmp_path / "round.jpg").symlink_to(tmp_path / "round.jpg")
     for name, why in (
-        ("pipe.jpg", "no ordinary file"),
+        ("pipe.jpg", "not a regular file"),
         ("folder.jpg", "a folder"),
-        ("giant.jpg", "40.0 GB are too many for a photo"),
+        ("giant.jpg", "40.0 GB are too many for an image"),
         ("round.jpg", "Too many levels of symbolic links"),
     ):
         with pytest.raises(UnreadableImageError, match=rf"{name}: cannot be opened \({why}\)"):

@@ -134,7 +134,7 @@ def test_a_pixel_store_that_has_vanished_or_was_cut_is_told_before_training(prep
     shard = next((prepared / "pixels").glob("shard-*.bin"))
     content = shard.read_bytes()
     shard.write_bytes(content[:-1])
-    with pytest.raises(UserError, match="not the size it was written with"):
+    with pytest.raises(UserError, match="has changed in size"):
         resnet50.train(prepared, tmp_path / "run", **OPTIONS)
     shard.unlink()
     with pytest.raises(UserError, match="damaged: prepare the dataset again"):

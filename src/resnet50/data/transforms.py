@@ -174,7 +174,7 @@ class Augmentation:
         The crop is drawn in the file's pixels, so that a photo from the pixel store is cut where its file would be.
         """
         if isinstance(photo, Image.Image):
-            photo = DecodedImage.of(photo)
+            photo = DecodedImage.from_pil(photo)
         if self.level == "none":
             return copied(self.preprocess(Image.fromarray(photo.pixels)), out)
         crop = cut(photo, *crop_box(rng, photo.height, photo.width, self.crop_scale))

@@ -1,1 +1,1 @@
-"""Table and images on disk -> a prepared dataset."""
+"""From a table and images on disk to a prepared dataset."""

@@ -1,4 +1,4 @@
-"""What is wrong with a table of images: found, listed, and left out."""
+"""The audit of a table of images: find faulty rows and images, list them, exclude what can't be used."""
 
 import hashlib
 import os
@@ -19,13 +19,18 @@ from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.errors import UserError
 
 CHUNK = 32
-"""Images that a thread reads before it reports."""
+"""Images that a thread reads at a time."""
 
 Items = list[dict[str, Any]]
 
 
 class Kind(NamedTuple):
-    """A kind of finding: what it is called on the screen, and what is done about it."""
+    """A kind of finding.
+
+    Attributes:
+        title: as printed.
+        action: what is done about it, as printed.
+    """
 
     title: str
     action: str
@@ -41,35 +46,40 @@ KINDS = {
     "repeated_ids": Kind("ids in several rows", "the first row stays"),
     "small_classes": Kind("classes with too few images", "stay"),
 }
-"""Every kind of finding, in the order of audit.json and of the screen."""
+"""Every kind of finding, in the order in which audit.json and the screen list them."""
 
 CAUSES = (
     "missing_images", "unreadable_images", "empty_labels", "contradictory_labels", "repeated_ids", "duplicate_images",
 )  # fmt: skip
-"""Kinds for which rows are left out; a row with several faults counts as left out for the first of them."""
+"""Kinds whose rows are excluded. A row with several faults counts for the first of them."""
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found.
+    """The findings of an audit.
 
     Attributes:
-        items: for each kind, an item per finding.
-        cause: for each row, the kind for which it is left out; "" for a row that stays.
+        items: findings of each kind.
+        cause: for each row, the kind it is excluded for; "" for rows that are kept.
     """
 
     items: dict[str, Items]
     cause: pd.Series
 
     def to_json(self) -> dict[str, dict[str, Any]]:
-        """Return count and items by kind."""
+        """Return count and items of each kind."""
         return {kind: {"count": len(self.items[kind]), "items": self.items[kind]} for kind in KINDS}
 
 
-class ReadImage(NamedTuple):
-    """What reading an image gave: its size once upright and its SHA-256, or the reason why it can't be read.
+class ImageRecord(NamedTuple):
+    """An image file as it was read.
 
-    `pixels` are those for the pixel store; None without one.
+    Attributes:
+        width: upright, in pixels; 0 if unreadable.
+        height: likewise.
+        sha256: of the file; "" if unreadable.
+        reason: why the file can't be read; "" if it can.
+        pixels: for the pixel store, uint8, h×w×3; None without one.
     """
 
     width: int
@@ -79,11 +89,11 @@ class ReadImage(NamedTuple):
     pixels: np.ndarray | None
 
 
-Read = Callable[[Path, pd.Index, int | None], Iterator[ReadImage]]
-"""Reads images (folder, files in it, shorter side for the store) in order."""
+ImageReader = Callable[[Path, pd.Index, int | None], Iterator[ImageRecord]]
+"""Reads images in order, given the folder, the files in it, and the shorter side for the store."""
 
-FACTS = ("width", "height", "sha256", "reason")
-"""What of it becomes columns of the table."""
+RECORD_COLUMNS = ("width", "height", "sha256", "reason")
+"""Fields of an `ImageRecord` that become columns of the table."""
 
 
 def read_images(
@@ -91,30 +101,30 @@ def read_images(
     folder: Path,
     store: StoreWriter | None = None,
     dropped: Sequence[str] = (),
-    read: Read | None = None,
+    read: ImageReader | None = None,
 ) -> pd.DataFrame:
-    """Read and decode every image that the rows name, and add the columns width, height, sha256 and reason.
+    """Read and decode every image that the rows refer to; add the columns width, height, sha256 and reason.
 
-    An image passes if `decode_image` reads all of it, which is what training will do. It is decoded this once: what has
-    a label that isn't dropped goes into the store at the same time.
+    An image is readable if `decode_image` can decode it completely, as training will. Every image is decoded only once:
+    those with a label that is not dropped go into the store at the same time.
 
     Args:
-        rows: columns file, "" where a row has no image, and label.
-        folder: where the files are.
-        store: takes the pixels.
+        rows: columns file ("" where a row has no image) and label.
+        folder: folder of the files.
+        store: receives the pixels.
         dropped: labels whose images are not stored.
-        read: reads the images; `read_parallel` when left out.
+        read: reads the images; `read_parallel` by default.
     """
     with_file = rows.loc[rows["file"] != "", ["file", "label"]]
     labeled = ~with_file["label"].isin(["", *dropped])
-    to_store = labeled.groupby(with_file["file"], sort=False).any()  # a file may be named by several rows
+    to_store = labeled.groupby(with_file["file"], sort=False).any()  # several rows may refer to one file
     side = None if store is None else store.shorter_side
-    facts: list[tuple[int, int, str, str]] = []
+    records: list[tuple[int, int, str, str]] = []
     for image, wanted in zip((read or read_parallel)(folder, to_store.index, side), to_store, strict=True):
-        facts.append((image.width, image.height, image.sha256, image.reason))
+        records.append((image.width, image.height, image.sha256, image.reason))
         if store is not None and wanted and image.pixels is not None:
             store.add(image.sha256, image.pixels)
-    found = pd.DataFrame(facts, columns=list(FACTS), index=to_store.index)
+    found = pd.DataFrame(records, columns=list(RECORD_COLUMNS), index=to_store.index)
     found = found.reindex(rows["file"]).set_axis(rows.index)
     return rows.assign(
         width=found["width"].fillna(0).astype("int64"),
@@ -124,25 +134,25 @@ def read_images(
     )
 
 
-def files_of(rows: pd.DataFrame) -> pd.Index:
-    """Return the image files that the rows name, each once, in the order in which `read_images` reads them."""
+def referenced_files(rows: pd.DataFrame) -> pd.Index:
+    """Return the image files that the rows refer to, each once, in the order in which `read_images` reads them."""
     return pd.Index(rows.loc[rows["file"] != "", "file"].unique())
 
 
-def read_parallel(folder: Path, files: pd.Index, shorter_side: int | None) -> Iterator[ReadImage]:
+def read_parallel(folder: Path, files: pd.Index, shorter_side: int | None) -> Iterator[ImageRecord]:
     """Read images on all cores, in order, showing progress.
 
-    Threads are enough: decoding, shrinking and hashing let go of the interpreter. A few chunks are read ahead, no more:
-    pixels that wait to be written take memory.
+    Threads suffice, because decoding, resizing and hashing release the GIL. Only a few chunks are read ahead, since
+    pixels waiting to be written take memory.
     """
-    threads = min(available_cores() + 2, 32)  # two more, for when some wait for the disk
+    threads = min(available_cores() + 2, 32)  # two more, since some wait for the disk
     pool = ThreadPoolExecutor(threads)
-    ahead: deque[Future[list[ReadImage]]] = deque()
+    ahead: deque[Future[list[ImageRecord]]] = deque()
     try:
         with progress("reading images", len(files), "images") as advance:
             for start in range(0, len(files) + threads * CHUNK, CHUNK):
                 if start < len(files):
-                    # a tenth of Path's time
+                    # ten times as fast as Path
                     paths = [os.path.join(folder, file) for file in files[start : start + CHUNK]]  # noqa: PTH118
                     ahead.append(pool.submit(read_chunk, paths, shorter_side))
                 if ahead and (len(ahead) > threads or start >= len(files)):
@@ -153,39 +163,38 @@ def read_parallel(folder: Path, files: pd.Index, shorter_side: int | None) -> It
         pool.shutdown(cancel_futures=True)
 
 
-def read_chunk(paths: list[str], shorter_side: int | None) -> list[ReadImage]:
-    """Read some image files."""
+def read_chunk(paths: list[str], shorter_side: int | None) -> list[ImageRecord]:
     return [read_image(path, shorter_side) for path in paths]
 
 
-def read_image(path: str, shorter_side: int | None) -> ReadImage:
-    """Read one image file; shrink it for the store, if it is to have a shorter side."""
+def read_image(path: str, shorter_side: int | None) -> ImageRecord:
+    """Read one image file; with `shorter_side`, shrink it for the store."""
     try:
         content = read_image_file(path)
-        photo = decode_image(content, shorter_side)
+        decoded = decode_image(content, shorter_side)
     except UnreadableImageError as error:
-        return ReadImage(0, 0, "", str(error).partition(": ")[2], None)
+        return ImageRecord(0, 0, "", str(error).partition(": ")[2], None)
     except OSError as error:
-        return ReadImage(0, 0, "", cannot_be_opened(error), None)
-    pixels = None if shorter_side is None else shrink(photo, shorter_side)
-    return ReadImage(photo.width, photo.height, hashlib.sha256(content).hexdigest(), "", pixels)
+        return ImageRecord(0, 0, "", cannot_be_opened(error), None)
+    pixels = None if shorter_side is None else shrink(decoded, shorter_side)
+    return ImageRecord(decoded.width, decoded.height, hashlib.sha256(content).hexdigest(), "", pixels)
 
 
 def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
-    """Look for every kind of fault but small classes, in the whole table.
+    """Find every kind of fault except small classes, in the whole table.
 
-    Rows of one id are rows of one image: with the same label the first stays, with different ones they are
-    contradictory, and all go. The same holds for files with the same bytes.
+    Rows with the same id stand for the same image: with equal labels the first is kept, with different labels they are
+    contradictory and all excluded. The same holds for files with the same bytes.
 
     Args:
-        rows: image_id, label, file, sha256, reason: as `read_images` returns them.
-        unlisted: images that no row names.
+        rows: image_id, label, file, sha256, reason, as `read_images` returns them.
+        unlisted: images that no row refers to.
     """
     missing = rows["file"] == ""
     unreadable = rows["reason"] != ""
     empty = rows["label"] == ""
     usable = rows.loc[~(missing | unreadable | empty), ["image_id", "label", "file", "sha256"]]
-    alike = usable[usable["sha256"].duplicated(keep=False)]  # few, usually; grouping all rows would take long
+    alike = usable[usable["sha256"].duplicated(keep=False)]  # usually few; grouping all rows would be slow
     contradictory = alike[alike.groupby("sha256")["label"].transform("nunique") > 1]
     consistent = usable.drop(index=contradictory.index)
     later = consistent["image_id"].duplicated()
@@ -204,25 +213,26 @@ def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
 
     names = ["image_id", "label"]
     items: dict[str, Items] = {
-        "missing_images": records(rows.loc[missing, names]),
+        "missing_images": to_dicts(rows.loc[missing, names]),
         "unlisted_images": [{"file": file} for file in unlisted],
-        "unreadable_images": records(rows.loc[unreadable, [*names, "file", "reason"]]),
-        "duplicate_images": records(copies[[*names, "file", "same_as"]]),
-        "contradictory_labels": records(contradictory[[*names, "file", "sha256"]].sort_values("sha256", kind="stable")),
-        "empty_labels": records(rows.loc[empty, ["image_id", "file"]]),
+        "unreadable_images": to_dicts(rows.loc[unreadable, [*names, "file", "reason"]]),
+        "duplicate_images": to_dicts(copies[[*names, "file", "same_as"]]),
+        "contradictory_labels": to_dicts(
+            contradictory[[*names, "file", "sha256"]].sort_values("sha256", kind="stable")
+        ),
+        "empty_labels": to_dicts(rows.loc[empty, ["image_id", "file"]]),
         "repeated_ids": repeated_ids(rows),
         "small_classes": [],
     }
     return Audit(items, cause)
 
 
-def records(rows: pd.DataFrame) -> Items:
-    """Return the rows as dictionaries."""
+def to_dicts(rows: pd.DataFrame) -> Items:
     return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
 
 
 def repeated_ids(rows: pd.DataFrame) -> Items:
-    """Return the ids that several rows have, in how many rows, and with which labels."""
+    """Return the ids that occur in several rows, with the number of rows and their labels."""
     again = rows[rows["image_id"].duplicated(keep=False) & (rows["image_id"] != "")]
     labels: defaultdict[str, list[str]] = defaultdict(list)
     for name, label in zip(again["image_id"], again["label"], strict=True):
@@ -231,22 +241,22 @@ def repeated_ids(rows: pd.DataFrame) -> Items:
 
 
 def small_classes(labels: list[str], kept: pd.Series, minimum: int) -> Items:
-    """Return the classes that end up with fewer images than wanted; one with none at all is lost to the dataset.
+    """Return the classes with fewer images than the minimum; a class with none is missing from the dataset.
 
     Args:
-        labels: every label of the table that wasn't dropped.
-        kept: the label of each row that stays.
+        labels: every label of the table that is not dropped.
+        kept: label of each row that is kept.
         minimum: --min-class-count.
     """
     counts = kept.value_counts().reindex(labels, fill_value=0)
     return [{"label": label, "images": int(counts[label])} for label in labels if counts[label] < minimum]
 
 
-def stop_at_findings(found: Audit) -> None:
-    """Raise a UserError that names every kind of finding, if there is any."""
+def fail_on_findings(found: Audit) -> None:
+    """Raise a UserError that counts the findings by kind, if there are any."""
     kinds = [f"{len(found.items[kind]):,} {KINDS[kind].title}" for kind in KINDS if found.items[kind]]
     if kinds:
         raise UserError(
-            f"--strict: the audit found {', '.join(kinds)}; mend the source, or leave out --strict: "
-            "then audit.json lists them, and what can't be used is left out"
+            f"--strict: the audit found {', '.join(kinds)}; correct the source, or omit --strict: "
+            "audit.json then lists the findings, and unusable rows are left out"
         )

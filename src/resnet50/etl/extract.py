@@ -1,4 +1,4 @@
-"""Whatever the labeled images come as -> one table of rows: image_id, label, group, published split, file."""
+"""From any layout of labeled images to one table: image_id, label, group, published split, file."""
 
 import dataclasses
 from collections import Counter
@@ -12,34 +12,34 @@ from resnet50.etl.split import SPLIT_NAMES
 from resnet50.etl.table import (
     CSV_SUFFIXES,
     PARQUET_SUFFIXES,
-    column_of,
     columns_naming_images,
     file_names,
     guess_id_column,
     guess_label_column,
     read_table,
+    require_column,
     template_fields,
 )
 from resnet50.options.config import PrepareOptions
 from resnet50.runtime.errors import UserError
 
 GENERIC_NAMES = {"data", "images", "index", "labels", "metadata", "table", "train"}
-"""Names of tables that say nothing of what is in them: the dataset is then called after the table's folder."""
+"""Names of tables that don't describe their content; the dataset is then named after the table's folder."""
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """The rows of a source, before anything is left out.
+    """The rows of a source, before any are excluded.
 
     Attributes:
         name: of the dataset.
         rows: a row per row of the table, or per image of the class folders: image_id, label ("" where empty), group,
-            published (the published split as it is written; "" everywhere when there is none), file (path of the image
-            below `images`, "" where there is none).
+            published (the published split as written; "" everywhere if there is none), file (path of the image below
+            `images`, "" where there is none).
         images: the folder of images.
-        unlisted: images in that folder that no row names.
+        unlisted: images in that folder that no row refers to.
         options: the options with every guess filled in.
-        notes: a line for each guess, and for what was passed over.
+        notes: a line for each guess, and for everything that was ignored.
     """
 
     name: str
@@ -51,13 +51,13 @@ class Extracted:
 
 
 def extract(options: PrepareOptions) -> Extracted:
-    """Read a table, class folders, splits above class folders, or a folder with a labeled table in it.
+    """Read a table, class folders, splits with class folders, or a folder that has a labeled table in it.
 
-    A folder is read as its labeled table if it has one, except where train/, val/ and test/ lie above class folders:
-    they are a published split, and it is kept.
+    A folder is read as its labeled table if it has one, except where train/, val/ and test/ contain class folders:
+    these are a published split, and it is kept.
 
     Raises:
-        UserError: the source doesn't exist, or can be read in no way or in several.
+        UserError: the source doesn't exist, can't be interpreted, or is ambiguous.
     """
     source = options.source.absolute()
     if not is_there(source):
@@ -66,34 +66,34 @@ def extract(options: PrepareOptions) -> Extracted:
         folder = options.images or source.parent
         return extract_table(options, source, list_files(folder, allow_outside=options.allow_outside))
     files = list_files(source, allow_outside=options.allow_outside)
-    about_a_table = [
+    table_options = [
         flag
         for flag in ("images", "id_column", "label_column", "path_template", "group_column", "split_column")
         if getattr(options, flag) is not None
     ]
-    if not about_a_table and len(class_folder_splits(files)) > 1:
+    if not table_options and len(class_folder_splits(files)) > 1:
         return extract_folders(options, files)
     table = find_labeled_table(options, files)
     if table is not None:
         if options.images is not None:
             files = list_files(options.images, allow_outside=options.allow_outside)
         return extract_table(options, table, files)
-    if about_a_table:
-        flag = "--" + about_a_table[0].replace("_", "-")
+    if table_options:
+        flag = "--" + table_options[0].replace("_", "-")
         raise UserError(
-            f"{options.source} has no table whose rows name images: give the table itself, or leave out {flag}"
+            f"{options.source} has no table whose rows refer to images: give the table itself, or omit {flag}"
         )
     return extract_folders(options, files)
 
 
 def extract_table(options: PrepareOptions, path: Path, files: FileIndex) -> Extracted:
-    """Read a table and find its images in `files`, or in the folder below that has them all."""
+    """Read a table and find its images in `files`, or in the smallest folder below that has them all."""
     table = read_table(path)
     notes = [] if path == options.source.absolute() else [f"table: {path.name}"]
     if options.group_column is not None:
-        column_of(table, options.group_column, "--group-column")
+        require_column(table, options.group_column, "--group-column")
     if options.split_column is not None:
-        column_of(table, options.split_column, "--split-column")
+        require_column(table, options.split_column, "--split-column")
     id_column, label_column = choose_columns(options, table, files, notes)
 
     names = file_names(table[id_column], options.path_template, table)
@@ -109,12 +109,12 @@ def extract_table(options: PrepareOptions, path: Path, files: FileIndex) -> Extr
     unlisted = files.is_image.copy()
     unlisted[position[position >= 0]] = False
 
-    # A template with further columns means that an id alone names no image: what the template gives does.
+    # A template with further columns means that an id alone doesn't identify an image; the filled-in template does.
     template_columns = (
         {field for _, field in template_fields(options.path_template)} if options.path_template else set()
     )
-    several = bool(template_columns - {None, "image_id"})
-    ids = names if several else table[id_column]
+    needs_template = bool(template_columns - {None, "image_id"})
+    ids = names if needs_template else table[id_column]
     file = files.paths.reindex(position, fill_value="").set_axis(table.index)
     file = file.where(file != "", outside)
     group = ids if options.group_column is None else table[options.group_column].where(lambda value: value != "", ids)
@@ -140,12 +140,12 @@ def extract_table(options: PrepareOptions, path: Path, files: FileIndex) -> Extr
 
 
 def choose_columns(options: PrepareOptions, table: pd.DataFrame, files: FileIndex, notes: list[str]) -> tuple[str, str]:
-    """Return the columns of ids and labels: as the options name them, else as guessed, with a line in `notes`."""
+    """Return the columns of ids and labels: as the options name them, else guessed, with a line in `notes`."""
     taken = {options.group_column, options.split_column}
     if options.label_column is not None:
-        taken.add(column_of(table, options.label_column, "--label-column"))
+        taken.add(require_column(table, options.label_column, "--label-column"))
     if options.id_column is not None:
-        id_column = column_of(table, options.id_column, "--id-column")
+        id_column = require_column(table, options.id_column, "--id-column")
     else:
         id_column = guess_id_column(table, files, options.path_template, taken)
         notes.append(f"image ids: column {id_column!r}")
@@ -158,12 +158,12 @@ def choose_columns(options: PrepareOptions, table: pd.DataFrame, files: FileInde
 
 
 def find_labeled_table(options: PrepareOptions, files: FileIndex) -> Path | None:
-    """Return the table below a folder whose rows name its images; None if there is none.
+    """Return the table below a folder whose rows refer to its images; None if there is none.
 
-    What a competition calls test… or …submission… has no labels of its own. Of several tables, one called train… is it.
+    Files that competitions call test… or …submission… have no labels. Of several tables, one called train… is chosen.
 
     Raises:
-        UserError: several tables could be meant.
+        UserError: several tables are possible.
     """
     images = list_files(options.images, allow_outside=options.allow_outside) if options.images else files
     tables: list[Path] = []
@@ -179,15 +179,17 @@ def find_labeled_table(options: PrepareOptions, files: FileIndex) -> Path | None
         tables = [path for path in tables if path.name.lower().startswith("train")] or tables
     if len(tables) > 1:
         names = ", ".join(path.relative_to(files.folder).as_posix() for path in tables[:10])
-        raise UserError(f"{options.source} has several tables that name images ({names}): give one of them as SOURCE")
+        raise UserError(
+            f"{options.source} has several tables that refer to images ({names}): give one of them as SOURCE"
+        )
     return tables[0] if tables else None
 
 
 def has_image_ids(path: Path, images: FileIndex, options: PrepareOptions) -> bool:
-    """Return whether a table has a column whose values name images; a table that can't be read has none."""
+    """Return whether a table has a column whose values refer to images; an unreadable table has none."""
     try:
         table = read_table(path)
-    except UserError:  # some other file that happens to lie there; what reads the chosen table reports its faults
+    except UserError:  # an unrelated file; the faults of the chosen table are reported when it is read
         return False
     columns = list(table.columns) if options.id_column is None else [options.id_column]
     usable = [name for name in columns if name in table.columns]
@@ -195,31 +197,33 @@ def has_image_ids(path: Path, images: FileIndex, options: PrepareOptions) -> boo
 
 
 def extract_folders(options: PrepareOptions, files: FileIndex) -> Extracted:
-    """Read class folders: an image's label is the folder that it lies in, its id the path from there on."""
+    """Read class folders: the label of an image is the folder that it is in, its id the path from there on."""
     name = files.folder.name
     notes: list[str] = []
-    while (only := only_folder(files)) is not None:
+    while (only := wrapping_folder(files)) is not None:
         files = files.below(only + "/")
     splits = class_folder_splits(files)
-    flat = [folder for folder in first_folders(files.images()) if folder not in splits] if splits else []
-    if len(splits) == 1:  # train/ alone has classes: a split is still to be made
+    flat = [folder for folder in top_folders(files.images()) if folder not in splits] if splits else []
+    if len(splits) == 1:  # only train/ has classes, so there is no published split
         files, splits = files.below(splits[0] + "/"), []
     if flat:
-        notes.append(f"not used: {', '.join(flat)} (no class folders in it)")
+        notes.append(f"not used: {', '.join(flat)} (without class folders)")
     images = files.images()
     images = images[~first_part(images).isin(flat)]
     published = first_part(images) if splits else pd.Series("", index=images.index, dtype="str")
     inside = images.str.replace("(?s)^[^/]*/", "", regex=True) if splits else images
     labeled = inside.str.contains("/", regex=False)
     if not labeled.any():
-        raise UserError(f"{options.source} has neither a table whose rows name images nor class folders with images")
+        raise UserError(
+            f"{options.source} has neither a table whose rows refer to images nor class folders with images"
+        )
     notes.append(f"labels: class folders in {files.folder}")
     if splits:
         notes.append(f"splits: folders {', '.join(splits)}")
     others = Counter(PurePosixPath(path).suffix.lower() or "no extension" for path in files.paths[~files.is_image])
     if others:
         kinds = ", ".join(f"{count:,} × {kind}" for kind, count in sorted(others.items()))
-        notes.append(f"no images by their extension: {kinds}")
+        notes.append(f"not used, without an image's extension: {kinds}")
     rows = pd.DataFrame({"image_id": images, "label": first_part(inside), "published": published})[labeled]
     rows = rows.reset_index(drop=True)
     return Extracted(
@@ -232,23 +236,23 @@ def extract_folders(options: PrepareOptions, files: FileIndex) -> Extracted:
     )
 
 
-def first_folders(paths: pd.Series) -> list[str]:
-    """Return the first folder of every path that has one, sorted."""
+def top_folders(paths: pd.Series) -> list[str]:
+    """Return the top-level folder of every path that has one, sorted."""
     return sorted(first_part(paths[paths.str.contains("/", regex=False)]).unique())
 
 
-def only_folder(files: FileIndex) -> str | None:
-    """Return the folder that everything lies in if that is one wrapped around class folders, as archives unpack to."""
+def wrapping_folder(files: FileIndex) -> str | None:
+    """Return the one folder around all class folders, as archives often unpack to; None if there is none."""
     images = files.images()
-    folders = first_folders(images)
+    folders = top_folders(images)
     wrapped = len(folders) == 1 and (images.str.count("/") >= 2).all()
     return folders[0] if wrapped and folders[0].lower() not in SPLIT_NAMES else None
 
 
 def class_folder_splits(files: FileIndex) -> list[str]:
-    """Return the folders called train, val or test that have class folders, if all folders are called so."""
+    """Return the folders called train, val or test that have class folders, if no folder has another name."""
     images = files.images()
-    folders = first_folders(images)
+    folders = top_folders(images)
     if not folders or any(folder.lower() not in SPLIT_NAMES for folder in folders):
         return []
-    return first_folders(images[images.str.count("/") >= 2])
+    return top_folders(images[images.str.count("/") >= 2])

@@ -1,4 +1,4 @@
-"""Which image file belongs to which id: a folder is listed once, then matched without touching the disk again."""
+"""Matching ids to image files: a folder is listed once, then searched in memory."""
 
 import functools
 import os
@@ -14,9 +14,9 @@ from resnet50.runtime.errors import UserError
 
 
 class FileIndex:
-    """The files below a folder, found by their path or by the last parts of it, with or without the extension.
+    """The files below a folder, found by their path or the end of it, with or without the extension.
 
-    Only files that lie in the folder can be found: an id like '../../etc/passwd' names none of them.
+    Only files inside the folder can be found: an id like '../../etc/passwd' matches none of them.
 
     Attributes:
         folder: absolute path.
@@ -28,20 +28,19 @@ class FileIndex:
 
     @functools.cached_property
     def is_image(self) -> NDArray[np.bool_]:
-        """Return for each file whether its extension is an image's."""
+        """For each file, whether it has an image's extension."""
         return self.paths.str.lower().str.endswith(IMAGE_EXTENSIONS).to_numpy(dtype=bool)
 
     @functools.cached_property
     def depth(self) -> NDArray[np.integer]:
-        """Return for each file how many folders it lies in."""
+        """For each file, the number of folders in its path."""
         return self.paths.str.count("/").to_numpy(dtype=np.int64)
 
     def images(self) -> pd.Series:
-        """Return the paths of the files that are images by their extension."""
         return self.paths[self.is_image]
 
     def below(self, prefix: str) -> "FileIndex":
-        """Return the files of a subfolder; `prefix` ends in a slash, or is empty for the folder itself."""
+        """Return the files of a subfolder; `prefix` ends with a slash, or is empty for the folder itself."""
         if not prefix:
             return self
         inside = self.paths[self.paths.str.startswith(prefix)]
@@ -49,9 +48,9 @@ class FileIndex:
 
     @functools.cached_property
     def names(self) -> pd.DataFrame:
-        """Return what files are called whatever folder they lie in, and images once more without the extension.
+        """The file names without their folders; images a second time without the extension.
 
-        Columns: name; file (position in `paths`); stem (whether the name lacks the extension).
+        Columns: name; file (position in `paths`); stem (whether the extension was removed).
         """
         names = last_part(self.paths)
         stems = names[self.is_image].str.replace(r"\.[^.]*$", "", regex=True)
@@ -59,35 +58,35 @@ class FileIndex:
         return both.assign(stem=both.index >= len(names))
 
     def candidates(self, ids: pd.Series) -> pd.DataFrame:
-        """Return every pair of an id (column id: its position in `ids`) and a file that it could name (file, stem).
+        """Return all pairs of an id and a file that it could refer to: columns id (position in `ids`), file, stem.
 
         Args:
-            ids: as `as_paths` writes them, each once.
+            ids: distinct ids, as `as_paths` writes them.
         """
         wanted = pd.DataFrame({"key": ids.array, "id": np.arange(len(ids))})
         folders = ids.str.count("/").to_numpy()
-        above = self.folder.as_posix().strip("/") + "/"  # so that an id may start with the folder's own name
-        deepest = above.count("/") + self.depth.max(initial=0)
+        folder_parts = self.folder.as_posix().strip("/") + "/"  # an id may start with the folder's own name
+        deepest = folder_parts.count("/") + self.depth.max(initial=0)
         found = [pd.DataFrame(columns=["id", "file", "stem"], dtype="int64")]
         for count in np.unique(folders[folders <= deepest]).tolist():
             here = wanted[folders == count]
             named = self.names
-            if len(here) < len(named) / 10:  # a sample: few files go by these names, so look at their folders only
+            if len(here) < len(named) / 10:  # few ids: compare the folders of files with these names only
                 named = named[named["name"].isin(last_part(here["key"]))]
             key = named["name"]
             if count:
-                whole = above + self.paths.take(named["file"].to_numpy())
-                key = last_folders(whole, count).set_axis(named.index) + key
+                full_paths = folder_parts + self.paths.take(named["file"].to_numpy())
+                key = last_folders(full_paths, count).set_axis(named.index) + key
             found.append(named.assign(key=key).merge(here, on="key")[["id", "file", "stem"]])
         return pd.concat(found, ignore_index=True)
 
     def find(self, ids: pd.Series) -> NDArray[np.int64]:
-        """Return for each id the position of its file in `paths`, −1 where there is none.
+        """Return the position in `paths` of each id's file, −1 where there is none.
 
-        The whole path relative to the folder goes before its last parts, a name with extension before one without.
+        A match of the whole path has precedence over a match of its end, a name with extension over one without.
 
         Raises:
-            UserError: an id fits several files equally well.
+            UserError: an id matches several files equally well.
         """
         row_id, distinct = pd.factorize(as_paths(ids))
         distinct = pd.Series(distinct)
@@ -99,10 +98,10 @@ class FileIndex:
         several = best["id"].duplicated(keep=False)
         if several.any():
             name = best.loc[several, "id"].iloc[0]
-            fits = self.paths[best.loc[best["id"] == name, "file"].iloc[:3]]
+            matches = self.paths[best.loc[best["id"] == name, "file"].iloc[:3]]
             raise UserError(
-                f"id {distinct[name]!r} fits several images in {self.folder}: {', '.join(fits)}; "
-                "say which with --path-template, e.g. '{image_id}.jpg', or with --images"
+                f"id {distinct[name]!r} matches several images in {self.folder}: {', '.join(matches)}; "
+                "choose one with --path-template, e.g. '{image_id}.jpg', or with --images"
             )
         position = np.full(len(distinct), -1)
         position[best["id"]] = best["file"]
@@ -110,32 +109,31 @@ class FileIndex:
 
 
 def last_part(paths: pd.Series) -> pd.Series:
-    """Return paths without the folders in them."""
     return paths.str.replace("(?s)^.*/", "", regex=True)
 
 
 def first_part(paths: pd.Series) -> pd.Series:
-    """Return the first folder of paths, or the name of a file that lies in none."""
+    """Return the top-level folder of each path, or the name of a file outside any folder."""
     return paths.str.replace("(?s)/.*", "", regex=True)
 
 
 def last_folders(paths: pd.Series, count: int) -> pd.Series:
-    """Return the last `count` folders of paths, each with its slash; a path with fewer stays as it is."""
+    """Return the last `count` folders of each path, with slashes; a path with fewer stays unchanged."""
     return paths.str.replace(f"(?s)^(?:.*/)?((?:[^/]*/){{{count}}})[^/]*$", r"\1", regex=True)
 
 
 def as_paths(ids: pd.Series) -> pd.Series:
-    """Return ids written the way paths are in a `FileIndex`: forward slashes, none in front."""
+    """Normalize ids to the form of paths in a `FileIndex`: forward slashes, none in front."""
     return ids.str.replace("\\", "/", regex=False).str.removeprefix("./").str.lstrip("/")
 
 
 def list_files(folder: Path, *, allow_outside: bool = False) -> FileIndex:
-    """List all files below a folder, hidden ones and what macOS leaves in archives aside.
+    """List all files below a folder, except hidden ones and those that macOS adds to archives.
 
-    Links are followed once, and those that lead out of the folder only if that is allowed.
+    Every linked folder is visited once. Links out of the folder are followed only with `allow_outside`.
 
     Raises:
-        UserError: there is no such folder, it can't be read, or a file name in it is not UTF-8.
+        UserError: the folder doesn't exist, can't be read, or contains a file name that is not UTF-8.
     """
     there = is_there(folder)
     if not there or not folder.is_dir():
@@ -161,7 +159,7 @@ def list_files(folder: Path, *, allow_outside: bool = False) -> FileIndex:
                         outside.append(below + entry.name)
                     elif is_folder(entry):
                         pending.append(f"{below}{entry.name}/")
-                    elif entry.is_symlink() or entry.is_file():  # not a pipe: one would wait for it for ever
+                    elif entry.is_symlink() or entry.is_file():  # not a pipe: reading it could block forever
                         paths.append(below + entry.name)
         except OSError as error:
             raise UserError(f"folder {folder / below} cannot be read: {error.strerror}") from error
@@ -171,14 +169,14 @@ def list_files(folder: Path, *, allow_outside: bool = False) -> FileIndex:
     if outside:
         count = f"{len(outside):,}, the first is {outside[0]!r}"
         warn(
-            f"links that lead out of {folder}, unless --images names one, "
-            f"are not followed without --allow-outside ({count})"
+            f"links that lead out of {folder} are not followed without --allow-outside, "
+            f"unless --images names one ({count})"
         )
     return FileIndex(folder, sorted(paths))
 
 
 def is_there(path: Path) -> bool:
-    """Return whether there is something at a path; a UserError if the system won't say, for lack of a permission."""
+    """Return whether a path exists; a UserError if a missing permission hides it."""
     try:
         return path.exists()
     except OSError as error:
@@ -186,7 +184,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a folder or leads to one; links that lead in a circle are files that can't be read."""
+    """Return whether an entry is a folder or links to one; circular links count as unreadable files."""
     try:
         return entry.is_dir()
     except OSError:
@@ -194,17 +192,17 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def leads_inside(link: str, folder: Path) -> bool:
-    """Return whether a link leads to something in a folder (resolved), or round in a circle."""
+    """Return whether a link leads into a (resolved) folder, or to itself."""
     try:
         return Path(link).resolve().is_relative_to(folder)
-    except (OSError, RuntimeError):  # the latter is Python's word for a circle before 3.13
+    except (OSError, RuntimeError):  # RuntimeError: a circular link, before Python 3.13
         return True
 
 
 def find_outside(ids: pd.Series, folder: Path) -> pd.Series:
-    """Return for each id the path, relative to a folder, of the file that it names outside of it; "" for none.
+    """Return the path, relative to a folder, of the file outside it that each id refers to; "" for none.
 
-    Such an id is an absolute path, or goes up from the folder by '..'.
+    Such an id is an absolute path, or leaves the folder by '..'.
     """
     written = ids.str.replace("\\", "/", regex=False)
     leaving = written.str.startswith("/") | written.str.contains(r"(?:^|/)\.\.(?:/|$)", regex=True)
@@ -212,14 +210,14 @@ def find_outside(ids: pd.Series, folder: Path) -> pd.Series:
     for name in written[leaving].unique():
         path = folder / name
         found[name] = ""
-        if os.path.isfile(path):  # noqa: PTH113  # which takes any name, however long
-            # '..' leads up from where a linked folder really lies
+        if os.path.isfile(path):  # noqa: PTH113  # accepts a name of any length
+            # '..' is relative to the target of a linked folder
             found[name] = os.path.relpath(path.parent.resolve() / path.name, folder.resolve()).replace(os.sep, "/")
     return written.where(leaving, "").map(found).astype("str")
 
 
 def check_utf8(path: str, folder: Path) -> None:
-    """Raise a UserError for a file name that no table could hold."""
+    """Raise a UserError for a file name that can't be written to a table."""
     try:
         path.encode()
     except UnicodeEncodeError as error:
@@ -227,12 +225,12 @@ def check_utf8(path: str, folder: Path) -> None:
 
 
 def narrow_to_images(ids: pd.Series, files: FileIndex) -> FileIndex:
-    """Return the smallest folder below that of `files` that holds every image which the ids name.
+    """Return the smallest folder below that of `files` that holds every image that the ids refer to.
 
-    Where several do (train/ and test/ may number their images alike), folders named test… don't count.
+    If several do (train/ and test/ may number their images alike), folders named test… are ignored.
 
     Raises:
-        UserError: no id names an image, or several folders hold them all.
+        UserError: no id matches an image, or several folders hold them all.
     """
     pairs = files.candidates(as_paths(ids).drop_duplicates())
     if pairs.empty:
@@ -258,10 +256,11 @@ def narrow_to_images(ids: pd.Series, files: FileIndex) -> FileIndex:
 
 
 def no_images(ids: pd.Series, files: FileIndex) -> UserError:
-    """Return the error for a table none of whose rows has an image."""
+    """Return the error for a table of which no row has an image."""
     images = files.images()
-    held = f"the folder holds {images.iloc[0]!r} and the like" if len(images) else "the folder holds no images"
+    content = f"the folder holds files such as {images.iloc[0]!r}" if len(images) else "the folder holds no images"
     return UserError(
-        f"none of the {len(ids):,} rows has an image in {files.folder}: the first wants {str(ids.iloc[0])!r}, {held}; "
-        "name the folder with --images, the column with --id-column, or the form with --path-template"
+        f"none of the {len(ids):,} rows has an image in {files.folder}: the first refers to {str(ids.iloc[0])!r}, "
+        f"but {content}; name the folder with --images, the column with --id-column, "
+        "or the pattern with --path-template"
     )

@@ -1,4 +1,4 @@
-"""`resnet50 prepare`: extract, read and store, audit, leave out, split, write."""
+"""`resnet50 prepare`: extract, read and store, audit, split, write."""
 
 import csv
 from functools import partial
@@ -8,46 +8,55 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from resnet50.etl.audit import CAUSES, KINDS, Audit, audit, files_of, read_images, small_classes, stop_at_findings
+from resnet50.etl.audit import (
+    CAUSES,
+    KINDS,
+    Audit,
+    audit,
+    fail_on_findings,
+    read_images,
+    referenced_files,
+    small_classes,
+)
 from resnet50.etl.extract import Extracted, extract
-from resnet50.etl.prepared import COLUMNS, PreparedDataset, check_output, replacing, write_prepared
+from resnet50.etl.prepared import COLUMNS, PreparedDataset, atomic_folder, check_output, write_prepared
 from resnet50.etl.shards import read_shards, shards_folder, write_shard
-from resnet50.etl.split import SPLITS, Shares, keep_published, parse_shares, split_rows
+from resnet50.etl.split import SPLITS, Fractions, keep_published, parse_fractions, split_rows
 from resnet50.etl.store import FOLDER as STORE
-from resnet50.etl.store import SMALLEST_SIZE, StoreWriter, check_space, estimate_bytes, megabytes
+from resnet50.etl.store import MIN_SIZE, StoreWriter, check_space, estimate_bytes, format_bytes
 from resnet50.options.config import PrepareOptions
 from resnet50.runtime.console import console, rank_zero_output, say, warn
 from resnet50.runtime.errors import UserError, nearest
 from resnet50.runtime.sharding import Shard, check_sharding, parse_shard, remove_parts, started_by_torchrun
 
-LONGEST_TABLE = 30
-"""Up to so many classes are shown one by one."""
+MAX_CLASSES_SHOWN = 30
+"""With more classes, the table of splits shows the totals only."""
 
 
 def prepare(options: PrepareOptions) -> PreparedDataset | None:
-    """Turn a source of labeled images into a prepared dataset, and say what was found and done.
+    """Turn labeled images into a prepared dataset, printing what is found and done.
 
     Returns:
-        The dataset; None after a shard of it, and under torchrun in all processes but the first.
+        The dataset; None after a single shard, and on every rank but 0 under torchrun.
 
     Raises:
         UserError: something about the source or the options is wrong; nothing is written then.
     """
-    together = started_by_torchrun()
-    with rank_zero_output(together.index if together else 0):
-        return prepare_share(options, together)
+    torchrun_shard = started_by_torchrun()
+    with rank_zero_output(torchrun_shard.index if torchrun_shard else 0):
+        return prepare_on_rank(options, torchrun_shard)
 
 
-def prepare_share(options: PrepareOptions, together: Shard | None) -> PreparedDataset | None:
-    """Do what `prepare` says, as the given one of the processes that torchrun has started, if it has."""
+def prepare_on_rank(options: PrepareOptions, torchrun_shard: Shard | None) -> PreparedDataset | None:
+    """Run `prepare` in one of the processes that torchrun started, or alone."""
     check_sharding(options.shard, options.merge)
-    shares = parse_shares(options.split)
+    fractions = parse_fractions(options.split)
     if options.min_class_count < 0:
         raise UserError(f"--min-class-count {options.min_class_count} is below 0")
     if options.seed < 0:
         raise UserError(f"--seed {options.seed} is below 0")
-    if options.store_size < SMALLEST_SIZE:
-        raise UserError(f"--store-size {options.store_size}: the network needs at least {SMALLEST_SIZE} pixels")
+    if options.store_size < MIN_SIZE:
+        raise UserError(f"--store-size {options.store_size}: the network needs at least {MIN_SIZE} pixels")
     check_output(options.out, options.overwrite, options.source, options.images)
 
     source = extract(options)
@@ -56,33 +65,33 @@ def prepare_share(options: PrepareOptions, together: Shard | None) -> PreparedDa
     dropped = labels_to_drop(options.drop_labels, source.rows["label"])
     check_classes(source.rows["label"], dropped)
 
-    shard = together or (None if options.shard is None else parse_shard(options.shard))
+    shard = torchrun_shard or (None if options.shard is None else parse_shard(options.shard))
     if shard is not None:
-        path = read_shard_of(source, shard)
-        if together is None:
-            say(f"shard {options.shard} in {path}; when all are there, --merge {shard.count} makes the dataset")
-        if together is None or shard.index > 0:
+        path = read_one_shard(source, shard)
+        if torchrun_shard is None:
+            say(f"shard {options.shard} written to {path}; once all are there, run --merge {shard.count}")
+        if torchrun_shard is None or shard.index > 0:
             return None
-    merge = together.count if together else options.merge
-    with replacing(options.out) as folder:
-        dataset = build(folder, source, dropped, shares, merge)
+    merge = torchrun_shard.count if torchrun_shard else options.merge
+    with atomic_folder(options.out) as folder:
+        dataset = build(folder, source, dropped, fractions, merge)
     if merge is not None:
         remove_parts(shards_folder(options))
     say(f"written to {options.out}")
     return dataset
 
 
-def read_shard_of(source: Extracted, shard: Shard) -> Path:
-    """Read a shard of the images, for a merge; return its folder."""
+def read_one_shard(source: Extracted, shard: Shard) -> Path:
+    """Read one shard of the images for a later merge; return its folder."""
     options = source.options
     side = options.store_size if options.store else None
-    return write_shard(shard, shards_folder(options), source.images, files_of(source.rows), side)
+    return write_shard(shard, shards_folder(options), source.images, referenced_files(source.rows), side)
 
 
 def build(
-    folder: Path, source: Extracted, dropped: list[str], shares: Shares, merge: int | None = None
+    folder: Path, source: Extracted, dropped: list[str], fractions: Fractions, merge: int | None = None
 ) -> PreparedDataset:
-    """Read (or take from shards), audit and split the images, show what was found, and write it all into a folder."""
+    """Read the images (or take them from shards), audit and split them, and write the dataset into a folder."""
     options = source.options
     store = start_store(folder, source)
     read = None if merge is None else partial(read_shards, merge, shards_folder(options))
@@ -92,36 +101,36 @@ def build(
     candidates = sorted(set(rows["label"].unique()) - {"", *dropped})
     found.items["small_classes"] = small_classes(candidates, kept["label"], options.min_class_count)
     if options.strict:
-        stop_at_findings(found)
+        fail_on_findings(found)
     show_audit(source, found, dropped, rows)
     check_classes(kept["label"], dropped)
 
-    manifest = manifest_of(kept, source, split_of(kept, shares, options))
+    manifest = manifest_of(kept, source, split_of(kept, fractions, options))
     if store is not None:
         store.finish()
     dataset = write_prepared(folder, options, source.name, manifest, found.to_json(), len(rows))
     show_splits(dataset)
-    warn_of_classes(dataset, found)
+    warn_about_classes(dataset, found)
     return dataset
 
 
 def start_store(folder: Path, source: Extracted) -> StoreWriter | None:
-    """Say how large the pixel store will be and make room for it; None with --no-store."""
+    """Print the expected size of the pixel store and check for space; None with --no-store."""
     options = source.options
     if not options.store:
         return None
     files = source.rows["file"]
     needed = estimate_bytes([f"{source.images}/{file}" for file in files[files != ""].unique()], options.store_size)
-    say(f"pixel store: about {megabytes(needed)}, every photo at {options.store_size} pixels on its shorter side")
+    say(f"pixel store: about {format_bytes(needed)}, every image at {options.store_size} pixels on its shorter side")
     check_space(folder, needed)
     return StoreWriter(folder / STORE, options.store_size)
 
 
 def labels_to_drop(text: str | None, labels: pd.Series) -> list[str]:
-    """Return the labels in --drop-labels: separated by commas, in double quotes where one has a comma itself.
+    """Parse --drop-labels: separated by commas, in double quotes where a label contains a comma.
 
     Raises:
-        UserError: the table has no such label (the message has the nearest).
+        UserError: the table has no such label; the message suggests the nearest.
     """
     if text is None:
         return []
@@ -134,22 +143,22 @@ def labels_to_drop(text: str | None, labels: pd.Series) -> list[str]:
 
 
 def check_classes(labels: pd.Series, dropped: list[str]) -> None:
-    """Raise a UserError unless at least two classes are left."""
+    """Raise a UserError unless at least two classes remain."""
     classes = sorted(set(labels.unique()) - {"", *dropped})
     if len(classes) < 2:
         left = f"only one class ({classes[0]!r}) is left" if classes else "no usable image with a label is left"
         raise UserError(f"{left}: a classifier needs at least two classes")
 
 
-def split_of(rows: pd.DataFrame, shares: Shares, options: PrepareOptions) -> pd.Series:
-    """Return the split of every row: the published one where there is one, else a new one."""
+def split_of(rows: pd.DataFrame, fractions: Fractions, options: PrepareOptions) -> pd.Series:
+    """Return the split of every row: the published one if there is one, else a new one."""
     if options.split_column is not None or (rows["published"] != "").any():
-        return keep_published(rows, shares, options.seed)
-    return split_rows(rows, shares, options.seed)
+        return keep_published(rows, fractions, options.seed)
+    return split_rows(rows, fractions, options.seed)
 
 
 def manifest_of(rows: pd.DataFrame, source: Extracted, splits: pd.Series) -> pd.DataFrame:
-    """Return the rows that stay with the columns, types and order of a manifest."""
+    """Return the rows that are kept, with the columns, types and order of a manifest."""
     manifest = rows.assign(
         path=f"{source.images}/" + rows["file"],
         label_index=pd.factorize(rows["label"], sort=True)[0],
@@ -159,14 +168,14 @@ def manifest_of(rows: pd.DataFrame, source: Extracted, splits: pd.Series) -> pd.
 
 
 def show_audit(source: Extracted, found: Audit, dropped: list[str], rows: pd.DataFrame) -> None:
-    """Print a line for each kind of finding, and how the table's rows come down to the images that stay."""
+    """Print a line for each kind of finding, and how many of the table's rows are kept."""
     title = f"{source.name}: {len(rows):,} rows"
     table = Table("audit", "found", "rows out", "what was done", title=Text(title), title_justify="left")
     table.columns[1].justify = table.columns[2].justify = "right"
-    skipped_samples = found.cause.value_counts()
+    excluded = found.cause.value_counts()
     for kind, (title, action) in KINDS.items():
         count = len(found.items[kind])
-        rows_out = f"{skipped_samples.get(kind, 0):,}" if kind in CAUSES else ""
+        rows_out = f"{excluded.get(kind, 0):,}" if kind in CAUSES else ""
         table.add_row(title, f"{count:,}", rows_out, action if count else "", style="bold" if count else "dim")
     for label in dropped:
         here = rows["label"] == label
@@ -174,12 +183,12 @@ def show_audit(source: Extracted, found: Audit, dropped: list[str], rows: pd.Dat
         table.add_row(Text(f"label {label}"), f"{here.sum():,}", rows_out, "dropped as asked", style="bold")
     stay = len(rows[(found.cause == "") & ~rows["label"].isin(dropped)])
     table.add_section()
-    table.add_row("images that stay", f"{stay:,}", f"{len(rows) - stay:,}", "")
+    table.add_row("images kept", f"{stay:,}", f"{len(rows) - stay:,}", "")
     console.print(table, soft_wrap=False)
 
 
 def show_splits(dataset: PreparedDataset) -> None:
-    """Print how many images each split has, by class where these are not too many."""
+    """Print the number of images of each split, by class if there are not too many classes."""
     manifest = dataset.manifest
     groups = manifest["group"].nunique()
     grouped = f", {groups:,} groups" if groups < len(manifest) else ""
@@ -188,7 +197,7 @@ def show_splits(dataset: PreparedDataset) -> None:
     table = Table("class", *SPLITS, "all", title=Text(title), title_justify="left")
     for column in table.columns[1:]:
         column.justify = "right"
-    if len(dataset.classes) <= LONGEST_TABLE:
+    if len(dataset.classes) <= MAX_CLASSES_SHOWN:
         for label in dataset.classes:
             numbers = counts.loc[[label]].sum().tolist()
             table.add_row(Text(label), *[f"{number:,}" for number in numbers], f"{sum(numbers):,}")
@@ -199,19 +208,18 @@ def show_splits(dataset: PreparedDataset) -> None:
     console.print(table, soft_wrap=False)
 
 
-def warn_of_classes(dataset: PreparedDataset, found: Audit) -> None:
-    """Warn of classes with few images, and of those that a split has nothing of."""
+def warn_about_classes(dataset: PreparedDataset, found: Audit) -> None:
+    """Warn about classes with few images, and about classes that are missing from a split."""
     small = found.items["small_classes"]
     if small:
         names = [f"{item['label']} ({item['images'] or 'none: the class is lost'})" for item in small]
-        warn(f"classes with fewer images than --min-class-count asks for: {shortened(names)}")
+        warn(f"classes with fewer images than --min-class-count: {first_ten(names)}")
     for name in SPLITS:
         there = set(dataset.manifest.loc[dataset.manifest["split"] == name, "label"].unique())
         absent = [label for label in dataset.classes if label not in there]
         if absent and there:
-            warn(f"classes without an image in the {name} split: {shortened(absent)}")
+            warn(f"classes without an image in the {name} split: {first_ten(absent)}")
 
 
-def shortened(names: list[str]) -> str:
-    """Return the first ten names, and how many more there are."""
+def first_ten(names: list[str]) -> str:
     return ", ".join(names[:10]) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")

@@ -1,4 +1,4 @@
-"""A prepared dataset as a folder: dataset.yaml, manifest.parquet, audit.json, pixels/. Written here, read here."""
+"""The folder of a prepared dataset: dataset.yaml, manifest.parquet, audit.json, pixels/."""
 
 import dataclasses
 import errno
@@ -39,15 +39,15 @@ COLUMNS = {
 
 @dataclass(frozen=True, eq=False)
 class PreparedDataset:
-    """Labeled images with splits.
+    """Labeled images with splits, as `resnet50 prepare` writes them.
 
     Attributes:
-        folder: where it lies.
-        name: what it is called in reports.
-        classes: names of the classes, sorted; a label's index is its place here.
+        folder: folder of the dataset.
+        name: used in reports.
+        classes: names of the classes, sorted; a label's index is its position here.
         manifest: a row per image: image_id, path (absolute), label, label_index, group, split, width and height in
             pixels (upright), sha256 of the file.
-        fingerprint: SHA-256 over classes, ids, labels, splits and image hashes: equal exactly where the data is.
+        fingerprint: SHA-256 over classes, ids, labels, splits and image hashes; equal for equal data only.
     """
 
     folder: Path
@@ -57,18 +57,22 @@ class PreparedDataset:
     fingerprint: str
 
     def split(self, name: str) -> pd.DataFrame:
-        """Return the rows of a split, in the manifest's order; a UserError if there are none."""
+        """Return the rows of a split ("train", "val" or "test"), in the manifest's order.
+
+        Raises:
+            UserError: the dataset has no such split.
+        """
         rows = self.manifest[self.manifest["split"] == name]
         if rows.empty:
-            there = ", ".join(split for split in SPLITS if (self.manifest["split"] == split).any())
-            raise UserError(f"dataset {self.folder} has no {name} split, only {there}")
+            present = ", ".join(split for split in SPLITS if (self.manifest["split"] == split).any())
+            raise UserError(f"dataset {self.folder} has no {name} split, only {present}")
         return rows.reset_index(drop=True)
 
 
 def fingerprint_of(manifest: pd.DataFrame, classes: tuple[str, ...]) -> str:
-    """Return the SHA-256 over what makes the dataset: not over where it lies.
+    """Return the SHA-256 over the content of a dataset, independent of its location.
 
-    The classes, then each column: the number of values, the length of each, and all of them with nothing in between.
+    Hashed are the classes, then each column: the number of values, the length of each, and their concatenation.
     """
     digest = hashlib.sha256()
     columns = [manifest[name] for name in ("image_id", "label", "split", "sha256")]
@@ -83,28 +87,32 @@ def fingerprint_of(manifest: pd.DataFrame, classes: tuple[str, ...]) -> str:
 def load_prepared(folder: Path) -> PreparedDataset:
     """Read a prepared dataset.
 
+    Args:
+        folder: folder that `resnet50 prepare` wrote.
+
     Raises:
-        UserError: no such folder, not a prepared dataset, or a file in it is damaged or doesn't belong to the others.
+        UserError: the folder doesn't exist or is not a prepared dataset, or a file in it is damaged or belongs to
+            another dataset.
     """
     if not folder.is_dir():
         raise UserError(f"dataset {folder} does not exist: make it with `resnet50 prepare`")
     for name in (DESCRIPTION, MANIFEST):
         if not (folder / name).is_file():
             raise UserError(f"{folder} is not a prepared dataset (it has no {name}): make one with `resnet50 prepare`")
-    again = "is damaged; prepare the dataset again"
+    damaged = "is damaged; prepare the dataset again"
     try:
         description = yaml.safe_load((folder / DESCRIPTION).read_bytes())
         name, classes = str(description["name"]), tuple(str(label) for label in description["classes"])
         fingerprint = str(description["fingerprint"])
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / DESCRIPTION} {again} ({' '.join(str(error).split())})") from error
+        raise UserError(f"{folder / DESCRIPTION} {damaged} ({' '.join(str(error).split())})") from error
     try:
         manifest = pd.read_parquet(folder / MANIFEST)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{folder / MANIFEST} {again} ({' '.join(str(error).split())})") from error
+        raise UserError(f"{folder / MANIFEST} {damaged} ({' '.join(str(error).split())})") from error
     missing = [column for column in COLUMNS if column not in manifest.columns]
     if missing:
-        raise UserError(f"{folder / MANIFEST} {again} (it has no column {missing[0]!r})")
+        raise UserError(f"{folder / MANIFEST} {damaged} (it has no column {missing[0]!r})")
     if fingerprint_of(manifest, classes) != fingerprint:
         raise UserError(f"{folder / MANIFEST} does not belong to the {DESCRIPTION} beside it; prepare it again")
     return PreparedDataset(folder, name, classes, manifest, fingerprint)
@@ -114,17 +122,17 @@ def check_output(out: Path, overwrite: bool, source: Path, images: Path | None) 
     """Raise a UserError if the output folder can't be written, or must not be replaced."""
     if out.is_dir() and any(out.iterdir()):
         if not overwrite:
-            raise UserError(f"output folder {out} already holds something: choose another one, or add --overwrite")
+            raise UserError(f"output folder {out} is not empty: choose another one, or add --overwrite")
         if not (out / DESCRIPTION).is_file() or not (out / MANIFEST).is_file():
             raise UserError(f"{out} is not a prepared dataset, so --overwrite won't delete it: choose another --out")
         for kept in (source, images):
             if kept is not None and kept.resolve().is_relative_to(out.resolve()):
                 raise UserError(f"{out} contains {kept}, so --overwrite won't delete it: choose another --out")
     elif out.exists() and not out.is_dir():
-        raise UserError(f"output {out} is a file: --out has to be a folder")
-    above = next(folder for folder in out.absolute().parents if folder.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UserError(f"{above} can't be written to: choose another --out")
+        raise UserError(f"output {out} is a file: --out must be a folder")
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"{parent} is not writable: choose another --out")
 
 
 def write_prepared(
@@ -135,17 +143,17 @@ def write_prepared(
     audit: dict[str, dict[str, Any]],
     rows: int,
 ) -> PreparedDataset:
-    """Write a prepared dataset into a folder that is to become `options.out`.
+    """Write a prepared dataset into a folder that will become `options.out`.
 
-    Equal input gives equal bytes; of the options, those that say nothing of it are not written.
+    Equal input gives equal bytes. Options that don't affect the content are not written.
 
     Args:
-        folder: an empty one, or with a pixel store in it; see `replacing`.
+        folder: empty, or holding the pixel store; see `atomic_folder`.
         options: with every guess filled in.
         name: of the dataset.
-        manifest: with the columns of `COLUMNS`.
+        manifest: with the columns in `COLUMNS`.
         audit: as `Audit.to_json` returns it.
-        rows: of the table that it was made from.
+        rows: number of rows of the source table.
     """
     classes = tuple(sorted(manifest["label"].unique()))
     fingerprint = fingerprint_of(manifest, classes)
@@ -168,15 +176,15 @@ def write_prepared(
     text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
     (folder / DESCRIPTION).write_text(text, encoding="utf-8")
     manifest.to_parquet(folder / MANIFEST, index=False)
-    with (folder / AUDIT).open("w", encoding="utf-8") as file:  # piece by piece: there may be a million findings
+    with (folder / AUDIT).open("w", encoding="utf-8") as file:  # streamed: there may be a million findings
         json.dump(audit, file, indent=1, ensure_ascii=False)
         file.write("\n")
     return PreparedDataset(options.out, name, classes, manifest, fingerprint)
 
 
 @contextmanager
-def replacing(out: Path) -> Generator[Path]:
-    """Give a new folder beside `out` to write to, which takes its place at the end, and vanishes on an error.
+def atomic_folder(out: Path) -> Generator[Path]:
+    """Yield a new folder beside `out` that replaces `out` on success and is deleted on an error.
 
     Raises:
         UserError: the disk is full, or has become read-only.

@@ -1,4 +1,4 @@
-"""A CSV or Parquet file -> a DataFrame of strings, and which of its columns hold ids and labels."""
+"""Reading a CSV or Parquet file as strings, and guessing its columns of ids and labels."""
 
 import string
 import warnings
@@ -23,17 +23,18 @@ ID_NAMES = {
 }  # fmt: skip
 LABEL_NAMES = {"label", "labels", "class", "class_name", "category", "target", "species", "breed", "diagnosis"}
 
-LOOKED_UP = 100
+COLUMNS_PER_LOOKUP = 100
 """Columns whose values are looked up among the image files at once."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read every cell as the string it is written as: '007' keeps its zeros, 'NA' and 'None' stay words.
+    """Read every cell as the string that is written: '007' keeps its zeros, 'NA' and 'None' are not missing values.
 
-    An empty cell is an empty string; blanks around a value go. A CSV may be separated by comma, semicolon, tab or bar.
+    An empty cell is an empty string; whitespace around a value is removed. CSV may be separated by comma, semicolon,
+    tab or bar.
 
     Raises:
-        UserError: no such file, not CSV or Parquet, not UTF-8, damaged, without a header, or without rows.
+        UserError: the file doesn't exist, is not CSV or Parquet, is not UTF-8, is damaged, or lacks a header or rows.
     """
     if not path.is_file():
         raise UserError(f"table {path} does not exist")
@@ -55,7 +56,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def check_unique(columns: list[str], path: Path) -> None:
-    """Raise a UserError if two columns of a table have the same name."""
+    """Raise a UserError if two columns have the same name."""
     names = pd.Series(columns, dtype="str")
     twice = names[names.duplicated()]
     if len(twice):
@@ -63,7 +64,6 @@ def check_unique(columns: list[str], path: Path) -> None:
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV file as strings."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             header = file.readline()
@@ -79,7 +79,7 @@ def read_csv(path: Path) -> pd.DataFrame:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = read()
-            names = read(header=None, nrows=1).iloc[0]  # as written: pandas numbers those that come twice
+            names = read(header=None, nrows=1).iloc[0]  # as written: pandas renames duplicates
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -87,55 +87,57 @@ def read_csv(path: Path) -> pd.DataFrame:
     except pd.errors.EmptyDataError as error:
         raise UserError(f"{path} is empty") from error
     except pd.errors.ParserWarning as error:
-        raise UserError(f"{path} has rows with more cells than its header: mend the table") from error
+        raise UserError(f"{path} has rows with more cells than its header: correct the table") from error
     except pd.errors.ParserError as error:
         reason = one_line(" ".join(str(error).removeprefix("Error tokenizing data. C error: ").split()))
-        raise UserError(f"{path} is not a proper CSV table: {reason}") from error
+        raise UserError(f"{path} is not a valid CSV table: {reason}") from error
     names = names.str.strip()
     check_unique(names[names != ""].tolist(), path)
     return table
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a Parquet file as strings; whole numbers that were stored as floats lose their '.0'."""
+    """Read a Parquet file as strings; integers that were stored as floats lose their '.0'."""
     try:
         check_unique(parquet.read_schema(path).names, path)
         table = pd.read_parquet(path).reset_index(drop=True)
         return pd.DataFrame({name: as_written(table[name]) for name in table.columns}, index=table.index)
     except UserError:
         raise
-    except Exception as error:  # of bytes that are no text, or metadata that are no good, pandas raises all sorts
+    except Exception as error:  # pandas raises many types for damaged content or metadata
         reason = one_line(" ".join((str(error) or repr(error)).split()))
         raise UserError(f"{path} is not a readable Parquet file: {reason}") from error
 
 
 def as_written(values: pd.Series) -> pd.Series:
-    """Return values as the strings that a CSV would have."""
+    """Convert values to the strings that a CSV would have."""
     if pd.api.types.is_float_dtype(values):
         values = values.convert_dtypes()
     return values.astype("object").where(values.notna(), "").astype("str")
 
 
-def column_of(table: pd.DataFrame, name: str, option: str) -> str:
-    """Return a column that an option names, or raise a UserError with the nearest that there is."""
+def require_column(table: pd.DataFrame, name: str, option: str) -> str:
+    """Return a column that an option names; a UserError suggests the nearest if it doesn't exist."""
     if name not in table.columns:
         columns = [str(column) for column in table.columns]
-        raise UserError(f"{option} {name!r}: no such column{nearest(name, columns)}; there are {listed(columns)}")
+        raise UserError(
+            f"{option} {name!r}: no such column{nearest(name, columns)}; the table has {join_names(columns)}"
+        )
     return name
 
 
-def listed(columns: Sequence[str], separator: str = ", ") -> str:
-    """Return the names of columns for a message of one line: the first ten, and that there are more."""
+def join_names(columns: Sequence[str], separator: str = ", ") -> str:
+    """Join the first ten names of columns on one line, with an ellipsis if there are more."""
     return separator.join(one_line(name) for name in columns[:10]) + " …" * (len(columns) > 10)
 
 
 def file_names(ids: pd.Series, template: str | None, table: pd.DataFrame) -> pd.Series:
-    """Return what each row's image is called: its id, or the template with the row's cells filled in.
+    """Return the file name of each row's image: its id, or the template with the row's cells filled in.
 
     Args:
         ids: image ids.
         template: text with {image_id} and names of other columns in braces; None for the ids themselves.
-        table: the rows' other columns.
+        table: the other columns of the rows.
     """
     if template is None:
         return ids
@@ -143,12 +145,12 @@ def file_names(ids: pd.Series, template: str | None, table: pd.DataFrame) -> pd.
     for literal, field in template_fields(template):
         names = names + literal
         if field is not None:
-            names = names + (ids if field == "image_id" else table[column_of(table, field, "--path-template")])
+            names = names + (ids if field == "image_id" else table[require_column(table, field, "--path-template")])
     return names
 
 
 def template_fields(template: str) -> list[tuple[str, str | None]]:
-    """Return the template as pairs of literal text and the column after it; a UserError where it is malformed."""
+    """Split a template into pairs of literal text and the column after it; a UserError if it is malformed."""
     try:
         parsed = list(string.Formatter().parse(template))
     except ValueError as error:
@@ -161,37 +163,37 @@ def template_fields(template: str) -> list[tuple[str, str | None]]:
 
 
 def guess_id_column(table: pd.DataFrame, files: FileIndex, template: str | None, taken: set[str | None]) -> str:
-    """Return the column whose values name images in `files`; where none does, the one that is called like an id.
+    """Return the column whose values refer to images in `files`; if none does, the one with the name of an id.
 
     Args:
-        table: the table, or rows of it.
-        files: where images are looked for.
+        table: the table, or some rows of it.
+        files: the files to search.
         template: --path-template.
-        taken: columns that options have given another role.
+        taken: columns that options use for something else.
 
     Raises:
-        UserError: several readings, or none, are left.
+        UserError: no column, or several, are possible.
     """
     columns = [str(column) for column in table.columns if column not in taken]
     naming = columns_naming_images(columns, table, files, template)
-    if len(naming) > 1:  # a class number may look like an image's number, but it repeats
+    if len(naming) > 1:  # a class number may equal an image's number, but it repeats
         naming = [name for name in naming if table[name].is_unique] or naming
-    readings = naming or [name for name in columns if plain(name) in ID_NAMES]
-    if len(readings) == 1:
-        return readings[0]
-    found = f"both {listed(readings, ' and ')} could" if readings else f"none of {listed(columns)} seems to"
+    possible = naming or [name for name in columns if normalized(name) in ID_NAMES]
+    if len(possible) == 1:
+        return possible[0]
+    found = f"both {join_names(possible, ' and ')} could" if possible else f"none of {join_names(columns)} seems to"
     raise UserError(f"cannot tell which column has the image ids ({found}): name it with --id-column")
 
 
 def columns_naming_images(
     columns: Sequence[str], table: pd.DataFrame, files: FileIndex, template: str | None
 ) -> list[str]:
-    """Return the columns in which at least half of (up to a thousand of) the values name images."""
+    """Return the columns in which at least half of up to a thousand values refer to images."""
     fields = {field for _, field in template_fields(template)} if template else set[str | None]()
     others = table[[name for name in table.columns if name in fields]]
     naming: list[str] = []
-    for start in range(0, len(columns), LOOKED_UP):  # many at once: there are tables with thousands of columns
-        chunk = list(columns[start : start + LOOKED_UP])
+    for start in range(0, len(columns), COLUMNS_PER_LOOKUP):  # batched: some tables have thousands of columns
+        chunk = list(columns[start : start + COLUMNS_PER_LOOKUP])
         filled = [table[name][table[name] != ""] for name in chunk]
         some = [values.iloc[:: max(1, len(table) // 1000)] for values in filled]
         column = np.repeat(np.arange(len(chunk)), [len(values) for values in some])
@@ -208,19 +210,19 @@ def columns_naming_images(
 
 
 def guess_label_column(table: pd.DataFrame, taken: set[str | None]) -> str:
-    """Return the one column that is called like a label, or the only one that is left.
+    """Return the one column with the name of a label, or the only column that is left.
 
     Raises:
-        UserError: several readings, or none, are left.
+        UserError: no column, or several, are possible.
     """
     columns = [str(column) for column in table.columns if column not in taken]
-    readings = [name for name in columns if plain(name) in LABEL_NAMES] or columns
-    if len(readings) == 1:
-        return readings[0]
-    found = f"it could be {listed(readings)}" if readings else "no column is left"
+    possible = [name for name in columns if normalized(name) in LABEL_NAMES] or columns
+    if len(possible) == 1:
+        return possible[0]
+    found = f"it could be {join_names(possible)}" if possible else "no column is left"
     raise UserError(f"cannot tell which column has the labels ({found}): name it with --label-column")
 
 
-def plain(name: str) -> str:
-    """Return a column's name the way the known names are written."""
+def normalized(name: str) -> str:
+    """Write a column's name in the form of `ID_NAMES` and `LABEL_NAMES`."""
     return name.lower().replace(" ", "_").replace("-", "_")

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from resnet50.data.loader import EpochBatchSampler, SequentialBatchSampler, TensorBatches
-from resnet50.etl.prepared import replacing
+from resnet50.etl.prepared import atomic_folder
 from resnet50.model.file import Model, load_model, save_model
 from resnet50.model.resnet import ResNet
 from resnet50.options.config import Depth, ShortcutKind, TrainOptions
@@ -110,7 +110,7 @@ def train_small(lab: Lab, setup: Setup, watch: Watch | None = None) -> SmallTrai
     """
     folder = lab.parts / "trainings" / setup.name
     if not folder.is_dir():
-        with replacing(folder) as fresh:
+        with atomic_folder(folder) as fresh:
             dispatch(lab, setup, watch, fresh)
     watched = folder / "watched.csv"
     return SmallTraining(

@@ -62,7 +62,7 @@ def training_images_dataset(
     photos = train["path"]
     store = open_store(dataset.folder) if options.store else None
     if store is not None:
-        photos = store.photos(train)
+        photos = store.images(train)
         if store.shorter_side < options.image_size:
             warn(
                 f"the pixel store's photos have {store.shorter_side} pixels on the shorter side, less than "
