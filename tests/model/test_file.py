@@ -19,7 +19,7 @@ def model(variant: Variant = "v1.5", shortcuts: ShortcutKind = "B") -> Model:
 
 
 @pytest.mark.parametrize(("variant", "shortcuts"), [("v1", "B"), ("v1.5", "none"), ("v1.5", "A")])
-def test_saved_model_comes_back_as_it_was(tmp_path: Path, variant: Variant, shortcuts: ShortcutKind) -> None:
+def test_saved_model_is_loaded_unchanged(tmp_path: Path, variant: Variant, shortcuts: ShortcutKind) -> None:
     saved = model(variant, shortcuts)
     save_model(saved, tmp_path / "model.safetensors")
     loaded = load_model(tmp_path / "model.safetensors")
@@ -32,12 +32,12 @@ def test_saved_model_comes_back_as_it_was(tmp_path: Path, variant: Variant, shor
         assert torch.equal(loaded.network(images), saved.network.eval()(images))
 
 
-def test_run_folder_stands_for_the_model_in_it(tmp_path: Path) -> None:
+def test_run_folder_is_accepted_for_its_model(tmp_path: Path) -> None:
     save_model(model(), tmp_path / "model.safetensors")
     assert load_model(tmp_path).classes == CLASSES
 
 
-def test_saving_replaces_an_older_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+def test_saving_replaces_an_older_file_and_leaves_no_other(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_text("older")
     save_model(model(), path)
@@ -45,7 +45,7 @@ def test_saving_replaces_an_older_file_and_leaves_nothing_else(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_channels_last_weights_are_saved_in_the_usual_layout(tmp_path: Path) -> None:
+def test_channels_last_weights_are_saved_contiguous(tmp_path: Path) -> None:
     saved = model()
     saved.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     save_model(saved, tmp_path / "model.safetensors")
@@ -70,7 +70,7 @@ def test_truncated_or_foreign_file_is_reported_with_its_name(tmp_path: Path) -> 
                 read(path)
 
 
-def test_safetensors_of_others_is_not_taken_for_a_model(tmp_path: Path) -> None:
+def test_safetensors_without_metadata_are_refused(tmp_path: Path) -> None:
     save_file(ResNet(18, 2).state_dict(), tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match="was not written by `resnet50 train`"):
         load_model(tmp_path)
@@ -94,11 +94,11 @@ def test_metadata_that_does_not_fit_the_weights_is_reported(tmp_path: Path, chan
     path = tmp_path / "model.safetensors"
     save_model(model(), path)
     save_file(load_file(path), path, read_metadata(path) | change)
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
         load_model(path)
 
 
-def test_a_model_file_may_be_read_by_whom_the_umask_allows(tmp_path: Path) -> None:
+def test_permissions_of_a_model_file_follow_the_umask(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
     path = tmp_path / "model.safetensors"

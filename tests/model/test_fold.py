@@ -1,4 +1,4 @@
-"""Folding changes how a network is computed, not what."""
+"""Batch-norm folding leaves the logits unchanged."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from resnet50.options.config import Depth, ShortcutKind, Variant
 
 
 def with_random_statistics(depth: Depth, variant: Variant, shortcuts: ShortcutKind) -> ResNet:
-    """Return a network whose batch norms all do something, on the scale that trained ones work at."""
+    """Return a network with random batch-norm statistics, on the scale of trained ones."""
     torch.manual_seed(depth)
     network = ResNet(depth, 7, variant, shortcuts).eval()
     for module in network.modules():
@@ -37,7 +37,7 @@ def with_random_statistics(depth: Depth, variant: Variant, shortcuts: ShortcutKi
         (101, "v1", "B"),
     ],
 )
-def test_a_folded_network_gives_the_same_logits(depth: Depth, variant: Variant, shortcuts: ShortcutKind) -> None:
+def test_folded_network_gives_the_same_logits(depth: Depth, variant: Variant, shortcuts: ShortcutKind) -> None:
     network = with_random_statistics(depth, variant, shortcuts)
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -53,7 +53,7 @@ def test_no_batch_norm_is_left() -> None:
     assert not any(parameter.requires_grad for parameter in folded.parameters())
 
 
-def test_the_network_itself_stays_as_it_is() -> None:
+def test_network_itself_is_not_modified() -> None:
     network = with_random_statistics(18, "v1.5", "B").train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     folded = fold_batch_norms(network)

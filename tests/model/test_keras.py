@@ -18,7 +18,7 @@ from resnet50.runtime.errors import UserError
 def keras_forward(
     keras_layers: list[tuple[str, str, tuple[int, ...], int]], arrays: dict[str, np.ndarray], images: Tensor
 ) -> Tensor:
-    """Keras's ResNet50 (v1) written out in plain functions: BGR from 0 to 255 less the means in, logits out."""
+    """Keras's ResNet50 (v1) in plain functions: BGR from 0 to 255 minus the means in, logits out."""
     weights = {name: torch.from_numpy(array).double() for name, array in arrays.items()}
     layers = {conv: (norm, stride) for conv, norm, _, stride in keras_layers}
 
@@ -41,7 +41,7 @@ def keras_forward(
     return x.mean((2, 3)) @ weights["fc1000/kernel"] + weights["fc1000/bias"]
 
 
-def test_converted_network_computes_what_keras_computes(
+def test_converted_network_gives_keras_logits(
     layers_model: Path, keras_layers: list[tuple[str, str, tuple[int, ...], int]], keras_arrays: dict[str, np.ndarray]
 ) -> None:
     model = read_layers_model(layers_model / "model.json")
@@ -52,13 +52,13 @@ def test_converted_network_computes_what_keras_computes(
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     means = torch.tensor(Preprocess().mean).view(3, 1, 1).double() * 255
     with torch.no_grad():
-        ours = network.double()(Preprocess().normalize(pixels).double())
-        theirs = keras_forward(keras_layers, keras_arrays, (pixels - means).flip(1))
-    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    assert theirs.std() > 0.1
+        converted = network.double()(Preprocess().normalize(pixels).double())
+        expected = keras_forward(keras_layers, keras_arrays, (pixels - means).flip(1))
+    torch.testing.assert_close(converted, expected, rtol=1e-4, atol=1e-4)
+    assert expected.std() > 0.1
 
 
-def test_stride_on_the_first_convolution_means_v1_and_elsewhere_v15(layers_model: Path, tmp_path: Path) -> None:
+def test_variant_follows_from_the_strides(layers_model: Path, tmp_path: Path) -> None:
     assert read_layers_model(layers_model / "model.json").variant == "v1"
     description = json.loads((layers_model / "model.json").read_text())
     for layer in description["modelTopology"]["model_config"]["config"]["layers"]:
@@ -87,9 +87,9 @@ def write_model(folder: Path, data: bytes = bytes(16), **changes: object) -> Pat
     return path
 
 
-def test_shard_of_another_length_is_reported(tmp_path: Path) -> None:
+def test_shard_of_the_wrong_length_is_reported(tmp_path: Path) -> None:
     for data in (bytes(12), bytes(20)):
-        with pytest.raises(UserError, match="or a damaged one"):
+        with pytest.raises(UserError, match="or is damaged"):
             read_layers_model(write_model(tmp_path, data))
 
 
@@ -109,18 +109,18 @@ def test_quantized_weights_are_refused(tmp_path: Path) -> None:
 def test_shard_outside_the_folder_is_refused(tmp_path: Path) -> None:
     path = write_model(tmp_path)
     path.write_text(path.read_text().replace("shard.bin", "../shard.bin"))
-    with pytest.raises(UserError, match="lies outside the model's folder"):
+    with pytest.raises(UserError, match="is outside the model's folder"):
         read_layers_model(path)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"modelTopology": null}', "\xff"])
-def test_json_that_is_no_layers_model_is_reported(tmp_path: Path, text: str) -> None:
+def test_json_of_something_else_is_reported(tmp_path: Path, text: str) -> None:
     (tmp_path / "model.json").write_text(text, encoding="latin-1")
-    with pytest.raises(UserError, match=r"model\.json is no TensorFlow\.js layers model"):
+    with pytest.raises(UserError, match=r"model\.json is not a TensorFlow\.js layers model"):
         read_layers_model(tmp_path / "model.json")
 
 
-def test_archive_without_a_model_or_damaged_is_reported(tmp_path: Path, npm_package: Path) -> None:
+def test_damaged_archive_or_one_without_a_model_is_reported(tmp_path: Path, npm_package: Path) -> None:
     empty = tmp_path / "empty.tgz"
     with tarfile.open(empty, "w:gz"):
         pass
@@ -128,7 +128,7 @@ def test_archive_without_a_model_or_damaged_is_reported(tmp_path: Path, npm_pack
         read_layers_model(empty)
     for damaged in (b"no archive", npm_package.read_bytes()[:1_000_000]):
         (tmp_path / "damaged.tgz").write_bytes(damaged)
-        with pytest.raises(UserError, match="or a damaged one"):
+        with pytest.raises(UserError, match="or is damaged"):
             read_layers_model(tmp_path / "damaged.tgz")
 
 

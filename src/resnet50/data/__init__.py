@@ -1,4 +1,4 @@
-"""A prepared dataset -> batches: the PyTorch `Dataset`, `Preprocess`, augmentation, loaders."""
+"""From a prepared dataset to batches: torch datasets, preprocessing, augmentation, loaders."""
 
 from resnet50.data.dataset import AugmentedDataset, ImageDataset
 from resnet50.data.loader import evaluation_loader, training_loader

@@ -1,4 +1,4 @@
-"""The PyTorch datasets: photos and labels in, (uint8 tensor, label) out."""
+"""The torch datasets: images and labels in, (uint8 tensor, label) out."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,90 +18,106 @@ from resnet50.etl.store import StoredImages
 
 Paths = Sequence[str | Path] | pd.Series
 Labels = Sequence[int] | pd.Series
-"""Columns of a table, or anything like a list."""
+"""Columns of a table, or any sequence."""
 
 
 class Sample(NamedTuple):
-    """A row of the table as it is in one epoch."""
+    """A row of the table in one epoch: all that a sample depends on besides the seed.
+
+    Attributes:
+        epoch: from 0.
+        row: position in the training split.
+    """
 
     epoch: int
     row: int
 
 
 class ImageDataset(data.Dataset[tuple[Tensor, int]]):
-    """Images with labels, each always the same: what evaluation, prediction and anyone's own loop reads."""
+    """Labeled image files without augmentation, for evaluation, prediction and your own training loop.
+
+    An item is (image as `transform` returns it, label). Reading an unreadable file raises an `UnreadableImageError`
+    that names it.
+
+    Args:
+        paths: image files.
+        labels: class index of each.
+        transform: maps an RGB image to a tensor; a `Preprocess` (uint8, 3×size×size), or any torchvision transform.
+
+    Raises:
+        ValueError: the numbers of paths and labels differ.
+    """
 
     def __init__(self, paths: Paths, labels: Labels, transform: Callable[[Image.Image], Tensor]) -> None:
-        """Keep paths and labels as flat arrays, which loader processes share instead of copying.
-
-        Args:
-            paths: image files.
-            labels: class index of each.
-            transform: maps an RGB image to a tensor; a `Preprocess`, or any of torchvision's transforms.
-        """
-        self.paths = flat_paths(paths)
+        self.paths = flat_paths(paths)  # flat arrays, which worker processes share instead of copying
         self.labels = flat_labels(labels, len(self.paths))
         self.transform = transform
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.labels)
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        """Return image (as `transform` makes it, 3×H×W) and label of a row; UnreadableImageError names a bad file."""
         return self.transform(decode(self.paths[row].as_py())), int(self.labels[row])
 
 
 class ImageFiles:
-    """Photos in files, decoded whenever they are asked for."""
+    """A sequence of image files, decoded on access; an `UnreadableImageError` names a bad file."""
 
     def __init__(self, paths: Paths) -> None:
         self.paths = flat_paths(paths)
 
     def __len__(self) -> int:
-        """Return the number of photos."""
         return len(self.paths)
 
     def __getitem__(self, row: int) -> DecodedImage:
-        """Return a photo; UnreadableImageError names a bad file."""
         return decode_image(self.paths[row].as_py())
 
 
 class AugmentedDataset(data.Dataset[tuple[Tensor, Any]]):
-    """The same images as training sees them: a sample is a pure function of (seed, epoch, row)."""
+    """The training images, augmented: a sample is a pure function of (seed, epoch, row).
 
-    def __init__(self, photos: Paths | StoredImages, labels: Labels, augmentation: Augmentation, seed: int) -> None:
-        """Take image files, or the photos of a pixel store."""
-        self.photos = photos if isinstance(photos, StoredImages) else ImageFiles(photos)
-        self.labels = flat_labels(labels, len(self.photos))
+    Indexed by a `Sample`, it returns (uint8 3×size×size, label). Indexed by a list of samples, it returns a batch:
+    uint8 N×3×size×size in channels-last memory, and int64 labels, N.
+
+    Args:
+        images: image files, or the images of a pixel store.
+        labels: class index of each.
+        augmentation: applied to every sample.
+        seed: of the augmentation.
+
+    Raises:
+        ValueError: the numbers of images and labels differ.
+    """
+
+    def __init__(self, images: Paths | StoredImages, labels: Labels, augmentation: Augmentation, seed: int) -> None:
+        self.images = images if isinstance(images, StoredImages) else ImageFiles(images)
+        self.labels = flat_labels(labels, len(self.images))
         self.augmentation, self.seed = augmentation, seed
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.labels)
 
     def __getitem__(self, samples: Sample | list[Sample]) -> tuple[Tensor, Any]:
-        """Return the augmented image (uint8, 3×size×size) and label of a sample, or those of a batch as two tensors."""
         if isinstance(samples, Sample):
             images, labels = self[[samples]]
             return images[0], int(labels[0])
         size = self.augmentation.preprocess.size
         images = torch.empty((len(samples), size, size, 3), dtype=torch.uint8)
         for pixels, sample in zip(images.numpy(), samples, strict=True):
-            self.augmentation(self.photos[sample.row], sample_rng(self.seed, *sample), pixels)
+            self.augmentation(self.images[sample.row], sample_rng(self.seed, *sample), pixels)
         labels = torch.from_numpy(self.labels[[sample.row for sample in samples]])
-        return images.permute(0, 3, 1, 2), labels  # channels last in memory
+        return images.permute(0, 3, 1, 2), labels
 
 
 def flat_paths(paths: Paths) -> Any:
-    """Return paths as one Arrow buffer, without a Python object for each."""
+    """Store paths in one Arrow buffer, without a Python object for each."""
     if isinstance(paths, pd.Series) and paths.dtype == "str":
         return pa.array(paths, pa.large_string())
     return pa.array(map(str, paths), pa.large_string())
 
 
 def flat_labels(labels: Labels, images: int) -> np.ndarray:
-    """Return labels as int64; a ValueError unless there is one for each image."""
+    """Return labels as int64; raise a ValueError unless there is one for each image."""
     if images != len(labels):
         raise ValueError(f"{images} paths but {len(labels)} labels")
     return np.asarray(labels, dtype=np.int64)

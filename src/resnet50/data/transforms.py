@@ -1,6 +1,6 @@
-"""What happens to a photo between decoding and the network: `Preprocess` when measuring, `Augmentation` when training.
+"""Transforms between decoding and the network: `Preprocess` for evaluation, `Augmentation` for training.
 
-Both hand over uint8, 3×H×W; `Preprocess.normalize` turns a batch of that into the network's input on the device.
+Both return uint8 images; `Preprocess.normalize` turns a batch of them into the network's input on the device.
 """
 
 import dataclasses
@@ -28,23 +28,26 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Interpolation = Literal["bilinear", "bicubic"]
 
 
-LARGEST_SIZE = 8192
-"""A side beyond it is no preprocessing but a way to use up the memory of whoever runs a stranger's model."""
+MAX_SIZE = 8192
+"""Limit on image sizes in pixels: a model file from a stranger must not exhaust the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """From an RGB image to the network's input: the one preprocessing, saved inside every model file.
+    """The deterministic preprocessing from an RGB image to the network's input, saved in every model file.
 
     Attributes:
-        size: side of the square the network sees, in pixels.
-        resize: side the photo is first scaled to: its shorter side for crop, unused for squash and pad.
-        resize_mode: crop: scale the shorter side to `resize`, cut out the center (torchvision's `Resize` and
-            `CenterCrop`); squash: scale to the square, whatever the photo's shape; pad: scale the longer side to
-            `size`, fill the rest with black.
+        size: side of the network's square input, in pixels.
+        resize: for crop, the length to which an image's shorter side is scaled first; unused for squash and pad.
+        resize_mode: crop: scale the shorter side to `resize`, crop the center (torchvision's `Resize` and
+            `CenterCrop`); squash: scale to the square, ignoring the aspect ratio; pad: scale the longer side to `size`,
+            fill the rest with black.
         interpolation: bilinear or bicubic, antialiased.
-        mean: mean of each channel of RGB in 0–1, ImageNet's by default.
+        mean: mean of each RGB channel, on a scale of 0–1; ImageNet's by default.
         std: standard deviation of each channel.
+
+    Raises:
+        UserError: a value is out of range.
     """
 
     size: int = 224
@@ -55,9 +58,8 @@ class Preprocess:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self) -> None:
-        """Raise a UserError for values that make no preprocessing."""
-        if max(self.size, self.resize) > LARGEST_SIZE:
-            raise UserError(f"image size {self.size}, resize {self.resize}: more than {LARGEST_SIZE:,} pixels")
+        if max(self.size, self.resize) > MAX_SIZE:
+            raise UserError(f"image size {self.size}, resize {self.resize}: more than {MAX_SIZE:,} pixels")
         if self.size < 32:
             raise UserError(f"image size {self.size} is too small: the network needs at least 32 pixels")
         if self.resize < self.size:
@@ -71,10 +73,10 @@ class Preprocess:
             raise UserError("mean and std need three finite values each, std above zero")
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """Map an RGB image of any size to uint8, 3×size×size."""
+        """Map an RGB image of any size to a uint8 tensor, 3×size×size."""
         mode = InterpolationMode(self.interpolation)
         if self.resize_mode == "crop":
-            image = center(scale(image, [self.resize], mode), self.size)
+            image = center_crop(scale(image, [self.resize], mode), self.size)
         elif self.resize_mode == "squash":
             image = scale(image, [self.size, self.size], mode)
         else:
@@ -82,11 +84,12 @@ class Preprocess:
         return tv.pil_to_tensor(image)
 
     def normalize(self, images: Tensor) -> Tensor:
-        """Map uint8 images, N×3×H×W, to float32 with the training data's mean 0 and deviation 1, on their device.
+        """Normalize uint8 images, N×3×H×W, to float32 of the same shape: subtract `mean`, divide by `std`.
 
-        The result lies in memory channels last, and so do rows of pixels here: one long vector operation a row.
+        The result is on the images' device, in channels-last memory.
         """
         count, _, height, width = images.shape
+        # Rows of interleaved channels: one long vector operation each.
         rows = images.permute(0, 2, 3, 1).reshape(count, height, width * 3).float()
         scale = torch.tensor(self.std, device=images.device).mul_(255.0).reciprocal_()
         shift = torch.tensor(self.mean, device=images.device).mul_(-255.0).mul_(scale)
@@ -94,16 +97,20 @@ class Preprocess:
         return rows.view(count, height, width, 3).permute(0, 3, 1, 2)
 
     def resized(self, size: int) -> "Preprocess":
-        """Return the same preprocessing for another input size, with the same share of the photo in its crop."""
+        """Return the same preprocessing for another input `size`; the crop keeps its fraction of the image."""
         return dataclasses.replace(self, size=size, resize=max(size, round(self.resize * size / self.size)))
 
     def to_json(self) -> str:
-        """Return all fields as JSON."""
+        """Serialize all fields to JSON."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Preprocess":
-        """Read what `to_json` wrote; a UserError when it is anything else."""
+        """Parse the `text` that `to_json` returned.
+
+        Raises:
+            UserError: the text is anything else.
+        """
         try:
             values = cast(dict[str, Any], json.loads(text))
             for name in ("mean", "std"):
@@ -112,16 +119,16 @@ class Preprocess:
                 values[name] = operator.index(values[name])
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-            raise UserError(f"this is no description of a preprocessing: {text[:200]!r}") from error
+            raise UserError(f"not a description of a preprocessing: {text[:200]!r}") from error
 
 
 def scale(image: Image.Image, size: list[int], mode: InterpolationMode) -> Image.Image:
     """Resize to [height, width], or the shorter side to [side]."""
-    return cast(Image.Image, tv.resize(cast(Tensor, image), size, mode))  # typed for tensors, works on either
+    return cast(Image.Image, tv.resize(cast(Tensor, image), size, mode))  # typed for tensors only, but accepts images
 
 
-def center(image: Image.Image, size: int) -> Image.Image:
-    """Cut out the central square; sides shorter than it are padded with black."""
+def center_crop(image: Image.Image, size: int) -> Image.Image:
+    """Crop the central square; sides shorter than it are padded with black."""
     return cast(Image.Image, tv.center_crop(cast(Tensor, image), [size, size]))
 
 
@@ -135,25 +142,28 @@ def pad_to_square(image: Image.Image, size: int, mode: InterpolationMode) -> Ima
 
 
 def sample_rng(seed: int, epoch: int, row: int) -> np.random.Generator:
-    """Return the random numbers of one sample: a pure function of counters, whoever draws them and when.
+    """Return the random generator of one sample: a pure function of counters, independent of workers and ranks.
 
-    Philox (Salmon et al. 2011, doi 10.1145/2063384.2063405) turns a key and a counter into random bits. Drawing moves
-    the counter's first word, so that samples never share numbers.
+    Philox (Salmon et al. 2011, doi 10.1145/2063384.2063405) maps a key and a counter to random bits. Drawing advances
+    the counter's first word, so samples never share random numbers.
     """
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, epoch, row, 0]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Random changes that leave a photo's class as it is, so that the network learns what doesn't matter.
+    """Random transforms that keep the class of an image.
 
     Attributes:
-        preprocess: gives size and interpolation; with `level` none it is all that happens.
-        level: none; light: random resized crop and flips; standard: and brightness, contrast, saturation and a
-            rectangle blanked out in one image of four (Zhong et al. 2017, arXiv 1708.04896).
-        crop_scale: smallest share of the photo's area that the crop keeps; its aspect ratio lies in 3/4 to 4/3
-            (Szegedy et al. 2014, arXiv 1409.4842, section 6).
-        flips: horizontal, both (mirror and upside down, each with probability 1/2) or none.
+        preprocess: its size and interpolation are used; with level "none", it is applied instead of any augmentation.
+        level: none; light: random resized crop and flips; standard: also brightness, contrast and saturation, and
+            random erasing in one image of four (Zhong et al. 2017, arXiv 1708.04896).
+        crop_scale: smallest fraction of an image's area that the crop keeps; its aspect ratio is in 3/4 to 4/3 (Szegedy
+            et al. 2014, arXiv 1409.4842, section 6).
+        flips: horizontal, both (horizontal and vertical, each with probability 1/2) or none.
+
+    Raises:
+        UserError: the crop scale is not in (0, 1].
     """
 
     preprocess: Preprocess
@@ -162,34 +172,41 @@ class Augmentation:
     flips: Flips = "horizontal"
 
     def __post_init__(self) -> None:
-        """Raise a UserError for a crop scale outside (0, 1]."""
         if not 0 < self.crop_scale <= 1:
-            raise UserError(f"--crop-scale {self.crop_scale} must lie above 0 and at most at 1")
+            raise UserError(f"--crop-scale {self.crop_scale} must be above 0 and at most 1")
 
     def __call__(
-        self, photo: DecodedImage | Image.Image, rng: np.random.Generator, out: np.ndarray | None = None
+        self, image: DecodedImage | Image.Image, rng: np.random.Generator, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """Map an RGB photo to uint8, size×size×3, by the random numbers of `rng` alone, in `out` where it is given.
+        """Augment an RGB image; the result depends on the image and on the draws from `rng` alone.
 
-        The crop is drawn in the file's pixels, so that a photo from the pixel store is cut where its file would be.
+        The crop is drawn in pixels of the full-size image, so that a stored image gives the same crop as its file.
+
+        Args:
+            image: at full size, or from the pixel store.
+            rng: random generator of the sample, see `sample_rng`.
+            out: array for the result, uint8, size×size×3; a new one by default.
+
+        Returns:
+            uint8, size×size×3.
         """
-        if isinstance(photo, Image.Image):
-            photo = DecodedImage.from_pil(photo)
+        if isinstance(image, Image.Image):
+            image = DecodedImage.from_pil(image)
         if self.level == "none":
-            return copied(self.preprocess(Image.fromarray(photo.pixels)), out)
-        crop = cut(photo, *crop_box(rng, photo.height, photo.width, self.crop_scale))
-        flip = flip_code(rng, self.flips)
+            return to_array(self.preprocess(Image.fromarray(image.pixels)), out)
+        crop = crop_pixels(image, *crop_box(rng, image.height, image.width, self.crop_scale))
+        flip = draw_flip(rng, self.flips)
         pixels = resize(crop, self.preprocess.size, self.preprocess.interpolation, out if flip is None else None)
         if flip is not None:
             pixels = cv2.flip(pixels, flip, dst=out)
         if self.level == "light":
             return pixels
-        image = torch.from_numpy(pixels).permute(2, 0, 1)
-        return copied(erase(jitter(image, rng), rng, self.preprocess.mean), pixels)
+        tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+        return to_array(erase(jitter(tensor, rng), rng, self.preprocess.mean), pixels)
 
 
-def copied(image: Tensor, out: np.ndarray | None) -> np.ndarray:
-    """Return an image (3×H×W) as an array H×W×3: `out`, where there is one."""
+def to_array(image: Tensor, out: np.ndarray | None) -> np.ndarray:
+    """Copy an image (3×H×W) to an array, H×W×3; into `out` if given."""
     pixels = image.permute(1, 2, 0).numpy()
     if out is None:
         return pixels
@@ -197,19 +214,19 @@ def copied(image: Tensor, out: np.ndarray | None) -> np.ndarray:
     return out
 
 
-def flip_code(rng: np.random.Generator, flips: Flips) -> int | None:
-    """Draw OpenCV's code of a flip: 1 mirrored, 0 upside down, -1 both, None neither."""
-    mirror, upside_down = (rng.random(2) < 0.5).tolist()
-    mirror, upside_down = mirror and flips != "none", upside_down and flips == "both"
-    return {(True, False): 1, (False, True): 0, (True, True): -1}.get((mirror, upside_down))
+def draw_flip(rng: np.random.Generator, flips: Flips) -> int | None:
+    """Draw OpenCV's flip code: 1 horizontal, 0 vertical, -1 both, None neither."""
+    horizontal, vertical = (rng.random(2) < 0.5).tolist()
+    horizontal, vertical = horizontal and flips != "none", vertical and flips == "both"
+    return {(True, False): 1, (False, True): 0, (True, True): -1}.get((horizontal, vertical))
 
 
 def crop_box(rng: np.random.Generator, height: int, width: int, smallest: float) -> tuple[int, int, int, int]:
-    """Draw (top, left, height, width) as torchvision's `RandomResizedCrop` does; the whole image if nothing fits."""
+    """Draw (top, left, height, width) like torchvision's `RandomResizedCrop`; the whole image if nothing fits."""
     for _ in range(10):
-        share, shape, down, right = rng.random(4).tolist()
-        area = height * width * (smallest + share * (1 - smallest))
-        ratio = (3 / 4) * (16 / 9) ** shape  # from 3/4 to 4/3, evenly in its logarithm
+        fraction, shape, down, right = rng.random(4).tolist()
+        area = height * width * (smallest + fraction * (1 - smallest))
+        ratio = (3 / 4) * (16 / 9) ** shape  # from 3/4 to 4/3, log-uniform
         crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < crop_width <= width and 0 < crop_height <= height:
             top = int(down * (height - crop_height + 1))
@@ -218,19 +235,19 @@ def crop_box(rng: np.random.Generator, height: int, width: int, smallest: float)
     return 0, 0, height, width
 
 
-def cut(photo: DecodedImage, top: int, left: int, height: int, width: int) -> np.ndarray:
-    """Return the part of the pixels that a box in the file's pixels covers, as a view; at least one pixel."""
-    rows, columns, _ = photo.pixels.shape
-    y, x = rows / photo.height, columns / photo.width
+def crop_pixels(image: DecodedImage, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """Return a view of the pixels in a box given in full-size pixels; at least one pixel."""
+    rows, columns, _ = image.pixels.shape
+    y, x = rows / image.height, columns / image.width
     first_row, first_column = min(round(top * y), rows - 1), min(round(left * x), columns - 1)
     last_row, last_column = round((top + height) * y), round((left + width) * x)
-    return photo.pixels[first_row : max(last_row, first_row + 1), first_column : max(last_column, first_column + 1)]
+    return image.pixels[first_row : max(last_row, first_row + 1), first_column : max(last_column, first_column + 1)]
 
 
 def resize(pixels: np.ndarray, size: int, interpolation: Interpolation, out: np.ndarray | None) -> np.ndarray:
     """Scale to size×size, into `out` if given.
 
-    Up to a factor of two, interpolating between neighbors leaves out no pixel; beyond, each is the mean of its area.
+    Down to half the size, interpolation skips no pixel; beyond that, each result is the mean of its area.
     """
     if max(pixels.shape[:2]) > 2 * size:
         mode = cv2.INTER_AREA
@@ -240,7 +257,7 @@ def resize(pixels: np.ndarray, size: int, interpolation: Interpolation, out: np.
 
 
 def jitter(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Change brightness, contrast and saturation, each by a factor from 0.7 to 1.3."""
+    """Scale brightness, contrast and saturation, each by a factor from 0.7 to 1.3."""
     brightness, contrast, saturation = rng.uniform(0.7, 1.3, size=3)
     image = tv.adjust_brightness(image, brightness)
     image = tv.adjust_contrast(image, contrast)
@@ -248,7 +265,7 @@ def jitter(image: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def erase(image: Tensor, rng: np.random.Generator, fill: tuple[float, float, float]) -> Tensor:
-    """With probability 1/4, fill a rectangle of 2–20 % of the image with the mean color."""
+    """With probability 1/4, fill a rectangle of 2–20% of the area with the mean color."""
     if rng.random() >= 0.25:
         return image
     _, height, width = image.shape

@@ -1,4 +1,4 @@
-"""The network, built from residual blocks, and the weights it can start from."""
+"""The network, its weights and model files, hooks, and the forward pass."""
 
 from resnet50.model.resnet import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 

@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions before them: the same function of an image with fewer passes over memory."""
+"""Batch-norm folding for inference: the same function with fewer passes over memory."""
 
 import copy
 from typing import cast
@@ -10,14 +10,14 @@ from resnet50.model.resnet import ResNet
 
 
 def fold_batch_norms(network: ResNet) -> ResNet:
-    """Return a copy for inference whose convolutions do the work of the batch norms that follow them.
+    """Return a copy for inference with each batch norm folded into the convolution before it.
 
-    A batch norm in evaluation mode is an affine map of each channel, and so is the end of a convolution (Jacob et al.
-    2017, arXiv 1712.05877, section 3.2). Every `bn` is left as an `nn.Identity`, so names and `forward` stay as they
-    are; logits in fp32 differ by rounding only.
+    A batch norm in evaluation mode is an affine map of each channel, which the convolution before it can absorb (Jacob
+    et al. 2017, arXiv 1712.05877, section 3.2). Every `bn` becomes an `nn.Identity`, so names and `forward` are
+    unchanged; logits in fp32 differ by rounding only.
 
     Args:
-        network: any depth, variant and shortcuts; stays as it is.
+        network: any depth, variant and shortcuts; it is not modified.
 
     Returns:
         A network in evaluation mode on the same device, without gradients, with a bias in every convolution.
@@ -34,10 +34,10 @@ def fold_batch_norms(network: ResNet) -> ResNet:
 
 
 def adjacent(module: nn.Module) -> list[tuple[str, str]]:
-    """Return the names of a module's own convolutions, each with that of the batch norm which takes its output.
+    """Return pairs of names: a module's own convolutions, each with the batch norm that follows it.
 
-    Both are declared in the order they are applied: stem and blocks as `conv1`, `bn1` and so on, a projection as a
-    sequence of the two.
+    Both are declared in the order in which they are applied: `conv1`, `bn1` and so on in the stem and in blocks; a
+    projection is a sequence of the two.
     """
     names = [name for name, child in module.named_children() if isinstance(child, nn.Conv2d | nn.BatchNorm2d)]
     return list(zip(names[::2], names[1::2], strict=True))

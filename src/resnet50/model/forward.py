@@ -11,16 +11,16 @@ from resnet50.model.resnet import ResNet
 from resnet50.runtime.device import Device
 
 Forward = Callable[[Any, Tensor, Preprocess], Tensor]
-"""Maps a network, or its replica among others, and a batch on its device to logits."""
+"""Maps a network (or its DDP replica) and a batch on its device to logits."""
 
 
 def forward_images(network: nn.Module, images: Tensor, preprocess: Preprocess) -> Tensor:
-    """Map uint8 images, N×3×H×W, to logits."""
+    """Map uint8 images, N×3×H×W, to logits, N×classes."""
     return network(preprocess.normalize(images))
 
 
 def to_device(images: Tensor, device: Device) -> Tensor:
-    """Move images to the device, channels last: the layout that convolutions like."""
+    """Move images to the device in channels-last memory, which convolutions prefer."""
     return images.to(device.torch_device, non_blocking=True, memory_format=torch.channels_last)
 
 
@@ -32,7 +32,7 @@ def forward_batches(
     device: Device,
     forward: Forward = forward_images,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (float32 logits N×classes on the device, labels N as they came) for every batch, in order."""
+    """Yield (float32 logits, N×classes, on the device; labels, N, unchanged) for every batch, in order."""
     network.eval()
     for images, labels in batches:
         with device.autocast():

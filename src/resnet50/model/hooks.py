@@ -1,4 +1,4 @@
-"""Looking at named intermediate values without touching the network: `record(...)` around a forward pass."""
+"""Forward hooks on named modules: record intermediate values without changing the network."""
 
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, contextmanager
@@ -8,64 +8,64 @@ from torch import Tensor, nn
 
 from resnet50.model.resnet import STAGES, BasicBlock, Bottleneck, ResNet
 
-Kept = TypeVar("Kept")
+T = TypeVar("T")
 
-Look = Callable[[Tensor, Tensor], Kept]
-"""Maps a module's input and output to what is kept of them: a tensor, a norm, a picture."""
+HookFn = Callable[[Tensor, Tensor], T]
+"""Maps a module's input and output to the value to record: a tensor, a norm, an image."""
 
 
 def output(x: Tensor, y: Tensor) -> Tensor:
-    """Keep the output as it is (`Look`). An in-place ReLU behind a norm changes what the norm put out."""
+    """Record the output itself (a `HookFn`). An in-place ReLU that follows a norm overwrites the norm's output."""
     del x
     return y
 
 
 def output_with_gradient(x: Tensor, y: Tensor) -> Tensor:
-    """Keep the output, and its gradient as `.grad` once the backward pass has been there (`Look`)."""
+    """Record the output, with its gradient as `.grad` after the backward pass (a `HookFn`)."""
     del x
     y.retain_grad()
     return y
 
 
 @contextmanager
-def record(network: nn.Module, names: Iterable[str], look: Look[Kept] = output) -> Generator[dict[str, Kept]]:
-    """Keep something of named modules whenever the network runs inside this context; the last pass counts.
+def record(network: nn.Module, names: Iterable[str], hook_fn: HookFn[T] = output) -> Generator[dict[str, T]]:
+    """Record a value of named modules during each forward pass inside this context; later passes overwrite it.
 
     Args:
-        network: any; nothing of it changes, and nothing stays behind when the context ends.
+        network: any network; its hooks are removed when the context ends.
         names: as in `network.named_modules()`, e.g. "layer3.5" or "layer3.5.bn3".
-        look: what to keep of a module's input and output; it runs as soon as the module has.
+        hook_fn: computes the value from a module's input and output, right after the module has run.
 
     Yields:
-        What was kept, by name, in the order in which the modules ran.
+        The recorded values by name, in the order in which the modules ran.
 
     Raises:
-        AttributeError: there is no module of a name.
+        AttributeError: the network has no module of a name.
     """
-    kept: dict[str, Kept] = {}
+    recorded: dict[str, T] = {}
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def keep(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> None:
+        def save(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> None:
             del module
-            kept.pop(name, None)  # so that the order is that of the last pass
-            kept[name] = look(inputs[0], y)
+            recorded.pop(name, None)  # keep the order of the last pass
+            recorded[name] = hook_fn(inputs[0], y)
 
-        return keep
+        return save
 
     with ExitStack() as stack:
         for name in names:
             handle = network.get_submodule(name).register_forward_hook(hook(name))
             stack.callback(handle.remove)
-        yield kept
+        yield recorded
 
 
 def block_names(network: ResNet) -> list[str]:
-    """Return the names of the residual blocks in the order an image passes them, e.g. "layer1.0"."""
+    """Return the names of the residual blocks in forward order, e.g. "layer1.0"."""
     return [f"{stage}.{number}" for stage in STAGES[1:] for number in range(len(network.get_submodule(stage)))]  # pyright: ignore[reportArgumentType]
 
 
 def residual_end(network: ResNet, block: str) -> str:
-    """Return the name of the norm that ends a block's residual branch: what it puts out is F(x)."""
+    """Return the name of the batch norm that ends a block's residual branch: its output is F(x)."""
     module = network.get_submodule(block)
     assert isinstance(module, BasicBlock | Bottleneck)
     return f"{block}.bn3" if isinstance(module, Bottleneck) else f"{block}.bn2"
@@ -73,17 +73,17 @@ def residual_end(network: ResNet, block: str) -> str:
 
 @contextmanager
 def record_branches(
-    network: ResNet, look: Callable[[Tensor, Tensor], Kept], blocks: Iterable[str] | None = None
-) -> Generator[dict[str, Kept]]:
-    """Keep something of both sides of the additions F(x) + x, as `record` does.
+    network: ResNet, hook_fn: Callable[[Tensor, Tensor], T], blocks: Iterable[str] | None = None
+) -> Generator[dict[str, T]]:
+    """Record a value of both terms of the additions F(x) + x, in the manner of `record`.
 
     Args:
         network: with shortcuts of any kind but none.
-        look: gets what came through the shortcut (x, projected where the block projects it) and the residual F(x).
-        blocks: which ones; all when left out.
+        hook_fn: gets the shortcut's output (x, or its projection) and the residual F(x), N×C×H×W each.
+        blocks: names of the blocks; all by default.
     """
     blocks = block_names(network) if blocks is None else list(blocks)
-    kept: dict[str, Kept] = {}
+    recorded: dict[str, T] = {}
     ends = {residual_end(network, block): block for block in blocks}
     projections = {
         f"{block}.downsample": block
@@ -97,13 +97,13 @@ def record_branches(
     ):
 
         def hook(block: str, end: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-            def keep(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> None:
+            def save(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> None:
                 del module, y
-                kept.pop(block, None)
-                kept[block] = look(projected.pop(f"{block}.downsample", inputs[0]), residuals.pop(end))
+                recorded.pop(block, None)
+                recorded[block] = hook_fn(projected.pop(f"{block}.downsample", inputs[0]), residuals.pop(end))
 
-            return keep
+            return save
 
         for end, block in ends.items():
             stack.callback(network.get_submodule(block).register_forward_hook(hook(block, end)).remove)
-        yield kept
+        yield recorded

