@@ -1,9 +1,8 @@
-"""Train with each fast setting on and off, three seeds each, and write the test accuracies to docs/bench/accuracy.csv.
+"""Train with each fast setting on and off, with three seeds, and write the test accuracies to docs/bench/accuracy.csv.
 
     .venv/bin/python docs/make_accuracy.py DATASET FOLDER_FOR_RUNS
 
-DATASET is the demo's (demo/dataset). What is there already is not trained again. docs/make_performance.py makes the
-table from it.
+DATASET is the demo's (demo/dataset). Existing runs are not repeated. docs/make_performance.py makes the table.
 """
 
 import csv
@@ -30,20 +29,20 @@ SEEDS = (0, 1, 2)
 
 
 def main(dataset, folder):
-    """Train, evaluate, and write a row after each run."""
+    """Train and evaluate every variant; update the file after each run."""
     variants = dict(VARIANTS)
     if choose_precision(torch.device("cpu"))[0] == "fp32":
-        del variants["fp32, not bf16"]  # they are fp32 by themselves here
+        del variants["fp32, not bf16"]  # automatic precision is fp32 on this machine
     rows = []
     for seed in SEEDS:
         for number, (variant, options) in enumerate(variants.items()):
             run = folder / f"{number}-{seed}"
             if not (run / "evaluation" / "test.json").exists():
                 train = ["train", dataset, "--out", run, "--overwrite", "--seed", str(seed), *RECIPE, *options]
-                for words in (train, ["evaluate", run, "--split", "test"]):
-                    subprocess.run([sys.executable, "-m", "resnet50", *words], check=True)
-            figures = json.loads((run / "evaluation" / "test.json").read_text())
-            rows.append({"variant": variant, "seed": seed, **{key: figures[key] for key in ("images", "accuracy")}})
+                for arguments in (train, ["evaluate", run, "--split", "test"]):
+                    subprocess.run([sys.executable, "-m", "resnet50", *arguments], check=True)
+            metrics = json.loads((run / "evaluation" / "test.json").read_text())
+            rows.append({"variant": variant, "seed": seed, **{key: metrics[key] for key in ("images", "accuracy")}})
             with (Path(__file__).parent / "bench" / "accuracy.csv").open("w", newline="") as file:
                 writer = csv.DictWriter(file, list(rows[0]))
                 writer.writeheader()

@@ -1,12 +1,12 @@
-"""Write the tables of the performance page from the benchmark's own output, so that no figure is typed in.
+"""Write the tables of the performance page from the benchmark's output, so that no number is typed in.
 
 .venv/bin/resnet50 bench --full --json docs/bench/NAME.json    (on each machine)
 .venv/bin/python docs/make_performance.py
 
-What the fast settings do to the accuracy comes from docs/bench/accuracy.csv, which docs/make_accuracy.py writes.
+The accuracies with each fast setting come from docs/bench/accuracy.csv, which docs/make_accuracy.py writes.
 
-Between `<!-- bench:NAME -->` and `<!-- end -->` comes the table of docs/bench/NAME.json; with `bench:NAME:ablation`
-that of its step's settings, each changed alone.
+The table of docs/bench/NAME.json goes between `<!-- bench:NAME -->` and `<!-- end -->`; `bench:NAME:ablation` stands
+for the table of the step's settings, each changed alone.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from resnet50.bench.results import number
+from resnet50.bench.results import format_number
 
 DOCS = Path(__file__).parent
 MARKED = re.compile(r"(<!-- bench:([\w.-]+?)(:ablation)? -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -24,7 +24,7 @@ ABLATION = re.compile(r"step_with(out)?_")
 
 
 def page(text, folder):
-    """Return the page with every marked table as the files in the folder have it."""
+    """Return the page with every marked table updated from the files in the folder."""
 
     def table(match):
         opening, name, ablation, closing = match.groups()
@@ -34,7 +34,7 @@ def page(text, folder):
 
 
 def read(folder, name):
-    """Return the rows of a benchmark and what it ran on; None where it hasn't been run."""
+    """Return the rows of a benchmark and its machine; None if it has not been run."""
     path = folder / f"{name}.json"
     if not path.exists():
         return None, None
@@ -43,27 +43,27 @@ def read(folder, name):
 
 
 def machine_table(folder, name):
-    """Return what a machine is and the table of its rows, but for the ablation's."""
+    """Return the description of a machine and the table of its rows, without the ablation."""
     rows, machine = read(folder, name)
     if rows is None:
         return "\nNot measured yet.\n\n"
-    versions = ", ".join(f"{package} {number or '–'}" for package, number in machine["versions"].items())
+    versions = ", ".join(f"{package} {format_number or '–'}" for package, format_number in machine["versions"].items())
     lines = [
         "",
         f"{machine['cpu']} ({', '.join(machine['features'])}), {machine['gpu'] or 'no GPU'}, {machine['cores']} cores; "
         f"{versions}.",
         "",
-        "| row | ours | baseline | ratio [90 %] | limit | share of it |",
+        "| row | candidate | baseline | ratio [90%] | limit | of limit |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         if not ABLATION.match(row["name"]):
             unit = row["unit"]
-            limit = "" if row["limit"] is None else f"{number(row['limit'])} {unit}"
+            limit = "" if row["limit"] is None else f"{format_number(row['limit'])} {unit}"
             share = "" if row["limit"] is None else f"{row['share_of_limit']:.0%}"
             lines.append(
-                f"| `{row['name']}` | {number(row['ours'])} {unit} "
-                f"| {number(row['baseline'])} {unit} ({row['baseline_name']}) "
+                f"| `{row['name']}` | {format_number(row['ours'])} {unit} "
+                f"| {format_number(row['baseline'])} {unit} ({row['baseline_name']}) "
                 f"| {interval(row)} | {limit} | {share} |"
             )
     return "\n".join([*lines, "", ""])
@@ -75,10 +75,11 @@ def ablation_table(folder, name):
     rows = [row for row in rows or [] if ABLATION.match(row["name"])]
     if not rows:
         return "\nNot measured yet.\n\n"
-    lines = ["", "| changed | images/s | on automatic settings | ratio [90 %] |", "| --- | --- | --- | --- |"]
+    lines = ["", "| changed | images/s | on automatic settings | ratio [90%] |", "| --- | --- | --- | --- |"]
     for row in rows:
         changed = row["name"].removeprefix("step_").replace("_", " ")
-        lines.append(f"| {changed} | {number(row['ours'])} | {number(row['baseline'])} | {interval(row)} |")
+        rates = f"{format_number(row['ours'])} | {format_number(row['baseline'])}"
+        lines.append(f"| {changed} | {rates} | {interval(row)} |")
     return "\n".join([*lines, "", ""])
 
 
@@ -92,12 +93,12 @@ def accuracy_table(folder):
     lines.append("| --- | --- | --- |")
     for variant, runs in rows.groupby("variant", sort=False)["accuracy"]:
         each = ", ".join(f"{100 * accuracy:.1f}" for accuracy in runs)
-        lines.append(f"| {variant} | {each} | {100 * runs.mean():.1f} ± {100 * runs.std():.1f} % |")
+        lines.append(f"| {variant} | {each} | {100 * runs.mean():.1f} ± {100 * runs.std():.1f}% |")
     return "\n".join([*lines, "", ""])
 
 
 def interval(row):
-    """Return a ratio with its interval."""
+    """Format a ratio with its interval."""
     return f"{row['ratio']:.2f} [{row['ratio_low']:.2f}–{row['ratio_high']:.2f}]"
 
 

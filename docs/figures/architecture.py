@@ -1,4 +1,4 @@
-"""Draw ResNet-50 from the model itself: every block with its convolutions, shapes and shortcuts, as SVG.
+"""Draw ResNet-50 from the model itself, as SVG: every block with its convolutions, shapes and shortcuts.
 
 .venv/bin/python docs/figures/architecture.py docs/figures/architecture.svg
 """
@@ -17,26 +17,25 @@ INK, LINE, CONV, PROJECTION, IDENTITY = "#222222", "#888888", "#56B4E9", "#E69F0
 
 
 def box(axes, x, y, width, height, text, color, size=7.5):
-    """Draw a rounded box with a text in its middle."""
+    """Draw a rounded box with centered text."""
     style = "round,pad=0,rounding_size=0.06"
     axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=color, edgecolor="none"))
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=size, color=INK)
 
 
 def arrow(axes, start, end, color=LINE):
-    """Draw a straight arrow."""
     patch = FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, color=color, lw=1.3, shrinkA=0, shrinkB=0)
     axes.add_patch(patch)
 
 
 def convolution(conv):
-    """Say what a convolution does: kernel, channels, stride."""
+    """Describe a convolution: kernel, channels, stride."""
     stride = f", stride {conv.stride[0]}" if conv.stride[0] > 1 else ""
     return f"{conv.kernel_size[0]}×{conv.kernel_size[0]}, {conv.out_channels}{stride}"
 
 
 def draw_layer(axes, x, name, layer, shape):
-    """Draw a layer as a column: its first block whole, and how often the second is repeated."""
+    """Draw a layer as a column: its first block, and the second with its number of repetitions."""
     axes.text(x + 0.95, 6.75, name, ha="center", fontsize=10, fontweight="bold", color=INK)
     axes.text(x + 0.95, 6.45, shape, ha="center", fontsize=8, color=INK)
     for top, block, times in ((6.0, layer[0], 1), (3.0, layer[1], len(layer) - 1)):
@@ -57,7 +56,7 @@ def draw_layer(axes, x, name, layer, shape):
 
 
 def main(out):
-    """Write the picture."""
+    """Write the figure."""
     mpl.rcParams["svg.hashsalt"] = "architecture"
     network = resnet50()
     stages = {stage.name: stage for stage in summarize(network, 224)}

@@ -1,6 +1,6 @@
-"""Show what each level of augmentation does to one photo, as a JPEG for the documentation.
+"""Show the effect of each level of augmentation on one image, as a JPEG.
 
-.venv/bin/python docs/figures/augmentation.py PHOTO docs/figures/augmentation.jpg
+.venv/bin/python docs/figures/augmentation.py IMAGE docs/figures/augmentation.jpg
 """
 
 import sys
@@ -20,9 +20,9 @@ ROWS = (
 EPOCHS, SIDE, GAP, LABEL = 6, 144, 6, 22
 
 
-def main(photo, out):
-    """Write a row for each level, a column for each epoch."""
-    image = decode(photo)
+def main(path, out):
+    """Write a sheet with a row for each level and a column for each epoch."""
+    image = decode(path)
     preprocess = Preprocess().resized(SIDE)
     sheet = Image.new("RGB", (EPOCHS * (SIDE + GAP) + GAP, len(ROWS) * (SIDE + LABEL + GAP) + GAP), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)

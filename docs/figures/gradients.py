@@ -1,9 +1,9 @@
-"""What shortcuts do to the gradient in a ResNet-50 that has just been initialized, as an SVG with two panels.
+"""The effect of shortcuts on the gradients of a ResNet-50 at initialization, as an SVG with two panels.
 
     .venv/bin/python docs/figures/gradients.py DATASET docs/figures/gradients.svg
 
-DATASET is a prepared dataset of photos. Left: the length of the gradient of each block's weights. Right: how alike
-the gradient by the image stays when the image is changed a little (Balduzzi et al. 2017, arXiv 1702.08591).
+DATASET is a prepared dataset. Left: gradient norm of each block's weights. Right: similarity of the gradient by the
+image when the image is changed slightly (Balduzzi et al. 2017, arXiv 1702.08591).
 """
 
 import json
@@ -22,7 +22,7 @@ from resnet50.etl.prepared import load_prepared
 from resnet50.model import resnet50
 from resnet50.model.resnet import Bottleneck
 
-SIZE, PHOTOS, SEEDS = 112, 8, 5
+SIZE, IMAGES, SEEDS = 112, 8, 5
 STEPS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 NETWORKS = {
     "with shortcuts (B)": {"shortcuts": "B"},
@@ -33,7 +33,7 @@ COLORS, MARKERS = ("#0072B2", "#009E73", "#D55E00"), ("o", "s", "^")  # Okabe & 
 
 
 def gradient_norms(network, images, labels):
-    """Return the gradient norm of the stem and of each block, convolutions and norms of its residual branch."""
+    """Return the gradient norms of the stem and of each block's residual branch."""
     network.train()
     network.zero_grad()
     F.cross_entropy(network(images), labels).backward()
@@ -44,10 +44,10 @@ def gradient_norms(network, images, labels):
     return [torch.cat(gradients).norm().item() for gradients in weights]
 
 
-def gradient_likeness(network, images, labels):
-    """Return the cosine between the loss's gradient by an image and by one on the way to another photo, for each step.
+def gradient_similarity(network, images, labels):
+    """Return the cosine between the loss's gradient by an image and by its mixture with another image, for each step.
 
-    Batch norm uses the batch's statistics, kept fixed, so that images don't influence each other.
+    Batch norm uses fixed statistics of the batch, so that images don't influence each other.
     """
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -63,30 +63,30 @@ def gradient_likeness(network, images, labels):
 
     start, end = images.chunk(2)
     at_start = gradient(start)
-    ways = [gradient((1 - step) * start + step * end) for step in STEPS]
-    return [F.cosine_similarity(at_start, there).mean().item() for there in ways]
+    mixed = [gradient((1 - step) * start + step * end) for step in STEPS]
+    return [F.cosine_similarity(at_start, each).mean().item() for each in mixed]
 
 
 def measure(folder):
-    """Return both curves of every network for every seed; a seed draws the weights and the photos."""
+    """Return both curves of every network for every seed; a seed determines weights and images."""
     dataset = load_prepared(Path(folder))
     preprocess = Preprocess().resized(SIZE)
-    photos = ImageDataset(dataset.manifest["path"], dataset.manifest["label_index"], preprocess)
-    norms, likeness = {name: [] for name in NETWORKS}, {name: [] for name in NETWORKS}
+    data = ImageDataset(dataset.manifest["path"], dataset.manifest["label_index"], preprocess)
+    norms, similarity = {name: [] for name in NETWORKS}, {name: [] for name in NETWORKS}
     for seed in range(SEEDS):
-        rows = np.random.default_rng(seed).choice(len(photos), PHOTOS, replace=False)
-        images, labels = zip(*[photos[row] for row in rows], strict=True)
+        rows = np.random.default_rng(seed).choice(len(data), IMAGES, replace=False)
+        images, labels = zip(*[data[row] for row in rows], strict=True)
         images, labels = preprocess.normalize(torch.stack(images)), torch.tensor(labels)
         for name, options in NETWORKS.items():
             torch.manual_seed(seed)
             network = resnet50(len(dataset.classes), **options)
             norms[name].append(gradient_norms(network, images, labels))
-            likeness[name].append(gradient_likeness(network, images, labels))
-    return norms, likeness
+            similarity[name].append(gradient_similarity(network, images, labels))
+    return norms, similarity
 
 
 def draw(axes, x, curves):
-    """Draw the mean over the seeds and a band from the lowest to the highest."""
+    """Draw the mean over the seeds, with a band from minimum to maximum."""
     for (name, runs), color, marker in zip(curves.items(), COLORS, MARKERS, strict=True):
         values = np.array(runs)
         axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=color, alpha=0.25, linewidth=0)
@@ -98,8 +98,8 @@ def draw(axes, x, curves):
 
 def main(folder, out):
     """Measure and draw."""
-    norms, likeness = measure(folder)
-    print(json.dumps({"norms": norms, "likeness": likeness}))
+    norms, similarity = measure(folder)
+    print(json.dumps({"norms": norms, "similarity": similarity}))
     mpl.rcParams |= {"svg.hashsalt": "gradients", "font.size": 10}
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     figure.patch.set_facecolor("white")
@@ -110,10 +110,10 @@ def main(folder, out):
     left.set_xticks(range(17), ["stem", *names], rotation=60)
     left.set_xlabel("layer.block, from the image to the head")
     left.set_ylabel(r"gradient norm  ‖∂L/∂W‖")
-    draw(right, STEPS, likeness)
+    draw(right, STEPS, similarity)
     right.set_xscale("symlog", linthresh=0.001)
-    right.set_xticks([0, 0.001, 0.01, 0.1, 1], ["0", "0.1 %", "1 %", "10 %", "100 %"])
-    right.set_xlabel("share of another photo mixed into the image")
+    right.set_xticks([0, 0.001, 0.01, 0.1, 1], ["0", "0.1%", "1%", "10%", "100%"])
+    right.set_xlabel("share of another image mixed into the image")
     right.set_ylabel("cosine with the unchanged image's  ∂L/∂x")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(out, metadata={"Date": None} if out.endswith(".svg") else None)

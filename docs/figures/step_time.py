@@ -1,9 +1,9 @@
-"""Where the time of a training step goes: ours beside torchvision's, as an SVG.
+"""The time of a training step by kind of operation, against torchvision's, as an SVG.
 
     .venv/bin/python docs/figures/step_time.py DATASET docs/figures/step_time.svg
 
-DATASET is a prepared dataset with a pixel store. torch's profiler says for each operator how long it took, without the
-operators that it called; what is left of the step's time is Python's, and the loader's.
+DATASET is a prepared dataset with a pixel store. torch's profiler gives the time of each operator without those that
+it calls; the rest of a step's time is Python's and the loader's.
 """
 
 import json
@@ -20,12 +20,11 @@ from matplotlib.figure import Figure
 from torch.profiler import ProfilerActivity, profile
 from torchvision.models import resnet50
 
-from resnet50.bench.ours import set_up
-from resnet50.training.loop import train_step
+from resnet50.bench.candidate import set_up
+from resnet50.training.loop import Training, train_step
 from resnet50.training.optim import train_mode
 from resnet50.training.setup.data import build_network
 from resnet50.training.state import start_state
-from resnet50.training.timer import EpochTimer
 
 STEPS, BATCH, SIZE = 5, 32, 224
 PARTS = {
@@ -36,7 +35,7 @@ PARTS = {
     "casts and copies": "#009E73",
     "optimizer, gradient norm": "#CC79A7",
     "the rest, Python": "#999999",
-    "waiting for the loader": "#000000",
+    "data time": "#000000",
 }  # Okabe & Ito
 
 
@@ -58,40 +57,43 @@ def part_of(operator):
     return "the rest, Python"
 
 
-def measure(step, waited):
-    """Return the milliseconds a step spends on each part: the mean of a few steps after two to warm up."""
+def measure(step, data_time):
+    """Return the milliseconds per step of each part: the mean of a few steps, after two for warm-up."""
     for _ in range(2):
         step()
-    before = waited()
+    before = data_time()
     start = time.perf_counter()
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         for _ in range(STEPS):
             step()
-    whole = time.perf_counter() - start
+    total = time.perf_counter() - start
     parts = defaultdict(float)
     for event in profiler.key_averages():
         parts[part_of(event.key)] += event.self_cpu_time_total / 1000 / STEPS
-    parts["waiting for the loader"] = (waited() - before) * 1000 / STEPS
-    parts["the rest, Python"] += 1000 * whole / STEPS - sum(parts.values())
+    parts["data time"] = (data_time() - before) * 1000 / STEPS
+    parts["the rest, Python"] += 1000 * total / STEPS - sum(parts.values())
     return parts
 
 
-def ours(dataset):
-    """Return our step on batches of the dataset, and the seconds it has waited for them."""
-    training = set_up(dataset, image_size=SIZE, batch_size=BATCH)
-    network = build_network(training.options, training.dataset, None)
-    state = start_state(network, training.options, training.device, steps_per_epoch=1000)
+def candidate(dataset):
+    """Return a training step on batches of the dataset, and a function for the seconds spent waiting for batches."""
+    settings = set_up(dataset, image_size=SIZE, batch_size=BATCH)
+    network = build_network(settings.options, settings.dataset, None)
+    state = start_state(network, settings.options, settings.device, steps_per_epoch=1000)
     train_mode(state.network)
-    batches = EpochTimer(state).waiting(training.data.train)
+    training = Training(state, settings.data, settings.options, settings.device)
+    batches, waited = iter(settings.data.train), [0.0]
 
     def step():
+        start = time.perf_counter()
         images, labels = next(batches)
-        train_step(state, images, labels, training.data, training.options, training.device)
+        waited[0] += time.perf_counter() - start
+        train_step(training, images, labels)
 
-    return step, lambda: state.epoch_waited
+    return step, lambda: waited[0]
 
 
-def torchvisions():
+def baseline():
     """Return torchvision's step on one batch, eager, in fp32."""
     network = resnet50().train()
     optimizer = torch.optim.AdamW(network.parameters())
@@ -106,7 +108,7 @@ def torchvisions():
 
 
 def draw(sides, out):
-    """Draw the parts of each side as a bar."""
+    """Draw a bar for each side, divided into its parts."""
     mpl.rcParams["svg.hashsalt"] = "step_time"
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -129,16 +131,16 @@ def draw(sides, out):
 
 
 def main(dataset, out):
-    """Measure each side in a process of its own, as ours sets memory and threads for its whole process."""
+    """Measure each side in a separate process, because the candidate configures its whole process."""
     sides = {}
-    for name, side in (("torchvision,\neager fp32", "torchvision"), ("ours,\nautomatic settings", "ours")):
+    for name, side in (("torchvision,\neager fp32", "baseline"), ("resnet50,\nautomatic settings", "candidate")):
         child = [sys.executable, __file__, dataset, side]
         sides[name] = json.loads(subprocess.run(child, capture_output=True, text=True, check=True).stdout)
     draw(sides, out)
 
 
 if __name__ == "__main__":
-    if sys.argv[2] in ("ours", "torchvision"):
-        print(json.dumps(measure(*(ours(sys.argv[1]) if sys.argv[2] == "ours" else torchvisions()))))
+    if sys.argv[2] in ("candidate", "baseline"):
+        print(json.dumps(measure(*(candidate(sys.argv[1]) if sys.argv[2] == "candidate" else baseline()))))
     else:
         main(sys.argv[1], Path(sys.argv[2]))

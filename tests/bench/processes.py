@@ -1,4 +1,4 @@
-"""Contenders for tests: children that answer, print, fail, die, and start others."""
+"""Benchmark processes for tests: children that answer, print, fail, die, and start others."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from resnet50.runtime.errors import UserError
 
 
 def constant(value: float) -> dict[str, Workload]:
-    print("not part of the conversation")  # noqa: T201
+    print("not part of the protocol")  # noqa: T201
     os.write(1, b"neither is this\n")
     return {"round": lambda: value, "twice": lambda: 2 * value}
 
@@ -33,7 +33,7 @@ def dying() -> dict[str, Workload]:
 
 
 def dying_with_heirs() -> dict[str, Workload]:
-    """Die in a round while a process that was started, and has standard output, lives on."""
+    """Die in a round while a started process lives on and holds standard output."""
 
     def die() -> float:
         if os.fork() == 0:

@@ -1,4 +1,4 @@
-"""Children carry out rounds, say what went wrong, and are never left behind."""
+"""Children run rounds, report errors, and are never left behind."""
 
 import os
 import subprocess
@@ -17,11 +17,11 @@ HERE = "tests.bench.processes"
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
 
 
 def is_gone(pid: int) -> bool:
-    """Return whether a process has ended (what has ended but was not waited for counts, too)."""
+    """Return whether a process has ended; a zombie counts as ended."""
     stat = Path(f"/proc/{pid}/stat")
     try:
         return stat.read_text().rpartition(")")[2].split()[0] == "Z"
@@ -30,7 +30,7 @@ def is_gone(pid: int) -> bool:
 
 
 def wait_for(condition: Callable[[], bool]) -> bool:
-    """Return whether something comes true within half a minute."""
+    """Return whether a condition becomes true within half a minute."""
     for _ in range(300):
         if condition():
             return True
@@ -38,12 +38,12 @@ def wait_for(condition: Callable[[], bool]) -> bool:
     return False
 
 
-def test_a_child_answers_whatever_else_is_printed() -> None:
+def test_child_answers_despite_other_output() -> None:
     with BenchmarkProcess(f"{HERE}:constant", {"value": 1.5}) as child:
         assert [child.workload("round")(), child.workload("twice")(), child.workload("round")()] == [1.5, 3.0, 1.5]
 
 
-def test_what_the_user_can_mend_is_passed_on() -> None:
+def test_user_error_of_a_child_is_passed_on() -> None:
     with pytest.raises(UserError, match=r"nothing here \[to be\] measured"), BenchmarkProcess(f"{HERE}:user_error", {}):
         pass
 
@@ -53,16 +53,16 @@ def test_what_the_user_can_mend_is_passed_on() -> None:
     [
         ("bug", "ZeroDivisionError"),
         ("dying", r"exit code 7: the last words"),
-        ("dying_with_heirs", "exit code 7: it said nothing"),
+        ("dying_with_heirs", "exit code 7: no output"),
     ],
 )
-def test_a_child_that_fails_or_dies_says_of_what(name: str, words: str) -> None:
+def test_failure_or_death_of_a_child_is_reported(name: str, words: str) -> None:
     with BenchmarkProcess(f"{HERE}:{name}", {}) as child, pytest.raises(UserError, match=words):
         child.workload("round")()
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
-def test_nothing_is_left_behind_after_an_error_here(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_no_process_is_left_after_an_error_in_the_parent(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
 
     def interrupted() -> None:
@@ -75,8 +75,8 @@ def test_nothing_is_left_behind_after_an_error_here(tmp_path: Path) -> None:
     assert all(wait_for(lambda pid=int(pid): is_gone(pid)) for pid in pids.read_text().split())
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
-def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     code = (
         "import os; from resnet50.bench.process import BenchmarkProcess\n"

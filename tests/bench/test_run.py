@@ -1,7 +1,8 @@
-"""The verb: which rows are meant, which way a ratio points, what is written, and that one failure isn't the end."""
+"""The verb: selection of rows, direction of ratios, written results, and failures of single rows."""
 
 import inspect
 import json
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,14 +35,14 @@ def constant(value: float) -> Side:
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]), prepend=os.pathsep)
 
 
 def names(*asked: str, full: bool = False) -> list[str]:
     return [row.name for row in run.choose(asked, full=full)]
 
 
-def test_subjects_rows_and_nothing_choose_what_is_measured() -> None:
+def test_rows_are_chosen_by_subject_by_name_or_all() -> None:
     assert names("loader") == ["loader_store", "loader_jpeg"]
     assert names("startup_import", "step_128") == ["step_128", "startup_import"]
     assert names("step") == ["step", "step_128", "auto_precision"]
@@ -51,12 +52,12 @@ def test_subjects_rows_and_nothing_choose_what_is_measured() -> None:
     assert names("step_without_bf16") == ["step_without_bf16"]
 
 
-def test_every_row_has_a_name_of_its_own() -> None:
+def test_names_of_rows_are_unique() -> None:
     every = [row.name for row in run.all_rows()]
     assert len(set(every)) == len(every)
 
 
-def test_every_side_of_every_row_can_be_called_with_its_settings(
+def test_settings_of_every_side_match_its_function(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepare, "COUNT", 2)
@@ -71,20 +72,20 @@ def test_every_side_of_every_row_can_be_called_with_its_settings(
 
 
 @pytest.mark.slow
-def test_our_step_and_epoch_and_both_loaders_yield_rates(prepared: Path, tmp_path: Path) -> None:
+def test_step_epoch_and_loaders_yield_rates(prepared: Path, tmp_path: Path) -> None:
     step = {"dataset": str(prepared), "size": 32, "batch": 4, "depth": 18, "precision": "fp32", "threads": 1}
     for function, settings, workloads in [
-        ("step:ours", step | {"channels_last": False, "fused": False}, ["round"]),
-        ("epoch:ours", step | {"out": str(tmp_path / "epoch"), "batches": 2}, ["epoch", "step", "epoch"]),
-        ("loader:ours", {"dataset": str(prepared), "store": True}, ["round"]),
+        ("step:candidate", step | {"channels_last": False, "fused": False}, ["round"]),
+        ("epoch:candidate", step | {"out": str(tmp_path / "epoch"), "batches": 2}, ["epoch", "step", "epoch"]),
+        ("loader:candidate", {"dataset": str(prepared), "store": True}, ["round"]),
         ("loader:pil", {"dataset": str(prepared)}, ["round"]),
     ]:
         with BenchmarkProcess(f"resnet50.bench.{function}", settings) as child:
             assert all(child.workload(name)() > 0 for name in workloads), function
 
 
-def test_an_unknown_row_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"'loader_stor' to measure \(did you mean 'loader_store'\?\): step, epoch"):
+def test_unknown_row_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"'loader_stor' \(did you mean 'loader_store'\?\); there are step, epoch"):
         run.bench(BenchOptions(rows=("loader_stor",)))
 
 
@@ -96,12 +97,12 @@ def test_an_unknown_row_is_refused_with_the_known_ones() -> None:
         ({"dataset": Path("nowhere")}, "nowhere"),
     ],
 )
-def test_what_would_fail_after_minutes_fails_at_once(changes: dict[str, Any], words: str) -> None:
+def test_bad_options_are_refused_before_measuring(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         run.bench(BenchOptions(**changes))
 
 
-def test_more_images_a_second_and_fewer_seconds_both_give_ratios_above_one() -> None:
+def test_higher_rate_and_shorter_time_give_ratios_above_one() -> None:
     fast, slow = [4.0, 4.4], [2.0, 2.1]
     rate = summarize(row(), Rounds(fast, slow, [5.0, 4.9]))
     seconds = summarize(row(unit="s"), Rounds(slow, fast, [1.0, 1.1]))
@@ -111,13 +112,13 @@ def test_more_images_a_second_and_fewer_seconds_both_give_ratios_above_one() -> 
     assert (seconds.limit, seconds.share_of_limit) == pytest.approx((1.0, 1.0 / 2.05), rel=1e-4)
 
 
-def test_the_limit_may_be_missing_or_the_baseline() -> None:
+def test_limit_may_be_missing_or_the_baseline() -> None:
     rounds = Rounds([1.9, 1.9], [2.0, 2.0], [])
     assert summarize(row(), rounds).share_of_limit is None
     assert summarize(row(limited_by_baseline=True), rounds).share_of_limit == pytest.approx(0.95)
 
 
-def test_a_row_that_fails_leaves_the_others_measured_and_written(
+def test_failed_row_does_not_stop_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def failing(scratch: Scratch) -> Sides:
@@ -141,19 +142,19 @@ def test_a_row_that_fails_leaves_the_others_measured_and_written(
 
 
 @pytest.mark.slow
-def test_starting_is_measured_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_startup_is_measured_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "bench.json"
     run.bench(BenchOptions(rows=("startup_import",), json=path, rounds=2))
     (result,) = json.loads(path.read_text())
     assert list(result) == KEYS
     assert result["unit"] == "s"
-    assert result["ratio"] > 1  # without torch it starts sooner than with it
+    assert result["ratio"] > 1  # starting without torch is faster
     shown = capsys.readouterr().out
     assert "import resnet50 in a fresh Python" in shown
     assert "torch starts" in shown.splitlines()[0]
 
 
-def test_the_arithmetic_of_an_image_is_the_published_one() -> None:
+def test_flops_per_image_equal_the_published_ones() -> None:
     # 4.09 GMAC at 224 pixels, as torchvision publishes of its ResNet-50 weights; two operations each
     assert flops_per_image(50, 224, training=False) == pytest.approx(2 * 4.09e9, rel=0.01)
     assert flops_per_image(50, 224, training=True) == 3 * flops_per_image(50, 224, training=False)

@@ -59,5 +59,5 @@ def test_accuracies_are_given_by_seed_with_mean_and_deviation(tmp_path: Path) ->
     (tmp_path / "accuracy.csv").write_text("\n".join(rows), encoding="utf-8")
     table = SCRIPT["page"]("<!-- accuracy -->\n<!-- end -->\n", tmp_path)
     assert "accuracy on 100 images" in table
-    assert "| auto | 80.0, 84.0 | 82.0 ± 2.8 % |" in table
-    assert "| fp32 | 90.0, 90.0 | 90.0 ± 0.0 % |" in table
+    assert "| auto | 80.0, 84.0 | 82.0 ± 2.8% |" in table
+    assert "| fp32 | 90.0, 90.0 | 90.0 ± 0.0% |" in table

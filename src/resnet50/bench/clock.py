@@ -1,4 +1,4 @@
-"""Timing on a CPU or a GPU, and rounds that are long enough to mean something."""
+"""Timing on a CPU or GPU, with rounds that are long enough to be meaningful."""
 
 import math
 import time
@@ -9,11 +9,11 @@ import torch
 from resnet50.bench.rounds import Workload
 
 ROUND_SECONDS = 2.0
-"""Shortest round: what is quicker is repeated within one."""
+"""Shortest duration of a round; faster work is repeated within it."""
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
-    """Return how long something takes, from an idle device to an idle device."""
+    """Time a function, from an idle device to an idle device."""
     if device.type == "cuda":
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         torch.cuda.synchronize(device)
@@ -32,7 +32,7 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
 def repeated(
     work: Callable[[], object], images: int, device: torch.device, shortest: float = ROUND_SECONDS
 ) -> Workload:
-    """Warm up, and return rounds of images a second, each of as many repetitions as fill `shortest` seconds."""
+    """Warm up; return a workload that measures images/s, repeating the work to fill `shortest` seconds per round."""
     work()
     repetitions = max(1, math.ceil(shortest / seconds_of(work, device)))
 

@@ -1,4 +1,4 @@
-"""A training epoch with everything in it, against the training step alone."""
+"""A complete training epoch, compared with the training step alone."""
 
 import dataclasses
 import time
@@ -11,19 +11,18 @@ from resnet50.bench.rows import Row, Scratch, Side, Sides
 
 BATCHES, BATCHES_IN_FULL = 10, 40
 
-ALONE_SECONDS = 8.0
-"""Length of a round of steps alone: about that of an epoch's, so that noise hits both alike."""
+STEP_SECONDS = 8.0
+"""Duration of a round of steps: about that of an epoch, so that noise affects both alike."""
 
 
 def rows() -> list[Row]:
-    """Return the row of the epoch."""
     return [
         Row(
             "epoch",
             "epoch",
             "a training epoch of batches of 32 at 128 pixels: loading from the pixel store, augmentation, steps, "
             "metrics, CSV and TensorBoard",
-            "our step alone, on one fixed batch",
+            "the candidate's step alone, on one fixed batch",
             sides,
             limited_by_baseline=True,
         )
@@ -31,7 +30,7 @@ def rows() -> list[Row]:
 
 
 def sides(scratch: Scratch) -> Sides:
-    """Return both sides, in one process, as they need the same settings."""
+    """Return both sides, in one process because they need the same settings."""
     settings: dict[str, Any] = {
         "dataset": scratch.prepared(),
         "out": str(scratch.folder / "epoch"),
@@ -39,22 +38,24 @@ def sides(scratch: Scratch) -> Sides:
         "size": 128,
         "batch": 32,
     }
-    whole, alone = (Side("resnet50.bench.epoch:ours", settings, workload) for workload in ("epoch", "step"))
-    return Sides(whole, alone)
+    full_epoch, step_alone = (
+        Side("resnet50.bench.epoch:candidate", settings, workload) for workload in ("epoch", "step")
+    )
+    return Sides(full_epoch, step_alone)
 
 
-def ours(dataset: str, out: str, batches: int, size: int, batch: int, **choices: Any) -> dict[str, Workload]:
-    """Train on the first images of a dataset again and again, or on one fixed batch.
+def candidate(dataset: str, out: str, batches: int, size: int, batch: int, **changes: Any) -> dict[str, Workload]:
+    """Return workloads that train on the first images of a dataset, or on one fixed batch.
 
     Args:
         dataset: a prepared dataset.
-        out: folder for what a run writes down.
-        batches: of an epoch; fewer where the dataset has fewer.
+        out: folder for the files of a run.
+        batches: per epoch, at most.
         size: side of the images in pixels.
-        batch: images in a batch.
-        choices: further settings of `set_up`.
+        batch: batch size.
+        changes: further arguments of `set_up`.
     """
-    from resnet50.bench.ours import set_up
+    from resnet50.bench.candidate import set_up
     from resnet50.bench.step import fixed_batch
     from resnet50.training.callbacks.recorder import RunRecorder
     from resnet50.training.loop import EpochMetrics, Training, fit, train_step
@@ -63,7 +64,7 @@ def ours(dataset: str, out: str, batches: int, size: int, batch: int, **choices:
     from resnet50.training.setup.data import build_network
     from resnet50.training.state import TrainState, start_state
 
-    settings = set_up(dataset, image_size=size, batch_size=batch, **choices)
+    settings = set_up(dataset, image_size=size, batch_size=batch, **changes)
     data, options, device = settings.data, settings.options, settings.device
     data.order.rows = min(data.order.rows, batches * batch)
     state = start_state(build_network(options, settings.dataset, None), options, device, steps_per_epoch=1000)
@@ -71,7 +72,7 @@ def ours(dataset: str, out: str, batches: int, size: int, batch: int, **choices:
     record, seconds = RunRecorder(Path(out), settings.dataset.classes, data.preprocess, checkpoints), [0.0]
 
     def save_results(state: TrainState, metrics: EpochMetrics, *, best: bool) -> None:
-        """Write all that a run does but the weights, whose size has nothing to do with how long an epoch is."""
+        """Write everything a run writes except the weights, whose size doesn't depend on the epoch's length."""
         del best
         start = time.perf_counter()
         record.write_metrics(state.rows)
@@ -79,8 +80,8 @@ def ours(dataset: str, out: str, batches: int, size: int, batch: int, **choices:
         seconds[0] = data.train_images / metrics.images_per_second + time.perf_counter() - start
 
     def epoch() -> float:
-        # Validation is no part of what is measured: the training loop times the steps itself.
-        state.step = state.epoch * len(data.order)  # the steps alone have moved it
+        # The training loop times its steps itself, so validation is not included.
+        state.step = state.epoch * len(data.order)  # the workload of steps has advanced it
         fit(Training(state, data, dataclasses.replace(options, epochs=state.epoch + 1), device), save_results)
         return data.train_images / seconds[0]
 
@@ -92,10 +93,10 @@ def ours(dataset: str, out: str, batches: int, size: int, batch: int, **choices:
 
     epoch()
     train_mode(state.network)
-    alone = repeated(step, batch, device.torch_device, ALONE_SECONDS)
+    step_alone = repeated(step, batch, device.torch_device, STEP_SECONDS)
 
     def steps() -> float:
-        train_mode(state.network)  # the epoch before ended with a validation
-        return alone()
+        train_mode(state.network)  # the previous epoch ended in evaluation mode
+        return step_alone()
 
     return {"epoch": epoch, "step": steps}

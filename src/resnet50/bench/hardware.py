@@ -1,4 +1,4 @@
-"""What a measurement was taken on: processor and what it can, GPU, cores, threads, versions."""
+"""Description of the machine: processor and instruction sets, GPU, cores, threads, versions."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -12,17 +12,17 @@ PACKAGES = ("torch", "torchvision", "numpy", "simplejpeg", "opencv-python-headle
 FEATURES = (
     "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16", "asimd", "bf16", "sve",
 )  # fmt: skip
-"""Instruction sets that decide how fast a network runs, as the operating system names them."""
+"""Instruction sets that matter for the speed of a network, as the operating system names them."""
 
 
 def describe() -> dict[str, Any]:
-    """Return cpu, features, gpu (None without one), cores, threads (torch's, unless told otherwise) and versions."""
+    """Return cpu, features, gpu (None if there is none), cores, threads (torch's default) and versions."""
     import torch
 
-    words = processor()
+    fields = processor()
     return {
-        "cpu": words.get("model name") or platform.processor() or platform.machine(),
-        "features": [name for name in FEATURES if name in words.get("flags", words.get("Features", "")).split()],
+        "cpu": fields.get("model name") or platform.processor() or platform.machine(),
+        "features": [name for name in FEATURES if name in fields.get("flags", fields.get("Features", "")).split()],
         "gpu": gpu_name(),
         "cores": available_cores(),
         "threads": torch.get_num_threads(),
@@ -31,7 +31,7 @@ def describe() -> dict[str, Any]:
 
 
 def processor() -> dict[str, str]:
-    """Return what Linux says of the first processor; nothing elsewhere."""
+    """Return the fields of the first processor in /proc/cpuinfo; empty on systems without it."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return {}
@@ -40,7 +40,6 @@ def processor() -> dict[str, str]:
 
 
 def gpu_name() -> str | None:
-    """Return the GPU that would be used."""
     import torch
 
     if torch.cuda.is_available():
@@ -49,16 +48,15 @@ def gpu_name() -> str | None:
 
 
 def version_of(package: str) -> str | None:
-    """Return a package's version; None where it isn't installed."""
     try:
         return version(package)
     except PackageNotFoundError:
         return None
 
 
-def in_words(machine: dict[str, Any]) -> str:
-    """Return `describe`'s values as one line."""
-    features = ", ".join(machine["features"]) or "none of the features looked for"
+def format_machine(machine: dict[str, Any]) -> str:
+    """Format the values of `describe` as one line."""
+    features = ", ".join(machine["features"]) or "no relevant instruction sets"
     versions = ", ".join(f"{name} {number or '–'}" for name, number in machine["versions"].items())
     gpu = f"GPU {machine['gpu']}" if machine["gpu"] else "no GPU"
     return (

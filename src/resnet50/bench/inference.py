@@ -1,4 +1,4 @@
-"""Inference: our engines against torchvision's network in eager mode."""
+"""Inference: the project's engines against torchvision's network in eager mode."""
 
 import torch
 
@@ -12,25 +12,23 @@ TORCHVISION = "torchvision resnet50, eager fp32 NCHW"
 
 
 def rows() -> list[Row]:
-    """Return a row for each engine and batch size."""
     return [
-        engine_row(engine, words, batch)
-        for engine, words in (("torch", "torch, compiled"), ("openvino", "OpenVINO"))
+        engine_row(engine, description, batch)
+        for engine, description in (("torch", "torch, compiled"), ("openvino", "OpenVINO"))
         for batch in (32, 1)
     ]
 
 
-def engine_row(engine: str, words: str, batch: int) -> Row:
-    """Return the row of an engine at a batch size."""
+def engine_row(engine: str, description: str, batch: int) -> Row:
     images = "32 images" if batch == 32 else "one image"
-    device = "cpu" if engine == "openvino" else "auto"  # OpenVINO runs on the processor, whatever else there is
+    device = "cpu" if engine == "openvino" else "auto"  # OpenVINO runs on the CPU even if there is a GPU
     return Row(
         f"inference_{engine}_b{batch}",
         "inference",
-        f"logits of {images} of 224 pixels at a time: {words}, automatic precision, normalization included",
+        f"logits of {images} of 224 pixels at a time: {description}, automatic precision, normalization included",
         TORCHVISION,
         lambda scratch: Sides(
-            Side("resnet50.bench.inference:ours", {"engine": engine, "batch": batch, "device": device}),
+            Side("resnet50.bench.inference:candidate", {"engine": engine, "batch": batch, "device": device}),
             Side("resnet50.bench.inference:torchvision", {"batch": batch, "device": device}),
             matrix_limit(224, training=False, device=device),
         ),
@@ -38,8 +36,8 @@ def engine_row(engine: str, words: str, batch: int) -> Row:
     )
 
 
-def ours(engine: EngineName, batch: int, device: str, size: int = 224, depth: Depth = 50) -> dict[str, Workload]:
-    """Run the engine that `Classifier` uses."""
+def candidate(engine: EngineName, batch: int, device: str, size: int = 224, depth: Depth = 50) -> dict[str, Workload]:
+    """Return a workload that runs the engine of `Classifier`."""
     from resnet50.data.transforms import Preprocess
     from resnet50.inference.engine import make_engine
     from resnet50.model.file import Model
@@ -48,27 +46,27 @@ def ours(engine: EngineName, batch: int, device: str, size: int = 224, depth: De
     from resnet50.runtime.device import resolve_device, tune_allocator
 
     tune_allocator()
-    chosen = resolve_device(device, "auto")
+    resolved = resolve_device(device, "auto")
     torch.set_num_threads(available_cores())
-    network = ResNet(depth, 1000).eval().to(chosen.torch_device)
+    network = ResNet(depth, 1000).eval().to(resolved.torch_device)
     model = Model(network, tuple(map(str, range(1000))), Preprocess().resized(size))
-    run = make_engine(model, chosen, engine, batch_size=batch, compiled=engine == "torch")
+    run = make_engine(model, resolved, engine, batch_size=batch, compiled=engine == "torch")
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
-    return {"round": repeated(lambda: run(images), batch, chosen.torch_device)}
+    return {"round": repeated(lambda: run(images), batch, resolved.torch_device)}
 
 
 def torchvision(batch: int, device: str, size: int = 224) -> dict[str, Workload]:
-    """Run torchvision's network as it comes, on float images that are ready."""
+    """Return a workload that runs torchvision's network on float images."""
     from torchvision.models import resnet50
 
     from resnet50.runtime.device import choose_device
 
-    place = choose_device(device)
-    network = resnet50().to(place).eval()
+    target = choose_device(device)
+    network = resnet50().to(target).eval()
     images = torch.rand(batch, 3, size, size) * 2 - 1
 
     @torch.inference_mode()
     def forward() -> None:
-        network(images.to(place))
+        network(images.to(target))
 
-    return {"round": repeated(forward, batch, place)}
+    return {"round": repeated(forward, batch, target)}

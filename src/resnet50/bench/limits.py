@@ -1,4 +1,4 @@
-"""What the machine allows: the rates that no program could pass, measured beside the programs."""
+"""The machine's limits: rates that no program can exceed, measured beside candidate and baseline."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,33 +13,33 @@ from resnet50.options.config import Depth
 from resnet50.runtime.cpu import available_cores
 
 COPY_BYTES = 256 * 2**20
-"""Size of the copy that bandwidth is measured by: many times what a processor's caches hold."""
+"""Size of the copied array: many times the size of a processor's caches."""
 
 
 def matrix_limit(image_size: int, *, training: bool, device: str = "auto", precision: str = "auto") -> Side:
-    """Return images a second of ResNet-50 if all its arithmetic ran as fast as one large matrix product."""
+    """Return the side that gives the images/s of a ResNet-50 at the speed of one large matrix product."""
     settings = {"image_size": image_size, "training": training, "device": device, "precision": precision}
     return Side("resnet50.bench.limits:matrix_product", settings)
 
 
 def matrix_product(image_size: int, training: bool, device: str, precision: str) -> dict[str, Workload]:
-    """Multiply two square matrices in the number format that ours uses, on every core, or on the GPU."""
+    """Return a workload that multiplies square matrices in the candidate's precision, on all cores or the GPU."""
     from resnet50.runtime.device import DTYPES, resolve_device
 
-    chosen = resolve_device(device, precision)
+    resolved = resolve_device(device, precision)
     torch.set_num_threads(available_cores())
-    side = 4096 if chosen.torch_device.type == "cuda" else 2048
-    a, b = torch.randn(2, side, side, device=chosen.torch_device, dtype=DTYPES[chosen.precision])
+    side = 4096 if resolved.torch_device.type == "cuda" else 2048
+    a, b = torch.randn(2, side, side, device=resolved.torch_device, dtype=DTYPES[resolved.precision])
     product = torch.empty_like(a)
-    products_per_second = repeated(lambda: torch.mm(a, b, out=product), 1, chosen.torch_device, shortest=1.0)
+    products_per_second = repeated(lambda: torch.mm(a, b, out=product), 1, resolved.torch_device, shortest=1.0)
     images_per_product = 2 * side**3 / flops_per_image(50, image_size, training=training)
     return {"round": lambda: products_per_second() * images_per_product}
 
 
 def flops_per_image(depth: Depth, image_size: int, *, training: bool) -> float:
-    """Return floating-point operations an image: two a multiply-accumulate, and three times the forward pass to train.
+    """Return the floating-point operations per image: two per multiply-accumulate; training takes three times as many.
 
-    (Backwards, each product comes twice: for the gradient of its input and for that of its weights.)
+    (In the backward pass, each product occurs twice: for the gradient of its input and for that of its weights.)
     """
     from resnet50.model.resnet import ResNet
     from resnet50.model.summary import summarize
@@ -50,12 +50,12 @@ def flops_per_image(depth: Depth, image_size: int, *, training: bool) -> float:
 
 
 def copy_limit(bytes_per_image: float) -> Side:
-    """Return images a second if reading and writing so many bytes each were all."""
+    """Return the side that gives the images/s at which that many bytes per image can be read and written."""
     return Side("resnet50.bench.limits:copy", {"bytes_per_image": bytes_per_image})
 
 
 def copy(bytes_per_image: float) -> dict[str, Workload]:
-    """Copy a large array on one core; every byte of it is read and written."""
+    """Return a workload that copies a large array on one core, reading and writing every byte."""
     torch.set_num_threads(1)
     source = torch.ones(COPY_BYTES, dtype=torch.uint8)
     target = torch.zeros_like(source)
@@ -65,7 +65,7 @@ def copy(bytes_per_image: float) -> dict[str, Workload]:
 
 
 def decoding(paths: Sequence[str | Path], threads: int, shorter_side: int | None = None) -> Workload:
-    """Return rounds that decode JPEGs from memory: in full, or to no fewer pixels than `shorter_side` where quicker."""
+    """Return a workload that decodes JPEGs from memory: in full, or at a scale with at least `shorter_side` pixels."""
     import simplejpeg
 
     data, smallest = [Path(path).read_bytes() for path in paths], shorter_side or 0

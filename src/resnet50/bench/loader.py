@@ -16,16 +16,15 @@ from resnet50.runtime.errors import UserError
 BATCH, SIZE = 32, 224
 
 CROP_SCALE = 0.08
-"""Smallest share of a photo that a crop keeps: torchvision's default, for both sides."""
+"""Smallest fraction of an image that a crop keeps: torchvision's default, for both sides."""
 
 IMAGES = 480
-"""Photos that are read over and over, so few that they stay in memory: no disk is measured."""
+"""Number of images, read repeatedly; few enough to stay in memory, so that no disk is measured."""
 
 PIL_LOADER = "PIL, RandomResizedCrop, DataLoader"
 
 
 def rows() -> list[Row]:
-    """Return the rows of the loaders."""
     what = "random resized crops, flipped and normalized to float batches of 32 at 224 pixels, on one core, from"
     return [
         Row("loader_store", "loader", f"{what} the prepared pixel store", PIL_LOADER, store_sides),
@@ -34,61 +33,59 @@ def rows() -> list[Row]:
 
 
 def store_sides(scratch: Scratch) -> Sides:
-    """Return the sides of the row that reads the store."""
     dataset = scratch.prepared()
-    return Sides(our_side(dataset, store=True), pil_side(dataset), copy_limit(bytes_per_image(Path(dataset))))
+    return Sides(
+        candidate_side(dataset, store=True), baseline_side(dataset), copy_limit(bytes_per_image(Path(dataset)))
+    )
 
 
 def jpeg_sides(scratch: Scratch) -> Sides:
-    """Return the sides of the row that reads files; decoding them is the limit, where they are JPEGs."""
+    """Return the sides of the row that reads files; the limit is decoding, if they are JPEGs."""
     dataset = scratch.prepared()
     all_jpeg = all(path.lower().endswith((".jpg", ".jpeg")) for path in first_paths(dataset))
     limit = Side("resnet50.bench.loader:decode_only", {"dataset": dataset}) if all_jpeg else None
-    return Sides(our_side(dataset, store=False), pil_side(dataset), limit)
+    return Sides(candidate_side(dataset, store=False), baseline_side(dataset), limit)
 
 
-def our_side(dataset: str, *, store: bool) -> Side:
-    """Return our loader."""
-    return Side("resnet50.bench.loader:ours", {"dataset": dataset, "store": store})
+def candidate_side(dataset: str, *, store: bool) -> Side:
+    return Side("resnet50.bench.loader:candidate", {"dataset": dataset, "store": store})
 
 
-def pil_side(dataset: str) -> Side:
-    """Return the usual loader."""
+def baseline_side(dataset: str) -> Side:
     return Side("resnet50.bench.loader:pil", {"dataset": dataset})
 
 
 def bytes_per_image(dataset: Path) -> float:
-    """Return how many bytes a batch's image moves at least: crop read, pixels written, read again, floats written."""
+    """Return the fewest bytes moved per image: crop read, pixels written and read again, floats written."""
     from resnet50.etl.store import open_store
 
     store = open_store(dataset)
     if store is None:
-        raise UserError(f"{dataset} has no pixel store: prepare it again without --no-store, or leave --dataset out")
+        raise UserError(f"{dataset} has no pixel store: prepare it again without --no-store, or omit --dataset")
     mean_crop = (CROP_SCALE + 1) / 2 * store.bytes / len(store.index)
     pixels = 3 * SIZE * SIZE
     return mean_crop + 2 * pixels + 4 * pixels
 
 
 def first_paths(dataset: str) -> list[str]:
-    """Return the image files that both sides read."""
     from resnet50.etl.prepared import load_prepared
 
     return load_prepared(Path(dataset)).split("train")["path"].head(IMAGES).tolist()
 
 
 def on_one_core() -> None:
-    """Keep this process and its threads to one core, however many a loader would start."""
+    """Restrict this process and its threads to one core."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
 
 
-def ours(dataset: str, *, store: bool) -> dict[str, Workload]:
-    """Load batches as `resnet50 train` does, up to what the network would be given."""
+def candidate(dataset: str, *, store: bool) -> dict[str, Workload]:
+    """Return a workload that loads and normalizes batches as `resnet50 train` does."""
     on_one_core()
-    from resnet50.bench.ours import set_up
+    from resnet50.bench.candidate import set_up
 
-    choices: dict[str, Any] = {
+    options: dict[str, Any] = {
         "image_size": SIZE,
         "batch_size": BATCH,
         "crop_scale": CROP_SCALE,
@@ -96,7 +93,7 @@ def ours(dataset: str, *, store: bool) -> dict[str, Workload]:
         "threads": 1,
         "workers": 0,
     }
-    data = set_up(dataset, store=store, **choices).data
+    data = set_up(dataset, store=store, **options).data
     data.order.rows = min(data.order.rows, IMAGES)
 
     def load() -> None:
@@ -108,17 +105,15 @@ def ours(dataset: str, *, store: bool) -> dict[str, Workload]:
 
 
 class Files(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
-    """Image files, opened with PIL, as torchvision's `ImageFolder` does."""
+    """Image files opened with PIL, like torchvision's `ImageFolder`."""
 
     def __init__(self, paths: Sequence[str], transform: Any) -> None:
         self.paths, self.transform = paths, transform
 
     def __len__(self) -> int:
-        """Return the number of files."""
         return len(self.paths)
 
     def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
-        """Return the transformed image, and a label."""
         from PIL import Image
 
         with Image.open(self.paths[row]) as image:
@@ -126,7 +121,7 @@ class Files(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
 
 
 def pil(dataset: str) -> dict[str, Workload]:
-    """Load batches as torchvision's training reference does."""
+    """Return a workload that loads batches like torchvision's training reference."""
     on_one_core()
     from torchvision import transforms
 
@@ -150,6 +145,6 @@ def pil(dataset: str) -> dict[str, Workload]:
 
 
 def decode_only(dataset: str) -> dict[str, Workload]:
-    """Decode the same files in full on one core, and nothing else."""
+    """Return a workload that only decodes the same files, in full, on one core."""
     on_one_core()
     return {"round": decoding(first_paths(dataset), threads=1)}

@@ -1,4 +1,4 @@
-"""`resnet50 prepare` on photos of a million pixels, against the loop over PIL that people write."""
+"""`resnet50 prepare` on images of a million pixels, against a typical loop over PIL."""
 
 import hashlib
 import multiprocessing
@@ -15,37 +15,34 @@ from resnet50.runtime.cpu import available_cores
 COUNT, COUNT_IN_FULL = 500, 20_000
 
 SHORTER_SIDE = 256
-"""Pixels to which both sides shrink a photo's shorter side."""
+"""In pixels; both sides shrink an image's shorter side to it."""
 
 DECODED = 200
-"""Photos that the limit decodes: it holds them all in memory."""
+"""Number of images that the limit decodes; it keeps them all in memory."""
 
 
 def rows() -> list[Row]:
-    """Return the row of `prepare`."""
-    meaning = "photos of a million pixels: decode, shrink, hash, audit, split, write the dataset with its pixel store"
+    meaning = "images of a million pixels: decode, shrink, hash, audit, split, write the dataset with its pixel store"
     baseline = "PIL in a process per core: decode, shrink, hash, write"
     return [Row("prepare", "prepare", meaning, baseline, sides)]
 
 
 def sides(scratch: Scratch) -> Sides:
-    """Return the sides over the same made photos."""
-    table = scratch.photos(COUNT_IN_FULL if scratch.full else COUNT, MEGAPIXEL_SIZE)
+    table = scratch.image_table(COUNT_IN_FULL if scratch.full else COUNT, MEGAPIXEL_SIZE)
     settings = {"table": str(table), "out": str(scratch.folder / "prepared")}
     return Sides(
-        Side("resnet50.bench.prepare:ours", settings),
+        Side("resnet50.bench.prepare:candidate", settings),
         Side("resnet50.bench.prepare:pil", settings | {"out": str(scratch.folder / "pil")}),
         Side("resnet50.bench.prepare:decode_only", {"table": str(table)}),
     )
 
 
 def images_of(table: str) -> list[Path]:
-    """Return the photos beside a table."""
     return sorted((Path(table).parent / "images").iterdir())
 
 
-def ours(table: str, out: str) -> dict[str, Workload]:
-    """Run the verb, each time into a fresh folder."""
+def candidate(table: str, out: str) -> dict[str, Workload]:
+    """Return a workload that runs `prepare`, each time into a new folder."""
     from resnet50.etl.prepare import prepare
     from resnet50.options.config import PrepareOptions
 
@@ -63,31 +60,31 @@ def ours(table: str, out: str) -> dict[str, Workload]:
 
 
 def pil(table: str, out: str) -> dict[str, Workload]:
-    """Do it with PIL; the processes are there before the clock starts."""
-    photos, processes = images_of(table), available_cores()
+    """Return a workload that uses PIL in a pool of processes, which start before the clock."""
+    images, processes = images_of(table), available_cores()
     pool = multiprocessing.Pool(processes)
-    parts = [(photos[part::processes], Path(out) / f"part-{part}") for part in range(processes)]
+    shards = [(images[shard::processes], Path(out) / f"shard-{shard}") for shard in range(processes)]
 
     def once() -> float:
         Path(out).mkdir()
         start = time.perf_counter()
-        pool.map(write_small, parts, chunksize=1)
+        pool.map(write_small, shards, chunksize=1)
         seconds = time.perf_counter() - start
         shutil.rmtree(out)
-        return len(photos) / seconds
+        return len(images) / seconds
 
     once()
     return {"round": once}
 
 
-def write_small(part: tuple[list[Path], Path]) -> list[str]:
-    """Shrink photos into one file of raw pixels; return their hashes."""
+def write_small(shard: tuple[list[Path], Path]) -> list[str]:
+    """Shrink images into one file of raw pixels; return the hashes of their files."""
     from PIL import Image
 
-    photos, out = part
+    images, out = shard
     hashes: list[str] = []
     with out.open("wb") as file:
-        for path in photos:
+        for path in images:
             hashes.append(hashlib.sha256(path.read_bytes()).hexdigest())
             with Image.open(path) as opened:
                 image = opened.convert("RGB")
@@ -98,5 +95,5 @@ def write_small(part: tuple[list[Path], Path]) -> list[str]:
 
 
 def decode_only(table: str) -> dict[str, Workload]:
-    """Decode photos at the reduced scale on every core, and nothing else."""
+    """Return a workload that only decodes images at reduced scale, on all cores."""
     return {"round": decoding(images_of(table)[:DECODED], available_cores(), SHORTER_SIDE)}

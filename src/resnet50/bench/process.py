@@ -1,10 +1,9 @@
-"""A contender in a process of its own, and the parent's end of it.
+"""A benchmark process: the child that runs workloads, and the parent's handle of it.
 
 `python -m resnet50.bench.process MODULE:FUNCTION SETTINGS` is the child. The function takes the settings (JSON) and
-returns workloads by name, set up and warmed up. Parent and child then speak in lines of JSON: the child says
-{"ready": [names]}; the parent writes a name and the child answers {"rate": number}; {"error": text} ends the
-conversation. The child and everything that it started die when its standard input closes, so when its parent does,
-however that ends.
+returns workloads by name, set up and warmed up. Parent and child exchange lines of JSON: the child sends
+{"ready": [names]}; the parent sends a name, and the child answers {"rate": number}; {"error": text} ends the exchange.
+The child and everything it started are killed when its standard input closes, so in any case when its parent ends.
 """
 
 import contextlib
@@ -25,23 +24,23 @@ from typing import Any, TextIO
 from resnet50.bench.rounds import Workload
 from resnet50.runtime.errors import UserError
 
-LAST_LINES = 12
-"""Lines of a dead child's messages that are shown."""
+ERROR_LINES = 12
+"""Lines of a dead child's standard error that are shown."""
 
 
 class BenchmarkProcess:
-    """The parent's end: a context manager that starts the child, waits until it has warmed up, and ends it."""
+    """The parent's handle: a context manager that starts a child, waits for its warm-up, and kills it in the end."""
 
     def __init__(self, function: str, settings: dict[str, Any]) -> None:
         self.function = function
-        self.messages = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self.stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "resnet50.bench.process", function, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.messages,
+            stderr=self.stderr,
             text=True,
-            start_new_session=True,  # a group of its own, that can be ended as one and that Ctrl-C passes by
+            start_new_session=True,  # its own process group, which can be killed as a whole and doesn't get Ctrl-C
         )
 
     def __enter__(self) -> "BenchmarkProcess":
@@ -55,90 +54,88 @@ class BenchmarkProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        end_group(self.process.pid)
+        kill_group(self.process.pid)
         self.process.wait()
-        self.messages.close()
+        self.stderr.close()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
-                with contextlib.suppress(OSError):  # what could not be written to a dead child
+                with contextlib.suppress(OSError):  # a dead child can't receive what is buffered
                     pipe.close()
 
     def workload(self, name: str) -> Workload:
-        """Return one of the child's workloads as a function here; a UserError when the child fails or dies."""
+        """Return one of the child's workloads as a local function; a UserError if the child fails or dies."""
 
-        def round_of_it() -> float:
+        def measure() -> float:
             assert self.process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):  # it is dead: reading says of what
+            with contextlib.suppress(BrokenPipeError):  # the child is dead: `read` reports why
                 self.process.stdin.write(name + "\n")
                 self.process.stdin.flush()
             return float(self.read("rate"))
 
-        return round_of_it
+        return measure
 
     def read(self, key: str) -> Any:
         """Return a value of the child's next line.
 
-        Its standard output may stay open in processes that it started, so its death has to be looked for.
+        Processes that the child started may keep its standard output open, so its death is detected by polling.
         """
         assert self.process.stdout is not None
         while not select.select([self.process.stdout], [], [], 1.0)[0] and self.process.poll() is None:
             pass
-        said_something = select.select([self.process.stdout], [], [], 0.0)[0]
-        line = self.process.stdout.readline() if said_something else ""
+        has_reply = select.select([self.process.stdout], [], [], 0.0)[0]
+        line = self.process.stdout.readline() if has_reply else ""
         if not line:
-            raise UserError(f"{self.function} died with exit code {self.process.wait()}: {self.closing_message()}")
+            raise UserError(f"{self.function} died with exit code {self.process.wait()}: {self.last_output()}")
         reply = json.loads(line)
         if "error" in reply:
             raise UserError(f"{self.function}: {reply['error']}")
         return reply[key]
 
-    def closing_message(self) -> str:
-        """Return the end of what the child wrote to its standard error."""
-        self.messages.seek(0)
-        return "\n".join(self.messages.read().strip().splitlines()[-LAST_LINES:]) or "it said nothing"
+    def last_output(self) -> str:
+        self.stderr.seek(0)
+        return "\n".join(self.stderr.read().strip().splitlines()[-ERROR_LINES:]) or "no output"
 
 
 def main(function: str, settings: str) -> None:
-    """Be the child: set up, then carry out rounds as they are asked for."""
+    """Run the child: set up, then measure rounds on request."""
     replies = private_stdout()
     try:
         module, name = function.split(":")
-        orders: queue.SimpleQueue[str] = queue.SimpleQueue()
-        # sys.stdin itself stays untouched: a forked process closes it, and would wait for ever for who reads it.
-        threading.Thread(target=listen, args=(os.fdopen(os.dup(0)), orders), daemon=True).start()
+        requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # Not sys.stdin: a forked process closes it, and would deadlock with the thread that is reading it.
+        threading.Thread(target=listen, args=(os.fdopen(os.dup(0)), requests), daemon=True).start()
         workloads: dict[str, Workload] = getattr(import_module(module), name)(**json.loads(settings))
-        say(replies, {"ready": list(workloads)})
+        send(replies, {"ready": list(workloads)})
         while True:
-            say(replies, {"rate": workloads[orders.get()]()})
+            send(replies, {"rate": workloads[requests.get()]()})
     except UserError as error:
-        say(replies, {"error": str(error)})
-    except Exception:  # whatever it is, the person at the other end has to see it
-        say(replies, {"error": traceback.format_exc(limit=-3).strip()})
+        send(replies, {"error": str(error)})
+    except Exception:  # report every error to the parent
+        send(replies, {"error": traceback.format_exc(limit=-3).strip()})
 
 
 def private_stdout() -> TextIO:
-    """Return standard output, and let everything that is printed from now on go to standard error instead."""
+    """Return standard output, and redirect everything that is printed from now on to standard error."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return replies
 
 
-def say(replies: TextIO, message: dict[str, Any]) -> None:
-    """Write a line to the parent."""
+def send(replies: TextIO, message: dict[str, Any]) -> None:
     replies.write(json.dumps(message) + "\n")
     replies.flush()
 
 
-def listen(stdin: TextIO, orders: queue.SimpleQueue[str]) -> None:
-    """Take orders in until the parent is gone; then end, with every process started here, in whatever state."""
+def listen(stdin: TextIO, requests: queue.SimpleQueue[str]) -> None:
+    """Queue the parent's requests until it is gone; then kill this process and all that it started."""
     for line in stdin:
-        orders.put(line.strip())
-    end_group(os.getpid())
+        requests.put(line.strip())
+    kill_group(os.getpid())
     os._exit(1)
 
 
-def end_group(leader: int) -> None:
-    """Kill a process and all that it started; nothing happens where it is gone already, or leads no group."""
+def kill_group(leader: int) -> None:
+    """Kill a process group; do nothing if it is gone, or if the process leads none."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 

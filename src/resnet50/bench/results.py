@@ -1,4 +1,4 @@
-"""What came out: rows of numbers, in words, as a table and as JSON."""
+"""Results: rows of numbers, printed as text and a table, and written as JSON."""
 
 import dataclasses
 import json
@@ -16,24 +16,24 @@ from resnet50.runtime.console import console, say
 
 @dataclass(frozen=True)
 class Measurement:
-    """A row of the result, and of the JSON file.
+    """The result of a row.
 
     Attributes:
         name: of the row.
-        ours: median over the rounds, in `unit`.
+        candidate: median over the rounds, in `unit`; "ours" in the JSON file.
         baseline: likewise.
-        baseline_name: what ours is compared with.
-        ratio: how many times as fast ours is; geometric mean over the rounds.
-        ratio_low: lower end of its 90 % interval.
+        baseline_name: description of the baseline.
+        ratio: speed of the candidate relative to the baseline; geometric mean over the rounds.
+        ratio_low: lower end of its 90% interval.
         ratio_high: upper end.
-        limit: what the machine allows, in `unit`; None where there is no such figure.
-        share_of_limit: how much of that ours reaches.
+        limit: the machine's limit, in `unit`; None if none was measured.
+        share_of_limit: fraction of the limit that the candidate reaches.
         unit: images/s or s.
-        rounds: how often both sides were measured.
+        rounds: number of rounds.
     """
 
     name: str
-    ours: float
+    candidate: float
     baseline: float
     baseline_name: str
     ratio: float
@@ -44,32 +44,36 @@ class Measurement:
     unit: str
     rounds: int
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the row of the JSON file."""
+        return {"ours" if name == "candidate" else name: value for name, value in dataclasses.asdict(self).items()}
+
 
 def summarize(row: Row, rounds: Rounds) -> Measurement:
-    """Turn what the rounds measured into a row of the result."""
-    ours, baseline = statistics.median(rounds.ours), statistics.median(rounds.baseline)
+    """Compute the result of a row from its rounds."""
+    candidate, baseline = statistics.median(rounds.candidate), statistics.median(rounds.baseline)
     limit = limit_of(row, rounds)
     if row.unit == "s":
-        ratio, share = ratio_of_pairs(rounds.baseline, rounds.ours), None if limit is None else limit / ours
+        ratio, share = ratio_of_pairs(rounds.baseline, rounds.candidate), None if limit is None else limit / candidate
     else:
-        ratio, share = ratio_of_pairs(rounds.ours, rounds.baseline), None if limit is None else ours / limit
+        ratio, share = ratio_of_pairs(rounds.candidate, rounds.baseline), None if limit is None else candidate / limit
     return Measurement(
         name=row.name,
-        ours=digits(ours),
-        baseline=digits(baseline),
+        candidate=five_digits(candidate),
+        baseline=five_digits(baseline),
         baseline_name=row.baseline_name,
-        ratio=digits(ratio.mean),
-        ratio_low=digits(ratio.low),
-        ratio_high=digits(ratio.high),
-        limit=None if limit is None else digits(limit),
-        share_of_limit=None if share is None else digits(share),
+        ratio=five_digits(ratio.mean),
+        ratio_low=five_digits(ratio.low),
+        ratio_high=five_digits(ratio.high),
+        limit=None if limit is None else five_digits(limit),
+        share_of_limit=None if share is None else five_digits(share),
         unit=row.unit,
-        rounds=len(rounds.ours),
+        rounds=len(rounds.candidate),
     )
 
 
 def limit_of(row: Row, rounds: Rounds) -> float | None:
-    """Return the best that the limit's rounds reached, or the baseline's median where that is the limit."""
+    """Return the best of the limit's rounds, or the baseline's median if that is the limit."""
     if row.limited_by_baseline:
         return statistics.median(rounds.baseline)
     if not rounds.limit:
@@ -77,61 +81,61 @@ def limit_of(row: Row, rounds: Rounds) -> float | None:
     return min(rounds.limit) if row.unit == "s" else max(rounds.limit)
 
 
-def digits(number: float) -> float:
-    """Round to five significant digits, more than any measurement of time holds."""
+def five_digits(number: float) -> float:
+    """Round to five significant digits, more than any time measurement has."""
     return float(f"{number:.5g}")
 
 
 def write(path: Path, results: list[Measurement], machine: dict[str, Any]) -> None:
-    """Write the rows so far, and beside them what they were measured on."""
-    for target, content in ((path, list(map(dataclasses.asdict, results))), (machine_file(path), machine)):
+    """Write the rows so far, and a description of the machine beside them."""
+    for target, content in ((path, [result.to_json() for result in results]), (machine_file(path), machine)):
         target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def machine_file(path: Path) -> Path:
-    """Return where the description of the machine lies, for a file of rows."""
+    """Return the path of the machine's description, for a file of rows."""
     return path.with_suffix(".machine.json")
 
 
-def sentence(result: Measurement) -> str:
-    """Return a row in words, as soon as it is there."""
+def summary_line(result: Measurement) -> str:
+    """Return a row as a sentence, to print as soon as it is measured."""
     share = "" if result.share_of_limit is None else f", {result.share_of_limit:.0%} of the machine's limit"
     interval = f"{result.ratio_low:.2f}–{result.ratio_high:.2f}"
     return (
-        f"{result.name}: {number(result.ours)} {result.unit}, {result.ratio:.2f} [{interval}] times as fast as "
-        f"{result.baseline_name}{share}"
+        f"{result.name}: {format_number(result.candidate)} {result.unit}, "
+        f"{result.ratio:.2f} [{interval}] times as fast as {result.baseline_name}{share}"
     )
 
 
-def number(value: float) -> str:
-    """Return a rate or seconds as a person reads it."""
+def format_number(value: float) -> str:
+    """Format a rate or seconds for people."""
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def show(results: list[Measurement], rows: list[Row]) -> None:
-    """Print the table, and what its rows mean."""
-    title = "images a second; seconds where an s stands"
+    """Print the table, and the meaning of its rows."""
+    title = "images/s, or seconds where marked s"
     table = Table(
         "row",
-        "ours",
+        "candidate",
         "baseline",
         "ratio",
-        "90 %",
+        "90%",
         "limit",
-        "share",
+        "of limit",
         title=title,
         title_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
     )
-    table.columns[0].overflow = "fold"  # a name that is cut says nothing
+    table.columns[0].overflow = "fold"  # a truncated name would be useless
     for column in table.columns[1:]:
         column.no_wrap, column.justify = True, "right"
     for result in results:
         unit = " s" if result.unit == "s" else ""
-        limit = "" if result.limit is None else number(result.limit) + unit
+        limit = "" if result.limit is None else format_number(result.limit) + unit
         share = "" if result.share_of_limit is None else f"{result.share_of_limit:.0%}"
-        sides = number(result.ours) + unit, number(result.baseline) + unit
+        sides = format_number(result.candidate) + unit, format_number(result.baseline) + unit
         interval = f"{result.ratio_low:.2f}–{result.ratio_high:.2f}"
         table.add_row(result.name, *sides, f"{result.ratio:.2f}", interval, limit, share)
     console.print(table, soft_wrap=False)

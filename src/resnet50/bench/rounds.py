@@ -1,4 +1,4 @@
-"""Alternating rounds, and what they say: medians, the ratio and how sure it is."""
+"""Alternating rounds and their statistics: the ratio and its interval."""
 
 import math
 import statistics
@@ -6,21 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 Workload = Callable[[], float]
-"""Carries out one round and returns what it measured: images a second, or seconds."""
+"""Runs one round and returns its measurement: images/s, or seconds."""
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """What each round measured, in order; `limit` is empty where there is none."""
+    """Measurements of each round, in order; `limit` is empty if there is none."""
 
-    ours: list[float]
+    candidate: list[float]
     baseline: list[float]
     limit: list[float]
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast ours is, with the ends of the 90 % interval."""
+    """Speed of the candidate relative to the baseline, with its 90% interval."""
 
     mean: float
     low: float
@@ -28,12 +28,12 @@ class Ratio:
 
 
 def alternate(
-    ours: Workload, baseline: Workload, limit: Workload | None, rounds: int, at_round_end: Callable[[], object]
+    candidate: Workload, baseline: Workload, limit: Workload | None, rounds: int, at_round_end: Callable[[], object]
 ) -> Rounds:
-    """Let both sides take turns, the order swapped every round, and measure the limit between the rounds."""
+    """Measure both sides in turn, swapping their order every round, and the limit after each round."""
     measured = Rounds([], [], [])
     for number in range(rounds):
-        sides = [(ours, measured.ours), (baseline, measured.baseline)]
+        sides = [(candidate, measured.candidate), (baseline, measured.baseline)]
         for workload, values in sides if number % 2 == 0 else reversed(sides):
             values.append(workload())
         if limit is not None:
@@ -42,16 +42,16 @@ def alternate(
     return measured
 
 
-def ratio_of_pairs(ours: list[float], baseline: list[float]) -> Ratio:
-    """Return ours/baseline over paired rounds: geometric mean and 90 % interval by Student's t on the logarithms.
+def ratio_of_pairs(candidate: list[float], baseline: list[float]) -> Ratio:
+    """Return candidate/baseline over paired rounds: geometric mean, and 90% interval by Student's t on the logarithms.
 
     Args:
-        ours: at least two values above zero.
-        baseline: as many, each measured right before or after its partner.
+        candidate: at least two positive values.
+        baseline: as many, each measured right before or after its counterpart.
     """
     from scipy.special import stdtrit
 
-    logs = [math.log(mine / theirs) for mine, theirs in zip(ours, baseline, strict=True)]
+    logs = [math.log(a / b) for a, b in zip(candidate, baseline, strict=True)]
     mean, rounds = statistics.mean(logs), len(logs)
     half = float(stdtrit(rounds - 1, 0.95)) * statistics.stdev(logs) / math.sqrt(rounds)
     return Ratio(math.exp(mean), math.exp(mean - half), math.exp(mean + half))

@@ -1,4 +1,4 @@
-"""`resnet50 bench`: choose rows, measure one after the other, show and write what came out."""
+"""`resnet50 bench`: choose rows, measure one after the other, print and write the results."""
 
 import json
 import tempfile
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resnet50.bench import epoch, hardware, inference, loader, prepare, startup, step
 from resnet50.bench.process import BenchmarkProcess
-from resnet50.bench.results import Measurement, sentence, show, summarize, write
+from resnet50.bench.results import Measurement, show, summarize, summary_line, write
 from resnet50.bench.rounds import Rounds, Workload, alternate
 from resnet50.bench.rows import Row, Scratch, Side
 from resnet50.options.config import BenchOptions
@@ -17,16 +17,15 @@ from resnet50.runtime.errors import UserError, nearest
 
 
 def bench(options: BenchOptions) -> list[Measurement]:
-    """Measure, show and write the rows; what is measured is on disk after every row.
+    """Measure the rows, print and write the results; the file is updated after every row.
 
     Raises:
-        UserError: there is no such row, a file that can't be written, or rows that could not be measured: the others
-            are.
+        UserError: a row doesn't exist, the file can't be written, or some rows could not be measured (the others are).
     """
     rows = choose(options.rows, full=options.full)
     check(options)
     machine = hardware.describe()
-    say(hardware.in_words(machine))
+    say(hardware.format_machine(machine))
     results: list[Measurement] = []
     failed: list[str] = []
     with tempfile.TemporaryDirectory(prefix="resnet50-bench-") as folder:
@@ -41,43 +40,42 @@ def bench(options: BenchOptions) -> list[Measurement]:
                 warn(f"{row.name}: {error}")
                 failed.append(row.name)
                 continue
-            say(sentence(results[-1]))
+            say(summary_line(results[-1]))
             if options.json is not None:
                 write(options.json, results, machine)
     if results:
         show(results, rows)
     if failed:
-        raise UserError(f"could not be measured, for the reasons above: {', '.join(failed)}")
+        raise UserError(f"these rows could not be measured, for the reasons above: {', '.join(failed)}")
     return results
 
 
 def all_rows() -> list[Row]:
-    """Return every row, in the order they are measured in."""
     subjects = (step, epoch, loader, inference, prepare, startup)
     return [row for subject in subjects for row in subject.rows()]
 
 
 def choose(names: tuple[str, ...], *, full: bool) -> list[Row]:
-    """Return the rows that are meant by names of rows and subjects; all without names.
+    """Return the rows selected by names of rows and subjects; all without names.
 
-    A subject goes before a row of the same name; rows that only --full measures can also be had by their names.
+    A subject has precedence over a row of the same name. Rows of --full can also be selected by their names.
     """
     rows = all_rows()
     subjects = list(dict.fromkeys(row.subject for row in rows))
     known = [*subjects, *(row.name for row in rows if row.name not in subjects)]
     for name in names:
         if name not in known:
-            raise UserError(f"there is nothing called {name!r} to measure{nearest(name, known)}: {', '.join(known)}")
+            raise UserError(f"no row or subject {name!r}{nearest(name, known)}; there are {', '.join(known)}")
 
-    def meant(row: Row) -> bool:
-        usual = full or not row.in_full_only
-        return (row.name in names and row.name not in subjects) or (usual and (not names or row.subject in names))
+    def is_chosen(row: Row) -> bool:
+        included = full or not row.in_full_only
+        return (row.name in names and row.name not in subjects) or (included and (not names or row.subject in names))
 
-    return [row for row in rows if meant(row)]
+    return [row for row in rows if is_chosen(row)]
 
 
 def check(options: BenchOptions) -> None:
-    """Raise a UserError for what would only come to light after minutes."""
+    """Raise a UserError for errors that would otherwise appear after minutes."""
     if options.rounds < 2:
         raise UserError(f"--rounds {options.rounds}: an interval needs at least 2")
     if options.json is not None and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
@@ -89,7 +87,7 @@ def check(options: BenchOptions) -> None:
 
 
 def measure(row: Row, scratch: Scratch, rounds: int) -> Rounds:
-    """Start the row's processes, let them take turns, and end them."""
+    """Start the processes of a row, measure its rounds, and end them."""
     sides = row.sides(scratch)
     with ExitStack() as stack, progress(row.name, rounds, "rounds") as advance:
         children: dict[str, BenchmarkProcess] = {}
@@ -100,6 +98,6 @@ def measure(row: Row, scratch: Scratch, rounds: int) -> Rounds:
                 children[key] = stack.enter_context(BenchmarkProcess(side.function, side.settings))
             return children[key].workload(side.workload)
 
-        ours, baseline = workload(sides.ours), workload(sides.baseline)
+        candidate, baseline = workload(sides.candidate), workload(sides.baseline)
         limit = None if sides.limit is None else workload(sides.limit)
-        return alternate(ours, baseline, limit, rounds, advance)
+        return alternate(candidate, baseline, limit, rounds, advance)

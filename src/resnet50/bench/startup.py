@@ -1,4 +1,4 @@
-"""How long one waits before anything happens: the command line and the import."""
+"""Start-up time: the command line and the import."""
 
 import subprocess
 import sys
@@ -10,11 +10,10 @@ from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Row, Scratch, Side, Sides
 
 START_SECONDS = 1.0
-"""Shortest round: what starts quicker is started several times in one."""
+"""Shortest duration of a round; faster starts are repeated within it."""
 
 
 def rows() -> list[Row]:
-    """Return the rows of starting."""
     help_words, imports = ["-m", "resnet50", "--help"], ["-c", "import resnet50"]
     return [
         row("startup_help", "resnet50 --help, until it has ended", help_words, "import torch, torchvision"),
@@ -22,24 +21,24 @@ def rows() -> list[Row]:
     ]
 
 
-def row(name: str, meaning: str, ours: list[str], baseline: str) -> Row:
-    """Return a row of seconds: our arguments to Python, and the statement of a tool that imports first."""
+def row(name: str, meaning: str, candidate: list[str], baseline: str) -> Row:
+    """Return a row in seconds: the candidate's arguments to Python against the baseline's import statement."""
 
     def sides(scratch: Scratch) -> Sides:
         del scratch
-        commands = {"ours": ours, "baseline": ["-c", baseline], "limit": ["-c", "pass"]}
+        commands = {"candidate": candidate, "baseline": ["-c", baseline], "limit": ["-c", "pass"]}
         return Sides(*[Side("resnet50.bench.startup:starts", commands, workload) for workload in commands])
 
     return Row(name, "startup", meaning, f"python -c '{baseline}'", sides, unit="s")
 
 
 def starts(**commands: list[str]) -> dict[str, Workload]:
-    """Start Python with each command's arguments, in seconds; nobody else's settings matter, so one child does all."""
+    """Return workloads that start Python with each command's arguments; no settings differ, so one child runs all."""
     return {name: seconds_of_start(arguments) for name, arguments in commands.items()}
 
 
 def seconds_of_start(arguments: list[str]) -> Workload:
-    """Return rounds of the mean seconds from starting Python to its end."""
+    """Return a workload that measures the mean seconds from starting Python to its exit."""
 
     def start() -> None:
         subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)  # noqa: S603

@@ -1,4 +1,4 @@
-"""The training step: ours against torchvision's network as everybody starts, and what each of our settings adds."""
+"""The training step: against torchvision's default set-up, and with each automatic setting changed alone."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,21 +17,21 @@ from resnet50.runtime.device import Device
 TORCHVISION = "torchvision resnet50, eager fp32 NCHW, AdamW"
 
 ABLATION: dict[str, tuple[str, dict[str, Any]]] = {
-    "step_without_bf16": ("the number format is fp32", {"precision": "fp32"}),
+    "step_without_bf16": ("the precision is fp32", {"precision": "fp32"}),
     "step_without_channels_last": ("tensors are NCHW", {"channels_last": False}),
-    "step_without_kept_memory": ("freed memory goes back to the system", {"keeps_memory": False}),
-    "step_without_fused_optimizer": ("the optimizer goes from tensor to tensor", {"fused": False}),
-    "step_with_compile": ("the step is compiled in any case", {"compile": "on"}),
+    "step_without_kept_memory": ("freed memory returns to the system", {"tuned_allocator": False}),
+    "step_without_fused_optimizer": ("the optimizer updates tensor by tensor", {"fused": False}),
+    "step_with_compile": ("the step is always compiled", {"compile": "on"}),
 }
-"""What is different from our automatic settings: in words, and as settings of `ours`."""
+"""Changes to the automatic settings: a description, and arguments of `candidate`."""
 
 
 def rows() -> list[Row]:
-    """Return the rows of the step, at two sizes, and one for each setting changed alone."""
+    """Return the rows of the step at two sizes, and one for each setting changed alone."""
     return [
         step_row("step", 224),
         step_row("step_128", 128),
-        *[ablation_row(name, words, changed) for name, (words, changed) in ABLATION.items()],
+        *[ablation_row(name, description, changed) for name, (description, changed) in ABLATION.items()],
         Row(
             "auto_precision",
             "step",
@@ -43,55 +43,53 @@ def rows() -> list[Row]:
 
 
 def step_row(name: str, size: int) -> Row:
-    """Return a row that compares whole training steps of 32 images."""
     return Row(
         name,
         "step",
         f"a training step of 32 images of {size} pixels on automatic settings: forward, backward, optimizer, metrics",
         TORCHVISION,
         lambda scratch: Sides(
-            our_side(scratch, size),
+            candidate_side(scratch, size),
             Side("resnet50.bench.step:torchvision", {"size": size, "batch": 32}),
             matrix_limit(size, training=True),
         ),
     )
 
 
-def ablation_row(name: str, words: str, changed: dict[str, Any]) -> Row:
-    """Return a row that compares our step with itself, one setting changed."""
+def ablation_row(name: str, description: str, changed: dict[str, Any]) -> Row:
+    """Return a row that compares the candidate's step with itself, one setting changed."""
     return Row(
         name,
         "step",
-        f"the step at 224 pixels as above, but {words}",
-        "ours on automatic settings",
+        f"the step at 224 pixels as above, but {description}",
+        "the candidate on automatic settings",
         lambda scratch: Sides(
-            our_side(scratch, 224, **changed),
-            our_side(scratch, 224),
+            candidate_side(scratch, 224, **changed),
+            candidate_side(scratch, 224),
             matrix_limit(224, training=True, precision=str(changed.get("precision", "auto"))),
         ),
         in_full_only=True,
     )
 
 
-def our_side(scratch: Scratch, size: int, **changed: Any) -> Side:
-    """Return our step of 32 images."""
+def candidate_side(scratch: Scratch, size: int, **changed: Any) -> Side:
     settings = {"dataset": scratch.prepared(), "size": size, "batch": 32, **changed}
-    return Side("resnet50.bench.step:ours", settings)
+    return Side("resnet50.bench.step:candidate", settings)
 
 
 def precision_side(scratch: Scratch, workload: str) -> Side:
-    """Return a side of `auto_precision`; both live in one process."""
+    """Return a side of `auto_precision`; both sides share a process."""
     settings = {"dataset": scratch.prepared(), "size": 128, "batch": 8}
     return Side("resnet50.bench.step:precisions", settings, workload)
 
 
-def ours(**settings: Any) -> dict[str, Workload]:
-    """Take our training steps on one batch; settings as in `our_step`."""
-    step, device = our_step(**settings)
+def candidate(**settings: Any) -> dict[str, Workload]:
+    """Return a workload of training steps on one batch; arguments as for `candidate_step`."""
+    step, device = candidate_step(**settings)
     return {"round": repeated(step, settings["batch"], device)}
 
 
-def our_step(
+def candidate_step(
     dataset: str,
     size: int,
     batch: int,
@@ -99,26 +97,26 @@ def our_step(
     *,
     channels_last: bool = True,
     fused: bool = True,
-    **choices: Any,
+    **changes: Any,
 ) -> tuple[Callable[[], None], torch.device]:
-    """Return our training step on a batch of noise, and its device; the dataset only tells how data is normalized.
+    """Return a training step on a batch of noise, and its device; the dataset only determines the normalization.
 
     Args:
         dataset: a prepared dataset.
         size: side of the images in pixels.
-        batch: number of images.
+        batch: batch size.
         depth: of the network.
-        channels_last: as `resnet50 train` has it, or NCHW.
-        fused: whether the optimizer updates all tensors in one pass.
-        choices: further settings of `ours.set_up`.
+        channels_last: memory format: channels last, as in `resnet50 train`, or NCHW.
+        fused: whether the optimizer updates all tensors in one kernel.
+        changes: further arguments of `set_up`.
     """
-    from resnet50.bench import ours
+    from resnet50.bench.candidate import set_up
     from resnet50.model.resnet import ResNet
     from resnet50.training import loop
     from resnet50.training.optim import train_mode
     from resnet50.training.state import start_state
 
-    settings = ours.set_up(dataset, image_size=size, batch_size=batch, depth=depth, workers=0, **choices)
+    settings = set_up(dataset, image_size=size, batch_size=batch, depth=depth, workers=0, **changes)
     state = start_state(ResNet(depth, 1000), settings.options, settings.device, steps_per_epoch=1000)
     for group in state.optimizer.param_groups:
         group["fused"] = fused
@@ -136,19 +134,19 @@ def our_step(
 
 
 def keep_layout(images: Tensor, device: Device) -> Tensor:
-    """Move images to the device in the layout that they have."""
+    """Move images to the device without changing their memory format."""
     return images.to(device.torch_device)
 
 
 def fixed_batch(batch: int, size: int) -> tuple[Tensor, Tensor]:
-    """Return the same uint8 images (N×3×size×size) and labels (N, of 1000 classes) for everyone."""
+    """Return the same uint8 images (N×3×size×size) and labels (N, of 1000 classes) for both sides."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, generator=generator)
     return images, torch.randint(0, 1000, (batch,), generator=generator)
 
 
 def torchvision(size: int, batch: int) -> dict[str, Workload]:
-    """Take the training steps of the ordinary tutorial: eager, fp32, NCHW, AdamW as it comes."""
+    """Return a workload of typical training steps: eager, fp32, NCHW, AdamW with its defaults."""
     from torchvision.models import resnet50
 
     from resnet50.runtime.device import choose_device
@@ -168,24 +166,24 @@ def torchvision(size: int, batch: int) -> dict[str, Workload]:
 
 
 def precisions(**settings: Any) -> dict[str, Workload]:
-    """Take our step with --precision auto, and with whichever precision three steps found fastest.
+    """Return workloads of steps with --precision auto, and with the precision that was fastest in three steps.
 
-    A precision that needs three times as long as another at its first timed step is not timed again: emulated bf16
-    takes more than ten times as long, and nobody should wait for it.
+    A precision that takes three times as long as another in its first timed step is not timed again: emulated bf16
+    takes more than ten times as long.
     """
-    auto, device = our_step(**settings)
+    auto, device = candidate_step(**settings)
     steps = {
-        precision: our_step(**settings, precision=precision)[0]
+        precision: candidate_step(**settings, precision=precision)[0]
         for precision in ("fp32", "bf16", *(["fp16"] if device.type == "cuda" else []))
     }
     seconds: dict[str, float] = {}
     for precision, step in steps.items():
         step()
         seconds[precision] = seconds_of(step, device)
-    hopeful = [precision for precision in steps if seconds[precision] <= 3 * min(seconds.values())]
-    for precision in hopeful:
+    competitive = [precision for precision in steps if seconds[precision] <= 3 * min(seconds.values())]
+    for precision in competitive:
         seconds[precision] = sorted(seconds_of(steps[precision], device) for _ in range(3))[1]
-    fastest = steps[min(hopeful, key=lambda precision: seconds[precision])]
+    fastest = steps[min(competitive, key=lambda precision: seconds[precision])]
     return {
         "auto": repeated(auto, settings["batch"], device),
         "fastest": repeated(fastest, settings["batch"], device),

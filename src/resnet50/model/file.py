@@ -89,7 +89,7 @@ def load_model(path: Path) -> Model:
         RuntimeError,
         SafetensorError,
         UserError,
-    ) as error:  # RecursionError is a RuntimeError
+    ) as error:  # also a RecursionError
         raise UserError(f"{path} is damaged: {' '.join(str(error).split())[:300]}") from error
     return Model(network.eval(), classes, preprocess)
 

@@ -124,8 +124,8 @@ def convert(model: LayersModel) -> dict[str, Tensor]:
     """Return the weights under this network's state-dict names, for RGB with ImageNet normalization.
 
     The bias b of a convolution is folded into the norm that follows it, (x + b − μ) = x − (μ − b), and the difference
-    between the libraries' ε into the norm's variance. Keras's network expects BGR from 0 to 255 minus the channel means,
-    so the input channels of `conv1` are flipped and scaled by 255 × ImageNet's standard deviation.
+    between the libraries' ε into the norm's variance. Keras's network expects BGR from 0 to 255 minus the channel
+    means, so the input channels of `conv1` are flipped and scaled by 255 × ImageNet's standard deviation.
 
     Raises:
         UserError: the layers are not those of Keras's ResNet50.

@@ -1,4 +1,4 @@
-"""Our side of training as `resnet50 train` sets it up, for every row that needs it."""
+"""Set-up of the candidate: training configured like `resnet50 train`, for all rows that need it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,12 @@ from resnet50.training.setup.data import load_data
 from resnet50.training.setup.resolve import choose_preprocess, resolve
 
 RUN_SECONDS = 3 * 3600.0
-"""Length of the run that `auto` decides for: a compile has the time to pay for itself, where it ever does."""
+"""Assumed length of the run: long enough that a compilation can pay for itself."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a training step or an epoch needs besides the network."""
+    """Everything a training step or epoch needs except the network."""
 
     options: TrainOptions
     device: Device
@@ -29,17 +29,17 @@ class Settings:
     data: TrainingData
 
 
-def set_up(dataset: str, *, keeps_memory: bool = True, **choices: Any) -> Settings:
-    """Decide everything as `resnet50 train` does for a run of hours, and open the data.
+def set_up(dataset: str, *, tuned_allocator: bool = True, **changes: Any) -> Settings:
+    """Resolve the options as `resnet50 train` does for a run of hours, and open the data.
 
     Args:
         dataset: a prepared dataset.
-        keeps_memory: whether freed memory is kept for the next step.
-        choices: options of `TrainOptions`; the others stay at their defaults.
+        tuned_allocator: whether to keep freed memory for the next step.
+        changes: options of `TrainOptions` that differ from the defaults.
     """
-    if keeps_memory:
+    if tuned_allocator:
         tune_allocator()
-    options = TrainOptions(dataset=Path(dataset), out=Path("unused"), weights="none", epochs=1000, **choices)
+    options = TrainOptions(dataset=Path(dataset), out=Path("unused"), weights="none", epochs=1000, **changes)
     device = resolve_device(options.device, options.precision)
     torch.set_num_threads(options.threads or available_cores())
     options, _ = resolve(options, None, device)
