@@ -10,7 +10,7 @@ from resnet50.options.config import Depth, ShortcutKind, Variant
 
 
 def with_random_statistics(depth: Depth, variant: Variant, shortcuts: ShortcutKind) -> ResNet:
-    """Return a network with random batch-norm statistics, on the scale of trained ones."""
+    """Return a network whose batch norms all do something, on the scale that trained ones work at."""
     torch.manual_seed(depth)
     network = ResNet(depth, 7, variant, shortcuts).eval()
     for module in network.modules():
