@@ -26,6 +26,7 @@ from resnet50.training.optim import train_mode
 from resnet50.training.setup.data import build_network
 from resnet50.training.state import start_state
 from resnet50.training.timer import EpochTimer
+from resnet50.training.training import Training
 
 STEPS, BATCH, SIZE = 5, 32, 224
 PARTS = {
@@ -82,11 +83,11 @@ def ours(dataset):
     network = build_network(training.options, training.dataset, None)
     state = start_state(network, training.options, training.device, steps_per_epoch=1000)
     train_mode(state.network)
-    batches = EpochTimer(state).waiting(training.data.train)
+    batches = EpochTimer(state).data_time(training.data.train)
 
     def step():
         images, labels = next(batches)
-        train_step(state, images, labels, training.data, training.options, training.device)
+        train_step(Training(state, training.data, training.options, training.device), images, labels)
 
     return step, lambda: state.epoch_waited
 

@@ -20,10 +20,14 @@ from resnet50.options.config import TrainOptions
 from resnet50.runtime.console import plain_progress
 from resnet50.runtime.device import Device
 from resnet50.runtime.errors import UserError
-from resnet50.training.loop import EpochMetrics, Training, TrainingData, fit, train_step, validate
+from resnet50.training.callbacks.callback import Callback
+from resnet50.training.loop import fit, train_step, validate
+from resnet50.training.metrics import EpochMetrics
 from resnet50.training.setup.compile import compile_step
 from resnet50.training.setup.feature_cache import cache_features
 from resnet50.training.state import TrainState, start_state
+from resnet50.training.timer import SlowLoadingWarning
+from resnet50.training.training import Training, TrainingData
 from tests.conftest import MakeImage
 
 CPU = Device(torch.device("cpu"), "fp32", "tests")
@@ -107,7 +111,7 @@ def test_channels_last_changes_the_layout_and_nothing_else(data: TrainingData) -
         train_step(Training(first, data, options, CPU), *batch())
     assert last.network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
     assert first.network.conv1.weight.is_contiguous()
-    assert last.sums.loss.item() == pytest.approx(first.sums.loss.item(), rel=1e-6)
+    assert last.metrics.loss.item() == pytest.approx(first.metrics.loss.item(), rel=1e-6)
     for ours, theirs in zip(last.network.parameters(), first.network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs.contiguous(), rtol=1e-4, atol=1e-5)  # kernels add in another order
 
@@ -132,7 +136,7 @@ def test_a_compiled_step_is_the_eager_one(data: TrainingData) -> None:
     for _ in range(2):
         train_step(Training(states[0], data, options, CPU), *batch())
         train_step(Training(states[1], compile_step(data), options, CPU), *batch())
-    assert states[0].sums.loss.item() == pytest.approx(states[1].sums.loss.item(), rel=1e-5)
+    assert states[0].metrics.loss.item() == pytest.approx(states[1].metrics.loss.item(), rel=1e-5)
     for eager, compiled in zip(states[0].network.parameters(), states[1].network.parameters(), strict=True):
         torch.testing.assert_close(eager, compiled, rtol=1e-3, atol=1e-5)  # fused loops add up in another order
 
@@ -168,12 +172,12 @@ def test_time_spent_waiting_for_a_slow_loader_is_counted_and_said(
                 time.sleep(0.5)
                 yield batch()
 
-    rows = run(fresh_state(), replace(data, train=Slow()))[1]
+    rows = run(fresh_state(), replace(data, train=Slow()), OPTIONS, SlowLoadingWarning())[1]
     assert all(row.wait_seconds >= 1.0 for row in rows)
     assert all(row.wait_seconds <= row.seconds for row in rows)
     words = " ".join(capsys.readouterr().err.split())
-    assert "of the epoch went by waiting for photos" in words
-    assert words.count("waiting for photos") == 1
+    assert "of the epoch went by waiting for images" in words
+    assert words.count("waiting for images") == 1
     quick = run(fresh_state(), replace(data, train=[batch(), batch()]))[1]
     assert all(row.wait_seconds < 0.1 * row.seconds for row in quick)
 
@@ -191,7 +195,7 @@ def test_cutting_a_batch_into_parts_changes_nothing_but_batch_norm(data: Trainin
         state.network.eval()
         train_step(Training(state, replace(data, class_weights=weights), options, CPU), images, labels)
         gradients.append([b - a for b, a in zip(before, state.network.fc.parameters(), strict=True)])
-        assert state.sums.images == 8
+        assert state.metrics.images == 8
     for whole, cut in zip(*gradients, strict=True):
         torch.testing.assert_close(whole, cut, rtol=1e-4, atol=1e-6)
 
@@ -205,13 +209,25 @@ def test_gradients_are_clipped_to_the_norm_asked_for(data: TrainingData) -> None
     train_step(Training(state, data, options, CPU), *batch())
     moved = torch.stack([(a - b).norm() for a, b in zip(before, state.network.parameters(), strict=True)]).norm()
     assert moved.item() == pytest.approx(0.01, rel=1e-3)
-    assert state.sums.grad_norm > 0.01
+    assert state.metrics.grad_norm > 0.01
 
 
-def run(state: TrainState, data: TrainingData, options: TrainOptions = OPTIONS) -> tuple[str, list[EpochMetrics]]:
-    rows: list[EpochMetrics] = []
-    why = fit(Training(state, data, options, CPU), lambda state, metrics, *, best: rows.append(metrics))
-    return why, rows
+class Rows(Callback):
+    """Keeps each epoch's metrics."""
+
+    def __init__(self) -> None:
+        self.rows: list[EpochMetrics] = []
+
+    def on_epoch_end(self, training: Training, metrics: EpochMetrics, best: bool) -> None:
+        self.rows.append(metrics)
+
+
+def run(
+    state: TrainState, data: TrainingData, options: TrainOptions = OPTIONS, *others: Callback
+) -> tuple[str, list[EpochMetrics]]:
+    """Fit; return why it ended and each epoch's metrics."""
+    rows = Rows()
+    return fit(Training(state, data, options, CPU, (rows, *others))), rows.rows
 
 
 def test_a_network_learns_to_tell_two_colors_apart(data: TrainingData) -> None:
@@ -225,13 +241,13 @@ def test_a_network_learns_to_tell_two_colors_apart(data: TrainingData) -> None:
 
 def test_validation_figures_are_those_of_the_whole_split(data: TrainingData) -> None:
     state = fresh_state()
-    loss, accuracy = validate(Training(state, data, OPTIONS, CPU), SILENT)
+    means = validate(Training(state, data, OPTIONS, CPU), SILENT)
     images = torch.cat([images for images, _ in data.val])
     labels = torch.cat([labels for _, labels in data.val])
     with torch.no_grad():
         logits = state.network.eval()(PREPROCESS.normalize(images))
-    assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
-    assert accuracy == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert means.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert means.accuracy == pytest.approx((logits.argmax(1) == labels).float().mean().item())
 
 
 def test_training_loss_is_the_plain_one_and_the_objective_the_smoothed(data: TrainingData) -> None:
@@ -273,10 +289,10 @@ def test_with_a_running_average_that_is_what_is_validated_and_kept(data: Trainin
     options = replace(OPTIONS, ema=0.9)
     state = fresh_state(options)
     _, rows = run(state, data, options)
-    assert state.network_to_keep is state.average is not None
-    loss, _ = validate(Training(state, data, options, CPU), SILENT)
+    assert state.eval_network is state.average is not None
+    loss = validate(Training(state, data, options, CPU), SILENT).loss
     assert loss == pytest.approx(rows[-1].val_loss)
-    assert loss != pytest.approx(validate(Training(replace(state, average=None), data, options, CPU), SILENT)[0])
+    assert loss != pytest.approx(validate(Training(replace(state, average=None), data, options, CPU), SILENT).loss)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])

@@ -59,6 +59,11 @@ def record(network: nn.Module, names: Iterable[str], look: Look[Kept] = output) 
         yield kept
 
 
+def has_forward_hooks(network: nn.Module) -> bool:
+    """Return whether a hook looks at the forward pass of a module."""
+    return any(module._forward_hooks for module in network.modules())  # pyright: ignore[reportPrivateUsage]
+
+
 def block_names(network: ResNet) -> list[str]:
     """Return the names of the residual blocks in the order an image passes them, e.g. "layer1.0"."""
     return [f"{stage}.{number}" for stage in STAGES[1:] for number in range(len(network.get_submodule(stage)))]  # pyright: ignore[reportArgumentType]

@@ -15,9 +15,10 @@ import resnet50
 from resnet50.model.file import load_model
 from resnet50.runtime.errors import UserError
 from resnet50.training import loop
-from resnet50.training.loop import Training, TrainingData, train_step
-from resnet50.training.recovery.guards import Diverged, check_divergence
+from resnet50.training.loop import train_step
+from resnet50.training.recovery.guards import Diverged, check_gradients
 from resnet50.training.state import TrainState
+from resnet50.training.training import Training, TrainingData
 from tests.conftest import TINY
 from tests.training.test_loop import CPU, OPTIONS, batch, data, double_state, fresh_state
 
@@ -28,20 +29,20 @@ TROUBLED: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8, "threads": 1}
 
 def spoil(monkeypatch: pytest.MonkeyPatch, when: Callable[[TrainState], bool], value: float = float("nan")) -> None:
     """Make the gradients of some steps no number, and what batch norm has seen in them."""
-    compute = loop.compute_gradient
+    compute = loop.forward_backward
 
     def spoiled(training: Training, *args: Any) -> Any:
-        sums = compute(training, *args)
+        metrics = compute(training, *args)
         if when(training.state):
             for buffer in training.state.network.buffers():
                 buffer.fill_(value) if buffer.is_floating_point() else None
             for parameter in training.state.network.parameters():
                 if parameter.grad is not None:
                     parameter.grad.fill_(value)
-            sums.objective.fill_(value)
-        return sums
+            metrics.objective.fill_(value)
+        return metrics
 
-    monkeypatch.setattr(loop, "compute_gradient", spoiled)
+    monkeypatch.setattr(loop, "forward_backward", spoiled)
 
 
 def same_weights(ours: torch.nn.Module, theirs: torch.nn.Module) -> bool:
@@ -59,13 +60,13 @@ def test_a_step_without_a_finite_gradient_changes_nothing_and_is_counted(
     spoil(monkeypatch, lambda state: state is spoiled and state.step == 0, value)
     train_step(Training(spoiled, data, options, CPU), *batch())
     assert same_weights(spoiled.network, plain.network)
-    assert (spoiled.bad_steps.item(), spoiled.sums.norms.item(), spoiled.sums.steps.item()) == (1, 0, 0)
+    assert (spoiled.bad_steps.item(), spoiled.metrics.finite_steps.item(), spoiled.metrics.steps.item()) == (1, 0, 0)
     # The next one is as if the first had not been: also in the optimizer's memory.
     plain.step = 1
     for state in (spoiled, plain):
         train_step(Training(state, data, options, CPU), *batch())
     assert same_weights(spoiled.network, plain.network)
-    assert (spoiled.bad_steps.item(), spoiled.sums.norms.item()) == (0, 1)
+    assert (spoiled.bad_steps.item(), spoiled.metrics.finite_steps.item()) == (0, 1)
 
 
 def test_one_bad_step_is_a_column_of_the_metrics_and_no_more(
@@ -105,10 +106,10 @@ def test_sixteen_steps_in_a_row_are_trouble_wherever_the_epoch_is(
     spoil(monkeypatch, lambda state: state.step >= 3)
     for _ in range(19):
         train_step(Training(state, data, OPTIONS, CPU), *batch())
-        check_divergence(state)
+        check_gradients(state)
     train_step(Training(state, data, OPTIONS, CPU), *batch())
     with pytest.raises(Diverged, match=r"17 steps in a row had no finite gradient: lower --lr"):
-        check_divergence(state)
+        check_gradients(state)
 
 
 def test_what_is_observed_may_be_no_number(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,14 +160,14 @@ def test_without_memory_the_batch_is_cut_and_the_step_stays_the_same(
     limit_memory(cut.network, 2, error)
     for state in (cut, whole):
         train_step(Training(state, data, options, CPU), *batch())
-    assert cut.parts == 4
-    assert cut.sums.loss.item() == pytest.approx(whole.sums.loss.item(), rel=1e-6)
-    assert cut.sums.images.item() == 8
+    assert cut.accumulation_steps == 4
+    assert cut.metrics.loss.item() == pytest.approx(whole.metrics.loss.item(), rel=1e-6)
+    assert cut.metrics.images.item() == 8
     for ours, theirs in zip(cut.network.parameters(), whole.network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
     said = " ".join(capsys.readouterr().err.split())
-    assert "out of memory in step 1: from here on a batch of 8 is cut into 2 parts of up to 4" in said
-    assert "cut into 4 parts of up to 2" in said
+    assert "out of memory in step 1: from here on a batch of 8 is cut into 2 micro-batches of up to 4" in said
+    assert "cut into 4 micro-batches of up to 2" in said
 
 
 def test_a_single_image_that_does_not_fit_is_the_end(data: TrainingData) -> None:
@@ -259,7 +260,7 @@ def test_what_is_left_out_is_replaced_by_nothing(prepared: Path, tmp_path: Path)
     from resnet50.data.loader import EpochBatchSampler
 
     plain, without = EpochBatchSampler(20, 8, seed=3), EpochBatchSampler(20, 8, seed=3)
-    without.skipped_samples = [4, 11]
+    without.skipped = [4, 11]
     for ours, theirs in zip(without, plain, strict=True):
         assert ours == [sample for sample in theirs if sample.row not in (4, 11)]
     assert sum(map(len, without)) == sum(map(len, plain)) - np.isin([4, 11], [s.row for b in plain for s in b]).sum()

@@ -9,7 +9,7 @@ from resnet50.options.config import TrainOptions
 from resnet50.runtime.console import duration
 from resnet50.runtime.device import Device
 from resnet50.runtime.errors import UserError
-from resnet50.training.loop import TrainingData
+from resnet50.training.training import TrainingData
 
 COMPILE_SECONDS = 60.0
 """What compiling forward and backward pass of a ResNet-50 costs before the first step, about."""

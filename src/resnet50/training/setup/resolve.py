@@ -11,20 +11,15 @@ from resnet50.model.resnet import STAGES
 from resnet50.model.weights import PretrainedWeights
 from resnet50.options import config
 from resnet50.options.config import TrainOptions, flag
-from resnet50.runtime.console import duration, say, warn
+from resnet50.runtime.console import say, warn
 from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.device import Device
 from resnet50.runtime.distributed import launched_processes
 from resnet50.runtime.errors import UserError
-from resnet50.training.loop import Training, TrainingData
 from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones
 from resnet50.training.recovery.run_folder import (
     check_run_folder,
 )
-from resnet50.training.setup.budget import measure_epoch
-from resnet50.training.setup.compile import decide_compile, needs_timing
-from resnet50.training.setup.data import build_network
-from resnet50.training.state import start_state
 
 
 def check(options: TrainOptions) -> None:
@@ -154,36 +149,6 @@ def choose_preprocess(options: TrainOptions, pretrained: PretrainedWeights | Non
     assert options.eval_size is not None and options.resize_mode is not None  # resolved
     own = pretrained.preprocess if pretrained else Preprocess()
     return dataclasses.replace(own, resize_mode=options.resize_mode).resized(options.eval_size)
-
-
-def plan(
-    options: TrainOptions,
-    dataset: PreparedDataset,
-    pretrained: PretrainedWeights | None,
-    data: TrainingData,
-    device: Device,
-) -> tuple[TrainOptions, list[str]]:
-    """Decide what depends on how long an epoch takes: how many fit the budget, and whether compiling pays."""
-    epoch_seconds, decisions = 0.0, list[str]()
-    if options.budget is not None or needs_timing(options, device):
-        say("measuring a few steps, to see how long an epoch takes")
-        spare = start_state(build_network(options, dataset, pretrained), options, device, len(data.order))
-        epoch_seconds = measure_epoch(Training(spare, data, options, device))
-    if options.budget is not None:
-        epochs = epochs_within(options.budget, epoch_seconds)
-        decisions.append(f"{epochs} epochs of about {duration(epoch_seconds)} each: what fits into {options.budget}")
-        options = dataclasses.replace(options, epochs=epochs, budget=None)
-    compiled, why = decide_compile(options, device, epoch_seconds * options.epochs)
-    decisions.append(f"the step is {'compiled' if compiled else 'not compiled'}: {why}")
-    return dataclasses.replace(options, compile="on" if compiled else "off"), decisions
-
-
-def epochs_within(budget: str, epoch_seconds: float) -> int:
-    """Return how many epochs fit into the budget; at least one, with a warning if even that is too much."""
-    seconds = parse_duration(budget, "--budget")
-    if epoch_seconds > seconds:
-        warn(f"one epoch takes about {duration(epoch_seconds)}, more than the budget of {budget}")
-    return max(1, int(seconds / epoch_seconds))
 
 
 def parse_duration(text: str, option: str) -> float:
