@@ -22,8 +22,8 @@ from resnet50.options.config import TrainOptions
 from resnet50.runtime.errors import Stopped, UserError
 from resnet50.training.recovery.checkpoint import list_checkpoints
 from resnet50.training.recovery.preemption import StopRequest
+from resnet50.training.recovery.resume import restarted_options
 from resnet50.training.recovery.run_folder import locked
-from resnet50.training.run import restarted_options
 from tests.conftest import TINY
 from tests.faults.killing import same_results
 
@@ -83,7 +83,7 @@ def test_a_run_interrupted_wherever_it_is_ends_with_the_same_bits(
     stops, resuming = [1, 0, 3, 4, 2, 4], False
     for looks in stops:  # in the first step after the start or a resume, within epochs, in validations, at their ends
         stop_after(looks)
-        with pytest.raises(Stopped, match=r"stopped by SIGTERM: go on with `resnet50 train --resume .*again`"):
+        with pytest.raises(Stopped, match=r"stopped by SIGTERM: continue with `resnet50 train --resume .*again`"):
             resnet50.train(resume=again) if resuming else resnet50.train(prepared, again, **given)
         resuming = True
     monkeypatch.undo()
@@ -128,7 +128,7 @@ def test_a_damaged_newest_checkpoint_costs_some_steps_and_no_bit(
 
 
 def test_the_same_command_again_says_how_to_go_on(prepared: Path, interrupted: Path) -> None:
-    with pytest.raises(UserError, match=r"unfinished run \(0 epochs done\): go on with `resnet50 train --resume"):
+    with pytest.raises(UserError, match=r"unfinished run \(0 epochs done\): continue with `resnet50 train --resume"):
         resnet50.train(prepared, interrupted, **OPTIONS)
 
 
@@ -180,7 +180,7 @@ def test_a_command_whose_time_was_up_stays_stopped_when_torchrun_starts_it_again
 ) -> None:
     for restarts in ("0", "1"):
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
-        with pytest.raises(Stopped, match="out of time: go on with"):
+        with pytest.raises(Stopped, match="out of time: continue with"):
             resnet50.train(prepared, tmp_path / "run", **OPTIONS, max_time="0.01s")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["events"] == []
 
@@ -190,7 +190,7 @@ def test_an_edited_config_is_refused(interrupted: Path, edit: dict[str, Any]) ->
     config = interrupted / "config.yaml"
     config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | edit))
     (name,) = edit
-    with pytest.raises(UserError, match=rf"--{name.replace('_', '-')} .* can't be resumed with"):
+    with pytest.raises(UserError, match=rf"--{name.replace('_', '-')} .* can't be changed in a resumed run"):
         resnet50.train(resume=interrupted)
 
 
@@ -208,7 +208,7 @@ def test_a_run_goes_on_in_its_own_folder(tmp_path: Path, interrupted: Path) -> N
 
 
 def test_what_would_change_the_bits_is_refused(interrupted: Path) -> None:
-    with pytest.raises(UserError, match=r"--epochs 9 can't be resumed with: the run in .* has 3"):
+    with pytest.raises(UserError, match=r"--epochs 9 can't be changed in a resumed run: .* has 3"):
         resnet50.train(resume=interrupted, epochs=9)
 
 
@@ -241,7 +241,7 @@ def test_time_that_is_up_ends_with_a_checkpoint_and_an_exit_code(
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in OPTIONS.items()]
     run = tmp_path / "run"
     assert command_line(["train", str(prepared), "--out", str(run), *flags, "--max-time", "0.001s"]) == 75
-    assert f"out of time: go on with `resnet50 train --resume {run}`" in told(capsys)
+    assert f"out of time: continue with `resnet50 train --resume {run}`" in told(capsys)
     assert command_line(["train", "--resume", str(run)]) == 0
     assert len(pd.read_csv(run / "metrics.csv")) == 3
 
@@ -291,7 +291,7 @@ def test_a_signal_ends_the_step_writes_a_checkpoint_and_exits_with_a_code(
             process.send_signal(sent)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == code, out
-    assert f"{sent.name}: finishing the step at hand and writing a checkpoint" in " ".join(out.split())
+    assert f"{sent.name}: finishing the current step and writing a checkpoint" in " ".join(out.split())
     assert "`resnet50 train --resume" in out
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["epochs_done"] == len(metrics)
