@@ -25,7 +25,7 @@ from resnet50.training.training import Training, TrainingData
 
 
 def configure_torch(options: TrainOptions) -> None:
-    """Set what PyTorch keeps for the whole process: memory, threads, determinism."""
+    """Configure memory, threads and determinism of this process."""
     tune_allocator()
     torch.set_num_threads(options.threads or available_cores())
     if options.deterministic:
