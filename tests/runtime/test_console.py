@@ -13,7 +13,7 @@ def test_durations_are_said_as_a_person_would(seconds: float, text: str) -> None
     assert console.duration(seconds) == text
 
 
-def test_progress_without_a_terminal_is_plain_lines_with_rate_and_time_left(
+def test_progress_without_a_terminal_is_plain_lines(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0

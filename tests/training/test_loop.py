@@ -142,7 +142,7 @@ def test_a_compiled_step_is_the_eager_one(data: TrainingData) -> None:
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])
-def test_a_head_on_kept_features_learns_what_it_learns_on_images(data: TrainingData, ema: float | None) -> None:
+def test_a_head_on_cached_features_learns_as_on_images(data: TrainingData, ema: float | None) -> None:
     """Every stage frozen and augmentation off: the two ways give the same weights and the same metrics."""
     options = replace(OPTIONS, freeze=5, epochs=3, ema=ema)
     augmented = cast(AugmentedDataset, cast(Any, data.train).dataset)
@@ -160,7 +160,7 @@ def test_a_head_on_kept_features_learns_what_it_learns_on_images(data: TrainingD
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_time_spent_waiting_for_a_slow_loader_is_counted_and_said(
+def test_waiting_for_a_slow_loader_is_counted_and_reported(
     data: TrainingData, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Slow:
@@ -183,7 +183,7 @@ def test_time_spent_waiting_for_a_slow_loader_is_counted_and_said(
 
 
 @pytest.mark.parametrize("parts", [2, 3, 8])
-def test_cutting_a_batch_into_parts_changes_nothing_but_batch_norm(data: TrainingData, parts: int) -> None:
+def test_micro_batches_change_nothing_but_batch_norm(data: TrainingData, parts: int) -> None:
     # All norms frozen: their statistics are the one thing that sees how a batch is cut.
     weights = torch.tensor([1.0, 3.0])
     images, labels = batch()
@@ -239,7 +239,7 @@ def test_a_network_learns_to_tell_two_colors_apart(data: TrainingData) -> None:
     assert rows[-1].val_accuracy >= 0.9
 
 
-def test_validation_figures_are_those_of_the_whole_split(data: TrainingData) -> None:
+def test_validation_metrics_are_those_of_the_whole_split(data: TrainingData) -> None:
     state = fresh_state()
     means = validate(Training(state, data, OPTIONS, CPU), SILENT)
     images = torch.cat([images for images, _ in data.val])
@@ -277,7 +277,7 @@ def test_patience_ends_a_run_that_gets_no_better(data: TrainingData) -> None:
     assert (why, len(rows)) == ("early stopping", 2)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_do(data: TrainingData) -> None:
+def test_a_loss_that_is_not_finite_stops_with_advice(data: TrainingData) -> None:
     state = fresh_state()
     with torch.no_grad():
         state.network.fc.weight.fill_(float("nan"))
@@ -285,7 +285,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_do(data: Traini
         run(state, data)
 
 
-def test_with_a_running_average_that_is_what_is_validated_and_kept(data: TrainingData) -> None:
+def test_the_moving_average_is_what_is_validated_and_saved(data: TrainingData) -> None:
     options = replace(OPTIONS, ema=0.9)
     state = fresh_state(options)
     _, rows = run(state, data, options)
@@ -296,7 +296,7 @@ def test_with_a_running_average_that_is_what_is_validated_and_kept(data: Trainin
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_state_that_is_put_back_goes_on_to_the_same_bits(data: TrainingData, optimizer: str) -> None:
+def test_a_restored_state_continues_to_the_same_bits(data: TrainingData, optimizer: str) -> None:
     options = replace(OPTIONS, optimizer=optimizer, ema=0.9, schedule="plateau", epochs=3)
     straight = fresh_state(options)
     _, expected = run(straight, data, options)

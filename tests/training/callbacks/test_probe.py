@@ -186,7 +186,7 @@ def test_frozen_stages_have_no_gradients_and_no_drift() -> None:
     assert {"layer2.0.conv1", "layer2.0.bn1"} <= learning
 
 
-def test_a_network_without_norms_is_observed_too() -> None:
+def test_a_network_without_norms_is_probed_too() -> None:
     net = network()
     for parent in list(net.modules()):
         for name, child in list(parent.named_children()):
@@ -212,7 +212,7 @@ def test_statistics_drift_by_what_they_changed() -> None:
     assert value(small.probe.layers(), 1, "bn1", "running_mean_drift") == pytest.approx(drift, rel=1e-5)
 
 
-def test_observing_changes_nothing_of_a_run(prepared: Path, tmp_path: Path) -> None:
+def test_probing_does_not_change_a_run(prepared: Path, tmp_path: Path) -> None:
     options = TINY | {"epochs": 2, "batch_size": 8, "threads": 1}
     plain = resnet50.train(prepared, tmp_path / "plain", **options)
     observed = resnet50.train(prepared, tmp_path / "observed", observe=True, **options)
@@ -229,6 +229,6 @@ def test_observing_changes_nothing_of_a_run(prepared: Path, tmp_path: Path) -> N
     assert pd.read_csv(observed / "observed" / "layers.csv")["epoch"].max() == 2
 
 
-def test_observing_a_network_that_does_not_run_is_refused(trained: Path, prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing to look at"):
+def test_probing_a_frozen_network_is_refused(trained: Path, prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to probe"):
         resnet50.train(prepared, tmp_path / "run", **(TINY | {"weights": str(trained), "freeze": 5, "observe": True}))

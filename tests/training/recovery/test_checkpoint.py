@@ -76,7 +76,7 @@ def test_the_newest_few_are_kept(checkpoints: Checkpoints) -> None:
     assert [found.number for found in list_checkpoints(checkpoints.folder)] == [5, 4]
 
 
-def test_a_new_process_goes_on_counting(checkpoints: Checkpoints) -> None:
+def test_a_new_process_continues_the_numbering(checkpoints: Checkpoints) -> None:
     checkpoints.save(CONTENT, wait=True)
     again = Checkpoints(checkpoints.folder, minutes=10.0, keep=2)
     again.save(CONTENT, wait=True)

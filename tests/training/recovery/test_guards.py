@@ -69,16 +69,14 @@ def test_a_step_without_a_finite_gradient_changes_nothing_and_is_counted(
     assert (spoiled.bad_steps.item(), spoiled.metrics.finite_steps.item()) == (0, 1)
 
 
-def test_one_bad_step_is_a_column_of_the_metrics_and_no_more(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bad_step_is_counted_in_the_metrics(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, lambda state: state.step == 1)
     metrics = pd.read_csv(resnet50.train(prepared, tmp_path / "run", **TROUBLED) / "metrics.csv")
     assert metrics["skipped_steps"].tolist() == [1, 0, 0]
     assert metrics.notna().all(axis=None)
 
 
-def test_trouble_that_persists_takes_training_back_with_half_the_rate(
+def test_divergence_rolls_back_with_half_the_learning_rate(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = TROUBLED | {"epochs": 10, "schedule": "constant", "warmup": 0.0, "lr": 1e-4, "head_lr": 1e-4}
@@ -99,9 +97,7 @@ def test_trouble_that_persists_takes_training_back_with_half_the_rate(
     assert all(tensor.isfinite().all() for tensor in load_model(run).network.state_dict().values())
 
 
-def test_sixteen_steps_in_a_row_are_trouble_wherever_the_epoch_is(
-    data: TrainingData, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sixteen_bad_steps_in_a_row_are_divergence(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     state = fresh_state()
     spoil(monkeypatch, lambda state: state.step >= 3)
     for _ in range(19):
@@ -112,13 +108,15 @@ def test_sixteen_steps_in_a_row_are_trouble_wherever_the_epoch_is(
         check_gradients(state)
 
 
-def test_what_is_observed_may_be_no_number(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_survives_values_that_are_not_finite(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spoil(monkeypatch, lambda state: state.step >= 11 and state.rollbacks == 0)
     run = resnet50.train(prepared, tmp_path / "run", **TROUBLED | {"epochs": 5, "observe": True})
     assert json.loads((run / "run.json").read_text())["stopped"] == "finished"
 
 
-def test_after_two_setbacks_it_stops_with_a_reason(
+def test_after_two_rollbacks_training_stops_with_a_reason(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, lambda state: state.step >= 11)
@@ -129,7 +127,7 @@ def test_after_two_setbacks_it_stops_with_a_reason(
     assert ["1/2" in about["events"][0], "1/4" in about["events"][1]] == [True, True]
 
 
-def test_weights_that_are_no_number_lead_back_within_an_epoch(
+def test_weights_that_overflow_roll_back_within_an_epoch(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rate far too high makes activations overflow: validation shows it before sixteen steps have passed."""
@@ -150,7 +148,7 @@ def limit_memory(network: torch.nn.Module, images: int, error: type[RuntimeError
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
-def test_without_memory_the_batch_is_cut_and_the_step_stays_the_same(
+def test_out_of_memory_cuts_the_batch_and_keeps_the_step(
     data: TrainingData, capsys: pytest.CaptureFixture[str], error: type[RuntimeError]
 ) -> None:
     options = replace(OPTIONS, optimizer="sgd")
@@ -170,14 +168,14 @@ def test_without_memory_the_batch_is_cut_and_the_step_stays_the_same(
     assert "cut into 4 micro-batches of up to 2" in said
 
 
-def test_a_single_image_that_does_not_fit_is_the_end(data: TrainingData) -> None:
+def test_a_single_image_that_does_not_fit_ends_training(data: TrainingData) -> None:
     state = fresh_state()
     limit_memory(state.network, 0)
     with pytest.raises(UserError, match=r"single image.*--image-size"):
         train_step(Training(state, data, OPTIONS, CPU), *batch())
 
 
-def test_another_error_is_no_lack_of_memory(data: TrainingData) -> None:
+def test_other_errors_are_not_taken_for_out_of_memory(data: TrainingData) -> None:
     state = fresh_state()
     state.network.fc.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
@@ -191,9 +189,7 @@ def rows_of(dataset: Path, split: str) -> list[str]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_an_image_gone_bad_stops_training_with_its_name(
-    prepared: Path, tmp_path: Path, split: str, workers: int
-) -> None:
+def test_a_bad_image_stops_training_with_its_name(prepared: Path, tmp_path: Path, split: str, workers: int) -> None:
     path = rows_of(prepared, split)[3]
     Path(path).write_bytes(b"\xff\xd8 no longer a photo")
     with pytest.raises(UserError, match=rf"{path}.*--skip-bad"):
@@ -201,7 +197,7 @@ def test_an_image_gone_bad_stops_training_with_its_name(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_as_many_as_allowed_are_left_out_and_reported(
+def test_bad_images_up_to_the_limit_are_skipped_and_reported(
     prepared: Path, tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = [rows_of(prepared, "train")[5], rows_of(prepared, "train")[17], rows_of(prepared, "val")[2]]
@@ -222,14 +218,14 @@ def test_as_many_as_allowed_are_left_out_and_reported(
 
 
 @pytest.mark.parametrize(("split", "name"), [("train", "training"), ("val", "validation")])
-def test_without_a_single_image_it_stops(prepared: Path, tmp_path: Path, split: str, name: str) -> None:
+def test_a_split_without_a_readable_image_stops_training(prepared: Path, tmp_path: Path, split: str, name: str) -> None:
     for path in rows_of(prepared, split):
         Path(path).unlink()
     with pytest.raises(UserError, match=f"every image of the {name} split has gone bad"):
         resnet50.train(prepared, tmp_path / "run", **TROUBLED | {"store": False}, skip_bad=100)
 
 
-def test_batch_norm_with_one_image_at_a_time_is_warned_of_and_refused_where_nothing_is_left_of_it(
+def test_batch_norm_over_one_image_is_warned_of_or_refused(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone = TROUBLED | {"batch_size": 2, "accumulate": 2, "epochs": 1}
@@ -239,13 +235,13 @@ def test_batch_norm_with_one_image_at_a_time_is_warned_of_and_refused_where_noth
     assert "batch norm sees one image at a time" in " ".join(capsys.readouterr().err.split())
 
 
-def test_statistics_of_batch_norm_over_gpus_need_gpus(prepared: Path, tmp_path: Path) -> None:
+def test_sync_bn_needs_gpus(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--sync-bn needs a GPU"):
         resnet50.train(prepared, tmp_path / "run", **TROUBLED, sync_bn=True)
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_left_out_does_not_hinder_the_measuring_of_an_epoch(prepared: Path, tmp_path: Path) -> None:
+def test_skipped_samples_do_not_disturb_the_budget(prepared: Path, tmp_path: Path) -> None:
     for split in ("train", "val"):
         Path(rows_of(prepared, split)[1]).unlink()
     options = {name: value for name, value in TROUBLED.items() if name != "epochs"} | {"store": False, "budget": "1s"}
@@ -253,7 +249,7 @@ def test_what_is_left_out_does_not_hinder_the_measuring_of_an_epoch(prepared: Pa
     assert len(json.loads((run / "run.json").read_text())["events"]) == 2
 
 
-def test_what_is_left_out_is_replaced_by_nothing(prepared: Path, tmp_path: Path) -> None:
+def test_skipped_samples_are_not_replaced(prepared: Path, tmp_path: Path) -> None:
     """Every batch has the images it would have, less the bad one: the others are the same."""
     import numpy as np
 

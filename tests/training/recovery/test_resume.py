@@ -132,7 +132,7 @@ def test_the_same_command_again_says_how_to_go_on(prepared: Path, interrupted: P
         resnet50.train(prepared, interrupted, **OPTIONS)
 
 
-def test_a_command_that_a_cluster_starts_again_goes_on_by_itself(
+def test_a_restarted_command_resumes_by_itself(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: StopAfter
 ) -> None:
     alone = resnet50.train(prepared, tmp_path / "alone", **OPTIONS)
@@ -144,7 +144,7 @@ def test_a_command_that_a_cluster_starts_again_goes_on_by_itself(
     assert same_results(resnet50.train(prepared, tmp_path / "run", **OPTIONS), alone) == []
 
 
-def test_a_command_that_ended_before_its_first_checkpoint_begins_anew_when_it_is_started_again(
+def test_a_restart_before_the_first_checkpoint_begins_anew(
     prepared: Path, tmp_path: Path, stop_after: StopAfter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_after(0)
@@ -159,13 +159,13 @@ def test_a_command_that_ended_before_its_first_checkpoint_begins_anew_when_it_is
     assert len(pd.read_csv(tmp_path / "run" / "metrics.csv")) == OPTIONS["epochs"]
 
 
-def test_a_command_that_is_started_again_may_say_where_it_runs(prepared: Path, interrupted: Path) -> None:
+def test_a_restarted_command_may_change_where_it_runs(prepared: Path, interrupted: Path) -> None:
     again = replace(TrainOptions(dataset=prepared, out=interrupted, **OPTIONS), accumulate=4, workers=None)
     resumed = restarted_options(again)
     assert (resumed.resume, resumed.accumulate, resumed.workers) == (interrupted, 4, 0)
 
 
-def test_a_command_that_is_started_again_leaves_another_run_alone(
+def test_a_restarted_command_leaves_another_run_alone(
     prepared: Path, interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
@@ -175,7 +175,7 @@ def test_a_command_that_is_started_again_leaves_another_run_alone(
     assert len(pd.read_csv(interrupted / "metrics.csv")) == 2
 
 
-def test_a_command_whose_time_was_up_stays_stopped_when_torchrun_starts_it_again(
+def test_a_run_out_of_time_stays_stopped_when_torchrun_restarts(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for restarts in ("0", "1"):
@@ -202,7 +202,7 @@ def test_a_dataset_that_was_moved_is_known_by_its_new_place_from_then_on(
     assert resnet50.evaluate(run, device="cpu", precision="fp32", workers=0)["images"] == 9
 
 
-def test_a_run_goes_on_in_its_own_folder(tmp_path: Path, interrupted: Path) -> None:
+def test_a_run_is_resumed_in_its_own_folder(tmp_path: Path, interrupted: Path) -> None:
     with pytest.raises(UserError, match="leave out --out"):
         resnet50.train(resume=interrupted, out=tmp_path / "other")
 
@@ -212,7 +212,7 @@ def test_what_would_change_the_bits_is_refused(interrupted: Path) -> None:
         resnet50.train(resume=interrupted, epochs=9)
 
 
-def test_where_memory_ran_out_it_goes_on_with_smaller_parts(interrupted: Path) -> None:
+def test_a_resumed_run_may_use_smaller_micro_batches(interrupted: Path) -> None:
     resnet50.train(resume=interrupted, accumulate=2)
     assert len(pd.read_csv(interrupted / "metrics.csv")) == OPTIONS["epochs"]
 
