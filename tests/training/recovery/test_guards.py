@@ -20,9 +20,7 @@ from resnet50.training.recovery.guards import Diverged, check_gradients
 from resnet50.training.state import TrainState
 from resnet50.training.training import Training, TrainingData
 from tests.conftest import TINY
-from tests.training.test_loop import CPU, OPTIONS, batch, data, double_state, fresh_state
-
-__all__ = ["data"]
+from tests.training.conftest import CPU, OPTIONS, batch, double_state, fresh_state
 
 TROUBLED: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8, "threads": 1}
 

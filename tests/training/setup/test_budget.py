@@ -9,9 +9,7 @@ import torch
 from resnet50.training.setup import budget as measuring
 from resnet50.training.setup.budget import measure_epoch, median_seconds
 from resnet50.training.training import Training, TrainingData
-from tests.training.test_loop import CPU, OPTIONS, data, fresh_state
-
-__all__ = ["data"]
+from tests.training.conftest import CPU, OPTIONS, fresh_state
 
 
 def test_an_epoch_is_estimated_from_a_few_steps(data: TrainingData) -> None:
