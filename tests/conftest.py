@@ -12,8 +12,11 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import resnet50
+from resnet50.model.resnet import ResNet
+from resnet50.options.config import Depth, ShortcutKind, Variant
 
 torch.set_num_threads(1)
 
@@ -63,3 +66,17 @@ def prepared(competition: Path, tmp_path: Path) -> Path:
 def trained(prepared: Path, tmp_path: Path) -> Path:
     """Return a run that has learned to tell the competition's cats and dogs by their color."""
     return resnet50.train(prepared, tmp_path / "run", epochs=3, batch_size=8, threads=1, **TINY)
+
+
+def with_random_statistics(depth: Depth, variant: Variant, shortcuts: ShortcutKind) -> ResNet:
+    """Return a network whose batch norms all do something, on the scale that trained ones work at."""
+    torch.manual_seed(depth)
+    network = ResNet(depth, 7, variant, shortcuts).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            channels = module.num_features
+            module.running_mean = torch.randn(channels) * 0.2
+            module.running_var = torch.rand(channels) + 0.5
+            module.weight.data = torch.rand(channels) + 0.5
+            module.bias.data = torch.randn(channels) * 0.2
+    return network

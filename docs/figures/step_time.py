@@ -21,10 +21,11 @@ from torch.profiler import ProfilerActivity, profile
 from torchvision.models import resnet50
 
 from resnet50.bench.candidate import set_up
-from resnet50.training.loop import Training, train_step
+from resnet50.training.loop import train_step
 from resnet50.training.optim import train_mode
 from resnet50.training.setup.data import build_network
 from resnet50.training.state import start_state
+from resnet50.training.training import Training
 
 STEPS, BATCH, SIZE = 5, 32, 224
 PARTS = {

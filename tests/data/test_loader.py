@@ -36,7 +36,7 @@ def epoch_samples(paths: list[Path], batch_size: int, workers: int, epoch: int) 
     return {int(label): image for images, labels in loader for image, label in zip(images, labels, strict=True)}
 
 
-def test_samples_are_the_same_with_any_number_of_workers_and_any_batch_size(paths: list[Path]) -> None:
+def test_samples_do_not_depend_on_workers_or_batch_size(paths: list[Path]) -> None:
     expected = epoch_samples(paths, batch_size=1, workers=0, epoch=2)
     assert len(expected) == 11
     for batch_size, workers in ((11, 0), (3, 1), (4, 2)):
@@ -61,9 +61,7 @@ def test_workers_that_live_on_see_the_epoch_change(paths: list[Path]) -> None:
 
 
 @pytest.mark.parametrize(("batch_size", "batches"), [(4, 2), (11, 1), (12, 1), (100, 1)])
-def test_training_drops_an_incomplete_last_batch_unless_it_is_the_only_one(
-    paths: list[Path], batch_size: int, batches: int
-) -> None:
+def test_training_drops_an_incomplete_last_batch(paths: list[Path], batch_size: int, batches: int) -> None:
     loader, order = training_loader(
         AugmentedDataset(paths, range(11), Augmentation(preprocess=PREPROCESS), seed=0), batch_size, 0
     )
@@ -113,7 +111,7 @@ def test_order_is_a_pure_function_of_seed_and_epoch(paths: list[Path]) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what it is about is Linux's")
-def test_the_processes_of_a_loader_outlive_a_sigterm_that_is_not_their_parents(paths: list[Path]) -> None:
+def test_workers_survive_a_sigterm_that_is_not_their_parents(paths: list[Path]) -> None:
     """Libraries start threads in them: one that took the signal would end the process."""
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     before = set(children.read_text().split())

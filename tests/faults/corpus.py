@@ -253,7 +253,7 @@ def checkpoint_header(content: Any = None) -> bytes:
     """Return the header of a checkpoint with a tensor and some numbers, or with other content."""
     if content is None:
         content = {"pairs": [["epoch", 3], ["weights", {"tensor": "w"}], ["list", [1, {"pairs": [["a", None]]}]]]}
-    metadata = {"format": "resnet50-checkpoint-1", "content": json.dumps(content)}
+    metadata = {"format": "resnet50-checkpoint-2", "content": json.dumps(content)}
     tensors = {"w": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}
     return json.dumps({"__metadata__": metadata} | tensors).encode()
 

@@ -16,7 +16,7 @@ from resnet50.inference.classifier import Prediction, find_images, predict
 from resnet50.inference.engine import make_engine
 from resnet50.options.config import EngineName, PredictOptions
 from resnet50.runtime.errors import UserError
-from tests.inference.test_engine import both_engines
+from tests.inference.conftest import both_engines
 
 
 def test_every_form_of_an_image_gets_the_same_answer(trained: Path, competition: Path) -> None:

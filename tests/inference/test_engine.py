@@ -20,16 +20,14 @@ from resnet50.model.resnet import ResNet
 from resnet50.options.config import Depth, EngineName, ShortcutKind, Variant
 from resnet50.runtime.device import Device
 from resnet50.runtime.errors import UserError
-from tests.model.test_fold import with_random_statistics
+from tests.conftest import with_random_statistics
+from tests.inference.conftest import both_engines, needs_openvino
 
 FP32 = Device(torch.device("cpu"), "fp32", "as asked")
 BF16 = Device(torch.device("cpu"), "bf16", "as asked")
 
 TOLERANCE = 1e-4
 """Largest difference of logits in fp32, and of logits above 1 relative to the largest: summation order, no more."""
-
-needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
-both_engines = pytest.mark.parametrize("name", ["torch", pytest.param("openvino", marks=needs_openvino)])
 
 
 @pytest.fixture(scope="module")

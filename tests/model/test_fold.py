@@ -5,22 +5,8 @@ import torch
 from torch import nn
 
 from resnet50.model.fold import fold_batch_norms
-from resnet50.model.resnet import ResNet
 from resnet50.options.config import Depth, ShortcutKind, Variant
-
-
-def with_random_statistics(depth: Depth, variant: Variant, shortcuts: ShortcutKind) -> ResNet:
-    """Return a network whose batch norms all do something, on the scale that trained ones work at."""
-    torch.manual_seed(depth)
-    network = ResNet(depth, 7, variant, shortcuts).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            channels = module.num_features
-            module.running_mean = torch.randn(channels) * 0.2
-            module.running_var = torch.rand(channels) + 0.5
-            module.weight.data = torch.rand(channels) + 0.5
-            module.bias.data = torch.randn(channels) * 0.2
-    return network
+from tests.conftest import with_random_statistics
 
 
 @pytest.mark.parametrize(

@@ -155,11 +155,10 @@ def test_the_blocks_that_stayed_are_counted() -> None:
 
 
 def test_the_most_varied_maps_are_chosen_and_stretched() -> None:
-    maps = torch.stack([torch.full((4, 4), 3.0), *(scale * torch.arange(16.0).view(4, 4) for scale in (1, 5, 2, 4, 3))])
-    chosen = most_varied(maps)
-    assert chosen.shape == (4, 4, 4)
-    assert chosen.min() == 0
-    assert chosen.max() == 1
+    patterns = [torch.arange(16.0).roll(turn).view(4, 4) for turn in range(5)]
+    maps = [scale * pattern for scale, pattern in zip((1, 5, 2, 4, 3), patterns, strict=True)]
+    chosen = most_varied(torch.stack([torch.full((4, 4), 30.0), *maps]))
+    np.testing.assert_allclose(chosen, np.stack([patterns[number] for number in (1, 3, 4, 2)]) / 15, rtol=1e-6)
 
 
 def test_tiles_lie_in_a_square_with_lines_between() -> None:

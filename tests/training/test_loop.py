@@ -4,66 +4,28 @@ import copy
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from resnet50.data import Augmentation, AugmentedDataset, ImageDataset, Preprocess, evaluation_loader, training_loader
-from resnet50.data.loader import SequentialBatchSampler, ordered_loader
-from resnet50.model import resnet18
-from resnet50.model.resnet import ResNet
+from resnet50.data import AugmentedDataset
+from resnet50.data.loader import ordered_loader
 from resnet50.options.config import TrainOptions
 from resnet50.runtime.console import plain_progress
-from resnet50.runtime.device import Device
 from resnet50.runtime.errors import UserError
-from resnet50.training.loop import EpochMetrics, Training, TrainingData, fit, train_step, validate
+from resnet50.training.callbacks.callback import Callback
+from resnet50.training.loop import fit, train_step, validate
+from resnet50.training.metrics import EpochMetrics
 from resnet50.training.setup.compile import compile_step
 from resnet50.training.setup.feature_cache import cache_features
-from resnet50.training.state import TrainState, start_state
-from tests.conftest import MakeImage
+from resnet50.training.state import TrainState
+from resnet50.training.timer import SlowLoadingWarning
+from resnet50.training.training import Training, TrainingData
+from tests.training.conftest import CPU, OPTIONS, PREPROCESS, batch, double_state, fresh_state
 
-CPU = Device(torch.device("cpu"), "fp32", "tests")
-OPTIONS = TrainOptions(
-    dataset=Path("d"), out=Path("r"), lr=1e-3, head_lr=1e-2, weight_decay=0.01, batch_size=8, epochs=2, image_size=32
-)
-PREPROCESS = Preprocess(size=32, resize=36)
 SILENT = plain_progress("", 1, "images")
-
-
-@pytest.fixture
-def data(tmp_path: Path, make_image: MakeImage) -> TrainingData:
-    """Return 20 pictures to train on and 10 to validate on, of two classes that color tells apart."""
-    paths = [tmp_path / f"{number}.png" for number in range(30)]
-    for number, path in enumerate(paths):
-        make_image(seed=number, tint=(90, 0, 0) if number % 2 else (0, 0, 90)).save(path)
-    labels = [number % 2 for number in range(30)]
-    augmented = AugmentedDataset(paths[:20], labels[:20], Augmentation(preprocess=PREPROCESS), seed=0)
-    train, order = training_loader(augmented, 8, 0)
-    val_order = SequentialBatchSampler(10, 4)
-    val = evaluation_loader(ImageDataset(paths[20:], labels[20:], PREPROCESS), 4, 0, val_order)
-    return TrainingData(train, order, val, val_order, preprocess=PREPROCESS, class_weights=None)
-
-
-def fresh_state(options: TrainOptions = OPTIONS, seed: int = 0) -> TrainState:
-    torch.manual_seed(seed)
-    return start_state(resnet18(2), options, CPU, steps_per_epoch=2)
-
-
-def double_state(options: TrainOptions, network: ResNet | None = None) -> TrainState:
-    """Begin in float64: norms over a few images of one pixel magnify what kernels round otherwise."""
-    torch.manual_seed(0)
-    network = (network or resnet18(2)).double()
-    network.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
-    return start_state(network, options, CPU, steps_per_epoch=2)
-
-
-def batch(size: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
-    rng = np.random.default_rng(0)
-    return torch.from_numpy(rng.integers(0, 256, (size, 3, 32, 32), dtype=np.uint8)), torch.arange(size) % 3 % 2
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 3.0])])
@@ -107,7 +69,7 @@ def test_channels_last_changes_the_layout_and_nothing_else(data: TrainingData) -
         train_step(Training(first, data, options, CPU), *batch())
     assert last.network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
     assert first.network.conv1.weight.is_contiguous()
-    assert last.sums.loss.item() == pytest.approx(first.sums.loss.item(), rel=1e-6)
+    assert last.metrics.loss.item() == pytest.approx(first.metrics.loss.item(), rel=1e-6)
     for ours, theirs in zip(last.network.parameters(), first.network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs.contiguous(), rtol=1e-4, atol=1e-5)  # kernels add in another order
 
@@ -132,13 +94,13 @@ def test_a_compiled_step_is_the_eager_one(data: TrainingData) -> None:
     for _ in range(2):
         train_step(Training(states[0], data, options, CPU), *batch())
         train_step(Training(states[1], compile_step(data), options, CPU), *batch())
-    assert states[0].sums.loss.item() == pytest.approx(states[1].sums.loss.item(), rel=1e-5)
+    assert states[0].metrics.loss.item() == pytest.approx(states[1].metrics.loss.item(), rel=1e-5)
     for eager, compiled in zip(states[0].network.parameters(), states[1].network.parameters(), strict=True):
         torch.testing.assert_close(eager, compiled, rtol=1e-3, atol=1e-5)  # fused loops add up in another order
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])
-def test_a_head_on_kept_features_learns_what_it_learns_on_images(data: TrainingData, ema: float | None) -> None:
+def test_a_head_on_cached_features_learns_as_on_images(data: TrainingData, ema: float | None) -> None:
     """Every stage frozen and augmentation off: the two ways give the same weights and the same metrics."""
     options = replace(OPTIONS, freeze=5, epochs=3, ema=ema)
     augmented = cast(AugmentedDataset, cast(Any, data.train).dataset)
@@ -156,7 +118,7 @@ def test_a_head_on_kept_features_learns_what_it_learns_on_images(data: TrainingD
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_time_spent_waiting_for_a_slow_loader_is_counted_and_said(
+def test_waiting_for_a_slow_loader_is_counted_and_reported(
     data: TrainingData, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Slow:
@@ -168,18 +130,18 @@ def test_time_spent_waiting_for_a_slow_loader_is_counted_and_said(
                 time.sleep(0.5)
                 yield batch()
 
-    rows = run(fresh_state(), replace(data, train=Slow()))[1]
+    rows = run(fresh_state(), replace(data, train=Slow()), OPTIONS, SlowLoadingWarning())[1]
     assert all(row.wait_seconds >= 1.0 for row in rows)
     assert all(row.wait_seconds <= row.seconds for row in rows)
     words = " ".join(capsys.readouterr().err.split())
-    assert "of the epoch went by waiting for photos" in words
-    assert words.count("waiting for photos") == 1
+    assert "of the epoch went by waiting for images" in words
+    assert words.count("waiting for images") == 1
     quick = run(fresh_state(), replace(data, train=[batch(), batch()]))[1]
     assert all(row.wait_seconds < 0.1 * row.seconds for row in quick)
 
 
 @pytest.mark.parametrize("parts", [2, 3, 8])
-def test_cutting_a_batch_into_parts_changes_nothing_but_batch_norm(data: TrainingData, parts: int) -> None:
+def test_micro_batches_change_nothing_but_batch_norm(data: TrainingData, parts: int) -> None:
     # All norms frozen: their statistics are the one thing that sees how a batch is cut.
     weights = torch.tensor([1.0, 3.0])
     images, labels = batch()
@@ -191,7 +153,7 @@ def test_cutting_a_batch_into_parts_changes_nothing_but_batch_norm(data: Trainin
         state.network.eval()
         train_step(Training(state, replace(data, class_weights=weights), options, CPU), images, labels)
         gradients.append([b - a for b, a in zip(before, state.network.fc.parameters(), strict=True)])
-        assert state.sums.images == 8
+        assert state.metrics.images == 8
     for whole, cut in zip(*gradients, strict=True):
         torch.testing.assert_close(whole, cut, rtol=1e-4, atol=1e-6)
 
@@ -205,13 +167,25 @@ def test_gradients_are_clipped_to_the_norm_asked_for(data: TrainingData) -> None
     train_step(Training(state, data, options, CPU), *batch())
     moved = torch.stack([(a - b).norm() for a, b in zip(before, state.network.parameters(), strict=True)]).norm()
     assert moved.item() == pytest.approx(0.01, rel=1e-3)
-    assert state.sums.grad_norm > 0.01
+    assert state.metrics.grad_norm > 0.01
 
 
-def run(state: TrainState, data: TrainingData, options: TrainOptions = OPTIONS) -> tuple[str, list[EpochMetrics]]:
-    rows: list[EpochMetrics] = []
-    why = fit(Training(state, data, options, CPU), lambda state, metrics, *, best: rows.append(metrics))
-    return why, rows
+class Rows(Callback):
+    """Keeps each epoch's metrics."""
+
+    def __init__(self) -> None:
+        self.rows: list[EpochMetrics] = []
+
+    def on_epoch_end(self, training: Training, metrics: EpochMetrics, best: bool) -> None:
+        self.rows.append(metrics)
+
+
+def run(
+    state: TrainState, data: TrainingData, options: TrainOptions = OPTIONS, *others: Callback
+) -> tuple[str, list[EpochMetrics]]:
+    """Fit; return why it ended and each epoch's metrics."""
+    rows = Rows()
+    return fit(Training(state, data, options, CPU, (rows, *others))), rows.rows
 
 
 def test_a_network_learns_to_tell_two_colors_apart(data: TrainingData) -> None:
@@ -223,15 +197,15 @@ def test_a_network_learns_to_tell_two_colors_apart(data: TrainingData) -> None:
     assert rows[-1].val_accuracy >= 0.9
 
 
-def test_validation_figures_are_those_of_the_whole_split(data: TrainingData) -> None:
+def test_validation_metrics_are_those_of_the_whole_split(data: TrainingData) -> None:
     state = fresh_state()
-    loss, accuracy = validate(Training(state, data, OPTIONS, CPU), SILENT)
+    means = validate(Training(state, data, OPTIONS, CPU), SILENT)
     images = torch.cat([images for images, _ in data.val])
     labels = torch.cat([labels for _, labels in data.val])
     with torch.no_grad():
         logits = state.network.eval()(PREPROCESS.normalize(images))
-    assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
-    assert accuracy == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert means.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert means.accuracy == pytest.approx((logits.argmax(1) == labels).float().mean().item())
 
 
 def test_training_loss_is_the_plain_one_and_the_objective_the_smoothed(data: TrainingData) -> None:
@@ -261,7 +235,7 @@ def test_patience_ends_a_run_that_gets_no_better(data: TrainingData) -> None:
     assert (why, len(rows)) == ("early stopping", 2)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_do(data: TrainingData) -> None:
+def test_a_loss_that_is_not_finite_stops_with_advice(data: TrainingData) -> None:
     state = fresh_state()
     with torch.no_grad():
         state.network.fc.weight.fill_(float("nan"))
@@ -269,18 +243,18 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_do(data: Traini
         run(state, data)
 
 
-def test_with_a_running_average_that_is_what_is_validated_and_kept(data: TrainingData) -> None:
+def test_the_moving_average_is_what_is_validated_and_saved(data: TrainingData) -> None:
     options = replace(OPTIONS, ema=0.9)
     state = fresh_state(options)
     _, rows = run(state, data, options)
-    assert state.network_to_keep is state.average is not None
-    loss, _ = validate(Training(state, data, options, CPU), SILENT)
+    assert state.eval_network is state.average is not None
+    loss = validate(Training(state, data, options, CPU), SILENT).loss
     assert loss == pytest.approx(rows[-1].val_loss)
-    assert loss != pytest.approx(validate(Training(replace(state, average=None), data, options, CPU), SILENT)[0])
+    assert loss != pytest.approx(validate(Training(replace(state, average=None), data, options, CPU), SILENT).loss)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_state_that_is_put_back_goes_on_to_the_same_bits(data: TrainingData, optimizer: str) -> None:
+def test_a_restored_state_continues_to_the_same_bits(data: TrainingData, optimizer: str) -> None:
     options = replace(OPTIONS, optimizer=optimizer, ema=0.9, schedule="plateau", epochs=3)
     straight = fresh_state(options)
     _, expected = run(straight, data, options)

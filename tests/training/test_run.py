@@ -179,7 +179,7 @@ def test_ctrl_c_keeps_what_is_there_and_says_so(prepared: Path, tmp_path: Path) 
     assert "of 1000 epochs" in out
     assert json.loads((tmp_path / "run" / "run.json").read_text())["stopped"] == "interrupted"
     assert rows(tmp_path / "run")
-    assert f"`resnet50 train --resume {tmp_path / 'run'}` goes on" in out
+    assert f"continue with `resnet50 train --resume {tmp_path / 'run'}`" in out
 
 
 @pytest.mark.parametrize(
@@ -258,20 +258,20 @@ def test_memory_does_not_grow_from_epoch_to_epoch(prepared: Path, tmp_path: Path
     # Without tune_allocator, and with the C library told to return freed memory: what is left is what is held.
     script = (
         "import ctypes, gc, resnet50, resource\n"
-        "from resnet50.training.callbacks.recorder import RunRecorder\n"
-        "import resnet50.training.run\n"
-        "resnet50.training.run.tune_allocator = lambda: None\n"
+        "from resnet50.training.callbacks.checkpoints import CheckpointCallback\n"
+        "import resnet50.training.setup.build\n"
+        "resnet50.training.setup.build.tune_allocator = lambda: None\n"
         "import resnet50.training.recovery.checkpoint\n"
         "resnet50.training.recovery.checkpoint.LARGEST_SHARE = 1e9  # one every epoch, from the first on\n"
-        "kept = RunRecorder.at_epoch_end\n"
-        "def told(self, state, metrics, *, best):\n"
-        "    kept(self, state, metrics, best=best)\n"
+        "kept = CheckpointCallback.on_epoch_end\n"
+        "def told(self, training, metrics, best):\n"
+        "    kept(self, training, metrics, best)\n"
         "    self.checkpoints.finish()\n"
         "    gc.collect()\n"
         "    getattr(ctypes.CDLL(None), 'malloc_trim', lambda _: None)(0)\n"
         "    pages = int(open('/proc/self/statm').read().split()[1])\n"
         "    print('MB', pages * resource.getpagesize() / 1e6)\n"
-        "RunRecorder.at_epoch_end = told\n"
+        "CheckpointCallback.on_epoch_end = told\n"
         f"resnet50.train({str(prepared)!r}, {str(tmp_path / 'r')!r}, epochs=16, batch_size=8, **{TINY!r})\n"
     )
     handing_back = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}

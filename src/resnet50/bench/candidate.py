@@ -10,10 +10,10 @@ from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.options.config import TrainOptions
 from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.device import Device, resolve_device, tune_allocator
-from resnet50.training.loop import TrainingData
 from resnet50.training.setup.compile import compile_step, decide_compile
 from resnet50.training.setup.data import load_data
 from resnet50.training.setup.resolve import choose_preprocess, resolve
+from resnet50.training.training import TrainingData
 
 RUN_SECONDS = 3 * 3600.0
 """Assumed length of the run: long enough that a compilation can pay for itself."""

@@ -57,39 +57,45 @@ def candidate(dataset: str, out: str, batches: int, size: int, batch: int, **cha
     """
     from resnet50.bench.candidate import set_up
     from resnet50.bench.step import fixed_batch
-    from resnet50.training.callbacks.recorder import RunRecorder
-    from resnet50.training.loop import EpochMetrics, Training, fit, train_step
+    from resnet50.training.callbacks.callback import Callback
+    from resnet50.training.callbacks.recorder import Recorder
+    from resnet50.training.loop import fit, train_step
+    from resnet50.training.metrics import EpochMetrics
     from resnet50.training.optim import train_mode
-    from resnet50.training.recovery.checkpoint import Checkpoints
     from resnet50.training.setup.data import build_network
-    from resnet50.training.state import TrainState, start_state
+    from resnet50.training.state import start_state
+    from resnet50.training.training import Training
 
     settings = set_up(dataset, image_size=size, batch_size=batch, **changes)
     data, options, device = settings.data, settings.options, settings.device
     data.order.rows = min(data.order.rows, batches * batch)
     state = start_state(build_network(options, settings.dataset, None), options, device, steps_per_epoch=1000)
-    checkpoints = Checkpoints(Path(out) / "checkpoints", minutes=10.0, keep=2)
-    record, seconds = RunRecorder(Path(out), settings.dataset.classes, data.preprocess, checkpoints), [0.0]
+    training = Training(state, data, options, device)
+    recorder, seconds = Recorder(Path(out), settings.dataset.classes, training), [0.0]
 
-    def save_results(state: TrainState, metrics: EpochMetrics, *, best: bool) -> None:
-        """Write everything a run writes except the weights, whose size doesn't depend on the epoch's length."""
-        del best
-        start = time.perf_counter()
-        record.write_metrics(state.rows)
-        record.write_events(metrics)
-        seconds[0] = data.train_images / metrics.images_per_second + time.perf_counter() - start
+    class Timing(Callback):
+        """Writes everything a run writes except the weights, whose size doesn't depend on the epoch's length."""
+
+        def on_epoch_end(self, training: Training, metrics: EpochMetrics, best: bool) -> None:
+            del best
+            start = time.perf_counter()
+            recorder.write_metrics(training.state.rows)
+            recorder.write_events(metrics)
+            images = training.data.order.epoch_samples
+            seconds[0] = images / metrics.images_per_second + time.perf_counter() - start
 
     def epoch() -> float:
         # The training loop times its steps itself, so validation is not included.
         state.step = state.epoch * len(data.order)  # the workload of steps has advanced it
-        fit(Training(state, data, dataclasses.replace(options, epochs=state.epoch + 1), device), save_results)
-        return data.train_images / seconds[0]
+        one_more = dataclasses.replace(options, epochs=state.epoch + 1)
+        fit(Training(state, data, one_more, device, (Timing(),)))
+        return data.order.epoch_samples / seconds[0]
 
     images, labels = fixed_batch(batch, size)
     labels %= len(settings.dataset.classes)
 
     def step() -> None:
-        train_step(Training(state, data, options, device), images, labels)
+        train_step(training, images, labels)
 
     epoch()
     train_mode(state.network)

@@ -101,7 +101,7 @@ def candidate(dataset: str, *, store: bool) -> dict[str, Workload]:
         for images, _ in data.train:
             data.preprocess.normalize(images)
 
-    return {"round": repeated(load, data.train_images, torch.device("cpu"))}
+    return {"round": repeated(load, data.order.epoch_samples, torch.device("cpu"))}
 
 
 class Files(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):

@@ -115,6 +115,7 @@ def candidate_step(
     from resnet50.training import loop
     from resnet50.training.optim import train_mode
     from resnet50.training.state import start_state
+    from resnet50.training.training import Training
 
     settings = set_up(dataset, image_size=size, batch_size=batch, depth=depth, workers=0, **changes)
     state = start_state(ResNet(depth, 1000), settings.options, settings.device, steps_per_epoch=1000)
@@ -124,7 +125,7 @@ def candidate_step(
         state.network.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
         loop.to_device = keep_layout
     train_mode(state.network)
-    training = loop.Training(state, settings.data, settings.options, settings.device)
+    training = Training(state, settings.data, settings.options, settings.device)
     images, labels = fixed_batch(batch, size)
 
     def step() -> None:

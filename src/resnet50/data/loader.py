@@ -1,4 +1,4 @@
-"""`DataLoader`s: shuffled for training, in order for evaluation. All hand over uint8 batches."""
+"""`DataLoader`s: shuffled for training, in order for evaluation. All yield uint8 batches."""
 
 import math
 import os
@@ -17,10 +17,10 @@ from resnet50.data.dataset import AugmentedDataset, ImageDataset, Sample
 
 
 class Batches(DataLoader[tuple[Tensor, Tensor]]):
-    """A `DataLoader` of batches whose processes outlive a SIGTERM to all processes of a job: see `start_worker`."""
+    """A `DataLoader` whose worker processes survive a SIGTERM to all processes of a job: see `start_worker`."""
 
     def __iter__(self) -> Any:
-        """Start them with the signal blocked, in every thread that any library starts in them."""
+        """Start the workers with SIGTERM blocked, also in threads that libraries start in them."""
         if sys.platform != "linux":
             return super().__iter__()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -31,84 +31,103 @@ class Batches(DataLoader[tuple[Tensor, Tensor]]):
 
 
 class Loader(Sized, Protocol):
-    """Whatever hands over batches (N×3×H×W, N) and knows how many: a `DataLoader`, or batches that were kept."""
+    """Anything that yields batches (N×3×H×W, N) and knows how many: a `DataLoader`, or batches in memory."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
 
 
 class EpochBatchSampler(Sampler[list[Sample]]):
-    """The batches of an epoch in an order that (seed, epoch) alone gives.
+    """The batches of an epoch, in an order that (seed, epoch) alone determines.
+
+    Each process takes its shard of every batch.
 
     Attributes:
         epoch: set before each pass.
-        first: the batch that the next pass begins with.
-        skipped_samples: rows that are missing from their batches.
-        share: which of how many processes this is: each takes its share of every batch.
+        first: batch that the next pass begins with.
+        skipped: rows that are left out of their batches.
     """
 
-    def __init__(self, rows: int, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)) -> None:
-        self.rows, self.batch_size, self.seed, self.share = rows, batch_size, seed, share
+    def __init__(self, rows: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self.rank, self.world_size = rank, world_size
         self.epoch = self.first = 0
-        self.skipped_samples: Sequence[int] = ()
+        self.skipped: Sequence[int] = ()
+        self.order: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
         """Return batches per epoch: an incomplete last one is dropped, unless it is the only one."""
         return max(1, self.rows // self.batch_size)
 
+    @property
+    def epoch_samples(self) -> int:
+        """Return how many samples an epoch has, over all processes."""
+        return min(self.rows, len(self) * self.batch_size)
+
     def __iter__(self) -> Iterator[list[Sample]]:
         """Yield lists of (epoch, row)."""
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
-        for start in range(self.first * self.batch_size, len(self) * self.batch_size, self.batch_size):
-            batch = order[start : start + self.batch_size][self.share[0] :: self.share[1]]
-            yield [Sample(self.epoch, int(row)) for row in batch if row not in self.skipped_samples]
+        for number in range(self.first, len(self)):
+            yield self.batch(number)
+
+    def batch(self, number: int) -> list[Sample]:
+        """Return the samples of one batch of the epoch."""
+        if self.order is None or self.order[0] != self.epoch:
+            self.order = self.epoch, np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
+        start = number * self.batch_size
+        shard = self.order[1][start : start + self.batch_size][self.rank :: self.world_size]
+        return [Sample(self.epoch, int(row)) for row in shard if row not in self.skipped]
 
 
 class SequentialBatchSampler(Sampler[list[int]]):
-    """The rows of a table in batches, from its first to its last, each once, but for those in `skipped_samples`.
+    """The rows of a table in batches, from its first to its last, each once.
 
-    With a `share`, only those that this one of so many processes takes.
+    Each process takes every `world_size`-th row.
+
+    Attributes:
+        first: batch that the next pass begins with.
+        skipped: rows that are left out.
     """
 
-    def __init__(self, rows: int, batch_size: int, share: tuple[int, int] = (0, 1)) -> None:
-        self.rows, self.batch_size, self.share = rows, batch_size, share
-        self.skipped_samples: Sequence[int] = ()
+    def __init__(self, rows: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.rows, self.batch_size, self.rank, self.world_size = rows, batch_size, rank, world_size
+        self.first = 0
+        self.skipped: Sequence[int] = ()
 
     def __len__(self) -> int:
         """Return the number of batches; the last may be smaller."""
-        return math.ceil(len(self.taken()) / self.batch_size)
+        return math.ceil(len(self.shard()) / self.batch_size)
 
-    def taken(self) -> Sequence[int]:
-        """Return the rows, in order."""
-        rows = range(self.share[0], self.rows, self.share[1])
-        return [row for row in rows if row not in self.skipped_samples] if self.skipped_samples else rows
+    def shard(self) -> Sequence[int]:
+        """Return this process's rows, in order."""
+        rows = range(self.rank, self.rows, self.world_size)
+        return [row for row in rows if row not in self.skipped] if self.skipped else rows
 
     def __iter__(self) -> Iterator[list[int]]:
-        rows = self.taken()
-        for start in range(0, len(rows), self.batch_size):
+        rows = self.shard()
+        for start in range(self.first * self.batch_size, len(rows), self.batch_size):
             yield list(rows[start : start + self.batch_size])
 
 
 class SequentialSampleSampler(Sampler[list[Sample]]):
-    """The batches of a table from its first row to its last, each row once."""
+    """The batches of a table from its first row to its last, each row once, as in epoch 0."""
 
     def __init__(self, rows: int, batch_size: int) -> None:
-        self.rows, self.batch_size = rows, batch_size
+        self.batches = SequentialBatchSampler(rows, batch_size)
 
     def __len__(self) -> int:
         """Return the number of batches; the last may be smaller."""
-        return math.ceil(self.rows / self.batch_size)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[list[Sample]]:
         """Yield lists of (epoch 0, row)."""
-        for start in range(0, self.rows, self.batch_size):
-            yield [Sample(0, row) for row in range(start, min(start + self.batch_size, self.rows))]
+        for rows in self.batches:
+            yield [Sample(0, row) for row in rows]
 
 
 def training_loader(
-    dataset: AugmentedDataset, batch_size: int, workers: int, share: tuple[int, int] = (0, 1)
+    dataset: AugmentedDataset, batch_size: int, workers: int, rank: int = 0, world_size: int = 1
 ) -> tuple[Batches, EpochBatchSampler]:
-    """Return a shuffled loader of (uint8 N×3×H×W, int64 N) and the sampler that knows the epoch."""
-    sampler = EpochBatchSampler(len(dataset), batch_size, dataset.seed, share)
+    """Return a shuffled loader of (uint8 N×3×H×W, int64 N), and the sampler that knows the epoch."""
+    sampler = EpochBatchSampler(len(dataset), batch_size, dataset.seed, rank, world_size)
     return batch_loader(dataset, sampler, workers), sampler
 
 
@@ -121,7 +140,7 @@ def batch_loader(dataset: AugmentedDataset, batches: Sampler[list[Sample]], work
     """Return a loader of the batches that lists of samples describe."""
     return Batches(
         cast(Any, dataset),
-        batch_size=None,  # the dataset makes a whole batch at once, in the memory it is handed over in
+        batch_size=None,  # the dataset assembles a whole batch at once, in the memory that leaves the worker
         sampler=batches,
         num_workers=workers,
         persistent_workers=workers > 0,
@@ -145,10 +164,10 @@ def evaluation_loader(
 
 
 class CachedLoader:
-    """Batches of a loader, kept in memory from the end of the first pass on: every later pass costs nothing."""
+    """The batches of a loader, kept in memory from the end of the first pass on: every later pass costs nothing."""
 
-    def __init__(self, batches: Batches) -> None:
-        self.batches: Batches | list[tuple[Tensor, Tensor]] = batches
+    def __init__(self, batches: Loader) -> None:
+        self.batches: Loader | list[tuple[Tensor, Tensor]] = batches
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -162,7 +181,7 @@ class CachedLoader:
         for batch in self.batches:
             kept.append(batch)
             yield batch
-        self.batches = kept  # and the loader's processes end
+        self.batches = kept  # which also ends the loader's processes
 
 
 class TensorBatches:
@@ -185,19 +204,19 @@ class TensorBatches:
 
 
 def start_worker(worker: int) -> None:
-    """Keep a loader process to one core, the others are the network's; what a signal means is its parent's to say."""
+    """Keep a worker process to one core, and leave signals to its parent."""
     del worker
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":  # elsewhere nobody sends SIGTERM to all the processes of a job
-        Thread(target=end_when_told, args=(os.getppid(),), daemon=True).start()
+    if sys.platform == "linux":  # elsewhere nobody sends SIGTERM to all processes of a job
+        Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def end_when_told(parent: int) -> None:
-    """End this process at a SIGTERM of its parent's.
+def end_with_parent(parent: int) -> None:
+    """End this process at a SIGTERM from its parent, and at no other.
 
-    Clusters, torchrun and `kill` send theirs to every process of a job; without its loaders training could neither
-    finish the step at hand nor write a checkpoint.
+    Clusters, torchrun and `kill` send SIGTERM to every process of a job. Without its workers, training could neither
+    finish its step nor write a checkpoint.
     """
     assert sys.platform == "linux"
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent == os.getppid():

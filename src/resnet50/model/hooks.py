@@ -59,6 +59,11 @@ def record(network: nn.Module, names: Iterable[str], hook_fn: HookFn[T] = output
         yield recorded
 
 
+def has_forward_hooks(network: nn.Module) -> bool:
+    """Return whether a hook looks at the forward pass of a module."""
+    return any(module._forward_hooks for module in network.modules())  # pyright: ignore[reportPrivateUsage]
+
+
 def block_names(network: ResNet) -> list[str]:
     """Return the names of the residual blocks in forward order, e.g. "layer1.0"."""
     return [f"{stage}.{number}" for stage in STAGES[1:] for number in range(len(network.get_submodule(stage)))]  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""What the network runs on: device, number format, threads. `auto` looks at what is really there and says why."""
+"""Device, precision and threads. `auto` looks at what the hardware really has, and says why it chose."""
 
 import contextlib
 import ctypes
@@ -21,7 +21,14 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Device:
-    """Where and in which number format the forward and backward pass run, and which other processes take part."""
+    """Where the forward and backward pass run, in which precision, and in which of how many processes.
+
+    Attributes:
+        torch_device: cpu, cuda:N or mps.
+        precision: of matrix products and convolutions.
+        why: the reason for the precision, in words.
+        dist: the processes that work together.
+    """
 
     torch_device: torch.device
     precision: Precision
@@ -40,13 +47,13 @@ MMAP_MAX, TRIM_THRESHOLD, TOP_PAD = -4, -1, -2
 
 
 def tune_allocator() -> None:
-    """Let this process keep the memory it frees, in huge pages where the system has them.
+    """Make this process keep the memory that it frees, in huge pages where the system has them.
 
-    Every feature map is some ten megabytes, and the C library hands each back to the system when it is freed, to get it
-    anew, page by page and zeroed, a moment later: up to a sixth of a training step on a CPU. Costs up to a third more
-    memory.
+    A feature map has some ten megabytes. By default the C library returns it to the system when it is freed, and gets
+    it back a moment later, page by page and zeroed: up to a sixth of a training step on a CPU. Keeping it costs up to a
+    third more memory.
     """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks for huge pages (Linux, from 2 MB on)
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch then asks for huge pages (Linux, 2 MB and more)
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):  # glibc, not musl
         libc.mallopt(MMAP_MAX, 0)
@@ -55,19 +62,19 @@ def tune_allocator() -> None:
 
 
 def limit_threads() -> None:
-    """Start no more threads than there are cores for this process, as in a container of few on a machine of many."""
+    """Use no more threads than this process has cores: a container may have fewer than its machine."""
     torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
 
 
 def resolve_device(device: str, precision: str, dist: Distributed = SINGLE_PROCESS) -> Device:
-    """Resolve `auto` for both, a GPU for each process; a UserError for a device that isn't here."""
+    """Resolve `auto` for both, with a GPU for each process; a UserError for a device that isn't here."""
     chosen = choose_device(device)
     if chosen.type == "cuda" and dist.world_size > 1:
         chosen = choose_device(f"cuda:{dist.local_rank}")
         torch.cuda.set_device(chosen)
     if chosen.type == "cuda":
-        torch.backends.cudnn.benchmark = True  # shapes are fixed: the fastest kernels are looked for once
-        torch.set_float32_matmul_precision("high")  # TF32 where the numbers are fp32
+        torch.backends.cudnn.benchmark = True  # shapes are fixed: cuDNN searches for the fastest kernels once
+        torch.set_float32_matmul_precision("high")  # TF32 for fp32 matrix products
     if precision == "auto":
         return Device(chosen, *choose_precision(chosen), dist)
     if precision not in DTYPES:
@@ -78,7 +85,7 @@ def resolve_device(device: str, precision: str, dist: Distributed = SINGLE_PROCE
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the named device; for auto the first of cuda, mps, cpu."""
+    """Return the named device; for auto, the first of cuda, mps and cpu that is here."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", 0)
@@ -97,7 +104,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(device: torch.device) -> tuple[Precision, str]:
-    """Return the fastest number format that trains well on a device, and why."""
+    """Return the fastest precision that trains well on a device, and why."""
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)
         name = torch.cuda.get_device_name(device)

@@ -22,10 +22,13 @@ from resnet50.model.file import Model, load_model, save_model
 from resnet50.model.resnet import ResNet
 from resnet50.options.config import Depth, ShortcutKind, TrainOptions
 from resnet50.study.lab import Lab, Pictures, write_table
+from resnet50.training.callbacks.callback import Callback
 from resnet50.training.callbacks.probe import TrainingProbe
-from resnet50.training.loop import EpochMetrics, Training, TrainingData, fit
+from resnet50.training.loop import fit
+from resnet50.training.metrics import EpochMetrics
 from resnet50.training.recovery.guards import Diverged
-from resnet50.training.state import TrainState, start_state
+from resnet50.training.state import start_state
+from resnet50.training.training import Training, TrainingData
 
 BATCH_SIZE = 32
 
@@ -123,34 +126,44 @@ def train_small(lab: Lab, setup: Setup, watch: Watch | None = None) -> SmallTrai
     )
 
 
+class EpochRecords(Callback):
+    """Keeps each epoch's metrics, and what `watch` says of the network after it."""
+
+    def __init__(self, watch: Watch | None) -> None:
+        self.watch = watch
+        self.history: list[EpochMetrics] = []
+        self.watched: list[dict[str, float]] = []
+
+    def look(self, network: ResNet, epoch: int) -> None:
+        """Keep what is to be known of the network after an epoch; 0: before the first."""
+        if self.watch is not None:
+            self.watched.append({"epoch": epoch} | self.watch(network, epoch))
+
+    def on_epoch_end(self, training: Training, metrics: EpochMetrics, best: bool) -> None:
+        """Keep an epoch."""
+        del best
+        self.history.append(metrics)
+        self.look(training.state.network, metrics.epoch)
+
+
 def dispatch(lab: Lab, setup: Setup, watch: Watch | None, folder: Path) -> None:
     """Train a network and write into the folder what `SmallTraining` has."""
     options = training_options(lab, setup)
     data = small_data(lab, setup, options)
     network = make_network(lab, setup)
     state = start_state(network, options, lab.device, len(data.order))
-    observer = TrainingProbe(state.network, data.order.rows, len(data.order), lab.device.torch_device)
-    history: list[EpochMetrics] = []
-    watched: list[dict[str, float]] = []
-
-    def look() -> None:
-        if watch is not None:
-            watched.append({"epoch": state.epoch} | watch(state.network, state.epoch))
-
-    def at_epoch_end(state: TrainState, metrics: EpochMetrics, *, best: bool) -> None:
-        del best
-        history.append(metrics)
-        look()
-
-    look()
+    probe = TrainingProbe(state.network, data.order.rows, len(data.order), lab.device.torch_device)
+    records = EpochRecords(watch)
+    records.look(state.network, 0)
+    history, watched = records.history, records.watched
     try:
-        fit(Training(state, data, options, lab.device, observer), at_epoch_end)
+        fit(Training(state, data, options, lab.device, (probe, records)))
     except Diverged:  # for a network without norms that is the result
         if not history or np.isfinite([history[-1].objective, history[-1].val_loss]).all():  # within an epoch
             history.append(without_numbers(state.epoch + 1))
     write_table(pd.DataFrame([dataclasses.asdict(metrics) for metrics in history]), folder / "history.csv")
-    write_table(observer.layers(), folder / "layers.csv")
-    write_table(observer.samples(), folder / "samples.csv")
+    write_table(probe.layers(), folder / "layers.csv")
+    write_table(probe.samples(), folder / "samples.csv")
     if watched:
         write_table(pd.DataFrame(watched), folder / "watched.csv")
     if setup.batch_norm:

@@ -1,4 +1,4 @@
-"""What moves the weights: parameter groups, optimizer, the course of the learning rate, the running average."""
+"""What moves the weights: parameter groups, optimizer, learning-rate schedule, moving average."""
 
 import math
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ WEIGHT_DECAYS: dict[OptimizerName, float] = {"adamw": 0.05, "adam": 0.0, "sgd": 
 
 
 def freeze_stages(network: ResNet, count: int) -> None:
-    """Stop the first `count` of the five stages from learning: weights, and the statistics of their batch norms."""
+    """Freeze the first `count` of the five stages: their weights, and the statistics of their batch norms."""
     if not 0 <= count <= len(STAGES):
         raise UserError(f"--freeze {count}: the network has {len(STAGES)} stages before its head ({', '.join(STAGES)})")
     for name in STAGES[:count]:
@@ -35,7 +35,7 @@ def freeze_stages(network: ResNet, count: int) -> None:
 
 
 def train_mode(network: ResNet) -> None:
-    """Switch to training mode, except for frozen batch norms: theirs would go on moving their statistics."""
+    """Switch to training mode, except for frozen batch norms, whose statistics would still move."""
     network.train()
     for module in network.modules():
         if isinstance(module, (nn.BatchNorm2d, nn.SyncBatchNorm)) and not module.weight.requires_grad:
@@ -43,9 +43,9 @@ def train_mode(network: ResNet) -> None:
 
 
 def make_optimizer(network: ResNet, options: TrainOptions) -> Optimizer:
-    """Build the optimizer over backbone and head, each split into decayed weights and undecayed norms and biases.
+    """Build the optimizer over backbone and head. Weights decay; norms and biases do not.
 
-    Every group keeps its `peak_lr`; `set_learning_rate` multiplies it by the schedule's factor.
+    Every group keeps its `peak_lr`, which `set_learning_rate` multiplies by the schedule's factor.
     """
     assert options.lr is not None and options.head_lr is not None and options.weight_decay is not None  # resolved
     groups: list[dict[str, object]] = []
@@ -60,11 +60,11 @@ def make_optimizer(network: ResNet, options: TrainOptions) -> Optimizer:
         for chosen, decay in ((weights, options.weight_decay), (norms_and_biases, 0.0)):
             if chosen:
                 groups.append({"params": chosen, "name": part, "lr": 0.0, "peak_lr": peak_lr, "weight_decay": decay})
-    # Fused kernels update all tensors in one pass; mps has none.
+    # Fused kernels update all tensors in one pass. mps has none.
     fused = next(network.parameters()).device.type in ("cpu", "cuda")
     if options.optimizer == "sgd":
         optimizer = SGD(groups, lr=0.0, momentum=options.momentum, nesterov=options.momentum > 0, fused=fused)
-        if options.momentum > 0:  # zeros, and not what memory holds, should the very first step be skipped
+        if options.momentum > 0:  # zeros, should the very first step be skipped
             for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return optimizer
@@ -79,18 +79,18 @@ def set_learning_rate(optimizer: Optimizer, factor: float) -> None:
 
 @dataclass
 class Schedule:
-    """The learning rate as a share of its peak: a pure function of the step, but for plateau's memory.
+    """The learning rate as a share of its peak: a function of the step, and for plateau of the validation losses.
 
     Attributes:
         name: constant; step: ×decay every `step_epochs`; multistep: ×decay at `milestones`; cosine: half a cosine
             from the peak to zero (Loshchilov & Hutter 2016, arXiv 1608.03983); onecycle: up from 1/25 and down to
             1/250,000 by cosines (Smith & Topin 2017, arXiv 1708.07120); plateau: ×decay when the validation loss
-            has not become better for `patience` epochs.
+            has not improved for `patience` epochs.
         steps: optimizer steps in the whole run.
         steps_per_epoch: optimizer steps in an epoch.
         warmup_steps: steps of the rise, linear but for onecycle.
         milestones: shares of the run.
-        falls: how often plateau has fallen; with `best` and `waiting` all its memory.
+        falls: how often plateau has reduced the rate; with `best` and `waiting`, its whole state.
     """
 
     name: ScheduleName
@@ -123,7 +123,7 @@ class Schedule:
         return self.decay**self.falls
 
     def take_validation_loss(self, val_loss: float) -> None:
-        """Tell plateau an epoch's validation loss; the other schedules don't listen."""
+        """Take an epoch's validation loss, which only plateau uses."""
         if self.name != "plateau":
             return
         if val_loss < self.best:
@@ -169,8 +169,8 @@ def parse_milestones(text: str) -> tuple[float, ...]:
 def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
     """Move the running average of weights and batch-norm statistics toward the network.
 
-    Early on the average forgets faster than `decay`, by (1 + step) / (10 + step), so that a short run doesn't end
-    as a mixture with its starting point. Averaging: Polyak & Juditsky 1992; as used here: Tarvainen & Valpola 2017,
+    Early on the decay is only (1 + step) / (10 + step), so that the average of a short run is not dominated by its
+    starting point. Averaging: Polyak & Juditsky 1992; as used here: Tarvainen & Valpola 2017,
     arXiv 1703.01780.
     """
     decay = min(decay, (1 + step) / (10 + step))

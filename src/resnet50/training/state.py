@@ -1,4 +1,4 @@
-"""Everything a training run depends on besides its options: what a checkpoint holds and a resume brings back."""
+"""Everything that changes while a network trains: what a checkpoint holds and a resume brings back."""
 
 import copy
 import dataclasses
@@ -15,60 +15,14 @@ from torch.optim import Optimizer
 from resnet50.model.resnet import ResNet
 from resnet50.options.config import TrainOptions
 from resnet50.runtime.device import Device
-from resnet50.runtime.distributed import Distributed
-from resnet50.training.optim import Schedule, freeze_stages, make_optimizer, make_schedule
+from resnet50.training.metrics import MetricAccumulator
+from resnet50.training.optim import Schedule, freeze_stages, make_optimizer, make_schedule, update_average
 
 
-@dataclass
-class MetricAccumulator:
-    """Running sums of an epoch, kept on the device so that no step waits for a number to come back.
+@dataclass(kw_only=True)
+class Counters:
+    """How far a training is, as plain values. What is declared here is what a checkpoint has of it."""
 
-    A step whose loss is no number counts in none of them, one whose gradient is not finite in neither of the last two.
-    """
-
-    objective: Tensor
-    steps: Tensor
-    loss: Tensor
-    correct: Tensor
-    images: Tensor
-    grad_norm: Tensor
-    norms: Tensor
-
-    @classmethod
-    def zeros(cls, device: torch.device) -> "MetricAccumulator":
-        """Start an epoch. Sums are in float64, which mps lacks."""
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        return cls(*(torch.zeros((), dtype=dtype, device=device) for _ in dataclasses.fields(cls)))
-
-    def of_all(self, dist: Distributed) -> "MetricAccumulator":
-        """Return the sums over all processes; steps are counted once, as every process takes part in each."""
-        values = dist.all_reduce_sum(torch.stack(list(vars(self).values())))
-        names = [field.name for field in dataclasses.fields(self)]
-        counted_by_all = torch.tensor([name in ("steps", "grad_norm", "norms") for name in names], device=values.device)
-        return MetricAccumulator(*torch.where(counted_by_all, values / dist.world_size, values).unbind())
-
-    def share(self, dist: Distributed) -> "MetricAccumulator":
-        """Undo `of_all`: the first process takes the sums, the others begin at zero."""
-        if dist.is_main:
-            return self
-        zero = torch.zeros_like(self.loss)
-        return dataclasses.replace(self, objective=zero, loss=zero, correct=zero, images=zero)
-
-
-@dataclass
-class TrainState:
-    """Weights, optimizer, schedule, scaler, running average, counters, metric sums, best, patience, what happened."""
-
-    network: ResNet
-    replica: nn.Module
-    """What training steps run: the network, or its replica in this process, which adds up gradients with the others."""
-    average: ResNet | None
-    optimizer: Optimizer
-    schedule: Schedule
-    scaler: GradScaler
-    sums: MetricAccumulator
-    bad_steps: Tensor
-    """Steps in a row, up to the last, whose gradient was not finite; on the device."""
     epoch: int = 0
     """Epochs completed."""
     step: int = 0
@@ -76,31 +30,27 @@ class TrainState:
     best_loss: float = math.inf
     best_epoch: int = 0
     epochs_since_best: int = 0
-    parts: int = 1
-    """Parts that a batch, or a process's share of it, is cut into: as asked, or as memory has it."""
+    accumulation_steps: int = 1
+    """Micro-batches that a batch, or a process's shard of it, is cut into: as asked, or as memory allows."""
     rollbacks: int = 0
-    """Times that training went back to a checkpoint; each halves the learning rate."""
+    """Times that training returned to an earlier checkpoint; each halves the learning rate."""
     seconds: float = 0.0
-    """Time spent in epochs that are done."""
+    """Time spent in completed epochs."""
     epoch_seconds: float = 0.0
-    """Time spent in the epoch at hand before it was interrupted; its own time comes on top."""
+    """Time spent in the current epoch, before an interruption too."""
     epoch_waited: float = 0.0
     """Of that, the time spent waiting for batches."""
     rows: list[dict[str, float]] = field(default_factory=list[dict[str, float]])
-    """The epochs' numbers: the rows of `metrics.csv`."""
+    """The completed epochs' metrics: the rows of `metrics.csv`."""
     events: list[str] = field(default_factory=list[str])
-    """What happened on the way that did not have to: resumed, went back, cut batches, left an image out."""
-    skipped_samples: dict[str, list[int]] = field(default_factory=lambda: {"train": [], "val": []})
-    """Rows of each split whose image could not be read, and that training goes on without."""
+    """What happened unasked: resumed, rolled back, cut batches smaller."""
 
-    @property
-    def network_to_keep(self) -> ResNet:
-        """Return the network that is validated and saved: the running average where there is one."""
-        return self.network if self.average is None else self.average
+    def out_of_patience(self, patience: int | None) -> bool:
+        """Return whether validation has not improved for `patience` epochs."""
+        return patience is not None and self.epochs_since_best >= patience
 
     def take_validation_loss(self, val_loss: float) -> bool:
-        """Take in an epoch's validation loss; return whether it is the best so far."""
-        self.schedule.take_validation_loss(val_loss)
+        """Return whether an epoch's validation loss is the lowest so far, and remember it."""
         if val_loss < self.best_loss:
             self.best_loss, self.best_epoch, self.epochs_since_best = val_loss, self.epoch, 0
             return True
@@ -111,23 +61,65 @@ class TrainState:
         """Let the next epoch be the best so far."""
         self.best_loss, self.best_epoch, self.epochs_since_best = math.inf, 0, 0
 
-    def end_epoch(self, row: dict[str, float]) -> None:
-        """Keep an epoch's numbers, and begin to count the next one's time."""
+
+@dataclass(kw_only=True)
+class TrainState(Counters):
+    """Everything that changes while a network trains: what a checkpoint holds.
+
+    Attributes:
+        network: what is trained.
+        replica: what training steps run: the network itself, or its `DistributedDataParallel`.
+        average: exponential moving average of the network, if there is one.
+        optimizer: with its state.
+        schedule: of the learning rate.
+        scaler: of the loss, for fp16.
+        metrics: sums of the current epoch.
+        bad_steps: consecutive steps, up to the last, without a finite gradient; on the device.
+    """
+
+    network: ResNet
+    replica: nn.Module
+    average: ResNet | None
+    optimizer: Optimizer
+    schedule: Schedule
+    scaler: GradScaler
+    metrics: MetricAccumulator
+    bad_steps: Tensor
+
+    @property
+    def eval_network(self) -> ResNet:
+        """Return the network that is validated and saved: the moving average where there is one."""
+        return self.network if self.average is None else self.average
+
+    def learning_rate_factor(self) -> float:
+        """Return the learning rate of the next step as a share of its peak."""
+        return self.schedule.factor(self.step) / 2**self.rollbacks
+
+    def update_average(self, decay: float | None) -> None:
+        """Move the average toward the network, if there is one."""
+        if self.average is not None and decay is not None:
+            update_average(self.average, self.network, decay, self.step)
+
+    def end_epoch(self, val_loss: float, row: dict[str, float]) -> bool:
+        """Count an epoch and keep its metrics; return whether it is the best so far."""
+        self.epoch += 1
         self.rows.append(row)
         self.seconds += self.epoch_seconds
         self.epoch_seconds = self.epoch_waited = 0.0
+        self.schedule.take_validation_loss(val_loss)
+        return self.take_validation_loss(val_loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all of it as tensors (not copies) and plain values."""
+        """Return everything as tensors (not copies) and plain values."""
         return {
             "network": self.network.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": dataclasses.asdict(self.schedule),
             "scaler": self.scaler.state_dict(),
-            "sums": dict(vars(self.sums)),
+            "metrics": dict(vars(self.metrics)),
             "bad_steps": self.bad_steps,
-            "counters": {name: getattr(self, name) for name in COUNTERS},
+            "counters": {counter.name: getattr(self, counter.name) for counter in dataclasses.fields(Counters)},
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -140,22 +132,15 @@ class TrainState:
         milestones = tuple(saved["schedule"]["milestones"])
         self.schedule = Schedule(**saved["schedule"] | {"milestones": milestones})
         self.scaler.load_state_dict(saved["scaler"])
-        self.sums = MetricAccumulator(
-            **{name: tensor.to(self.bad_steps.device) for name, tensor in saved["sums"].items()}
-        )
-        self.bad_steps = saved["bad_steps"].to(self.bad_steps.device)
-        for name in COUNTERS:
-            setattr(self, name, copy.deepcopy(saved["counters"][name]))
-
-
-COUNTERS = (
-    "epoch", "step", "best_loss", "best_epoch", "epochs_since_best", "parts", "rollbacks", "seconds", "epoch_seconds",
-    "epoch_waited", "rows", "events", "skipped_samples",
-)  # fmt: skip
+        device = self.bad_steps.device
+        self.metrics = MetricAccumulator(**{name: tensor.to(device) for name, tensor in saved["metrics"].items()})
+        self.bad_steps = saved["bad_steps"].to(device)
+        for counter in dataclasses.fields(Counters):
+            setattr(self, counter.name, copy.deepcopy(saved["counters"][counter.name]))
 
 
 def lay_out_like_weights(optimizer: Optimizer) -> None:
-    """Give an optimizer's state the memory layout of its weights: fused kernels go through both side by side."""
+    """Give an optimizer's state the memory layout of its weights, which fused kernels read side by side."""
     for weight, values in optimizer.state.items():
         for name, value in values.items():
             if isinstance(value, Tensor) and value.shape == weight.shape:
@@ -163,7 +148,7 @@ def lay_out_like_weights(optimizer: Optimizer) -> None:
 
 
 def replicate(network: ResNet, options: TrainOptions, device: Device) -> nn.Module:
-    """Return the network as a process among others trains it: gradients are averaged, statistics are the first's."""
+    """Wrap the network for several processes: they average gradients, and rank 0's batch norm counts."""
     if device.dist.world_size == 1:
         return network
     if options.sync_bn:
@@ -183,8 +168,8 @@ def start_state(network: ResNet, options: TrainOptions, device: Device, steps_pe
         average=None if options.ema is None else copy.deepcopy(network).requires_grad_(False),
         optimizer=make_optimizer(network, options),
         schedule=make_schedule(options, steps_per_epoch),
-        parts=options.accumulate,
+        accumulation_steps=options.accumulate,
         scaler=GradScaler(device.torch_device.type, enabled=device.precision == "fp16"),
-        sums=MetricAccumulator.zeros(device.torch_device),
+        metrics=MetricAccumulator.zeros(device.torch_device),
         bad_steps=torch.zeros((), dtype=torch.int32, device=device.torch_device),
     )

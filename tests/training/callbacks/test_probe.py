@@ -17,10 +17,11 @@ from resnet50.model.resnet import ResNet
 from resnet50.options.config import TrainOptions
 from resnet50.runtime.device import resolve_device
 from resnet50.runtime.errors import UserError
-from resnet50.training.callbacks.probe import LOOKS, TrainingProbe, branch_facts, output_facts, probe_steps
-from resnet50.training.loop import Training, TrainingData, fit
+from resnet50.training.callbacks.probe import PROBED_STEPS, TrainingProbe, branch_facts, output_facts, probe_steps
+from resnet50.training.loop import fit
 from resnet50.training.optim import train_mode
 from resnet50.training.state import TrainState, start_state
+from resnet50.training.training import Training, TrainingData
 from tests.conftest import TINY
 
 CPU = resolve_device("cpu", "fp32")
@@ -46,15 +47,14 @@ class Small:
         } | options  # fmt: skip
         self.options = TrainOptions(dataset=Path(), out=Path(), **values)  # type: ignore[arg-type]
         self.state = start_state(network, self.options, CPU, len(order))
-        self.observer = TrainingProbe(self.state.network, 10, len(order), CPU.device)
+        self.probe = TrainingProbe(self.state.network, 10, len(order), CPU.torch_device)
 
     def batch(self, number: int) -> tuple[Tensor, Tensor]:
         rows = [sample.row for sample in list(self.data.order)[number]]
         return self.data.preprocess.normalize(self.images[rows]), self.labels[rows]
 
     def fit(self) -> TrainState:
-        training = Training(self.state, self.data, self.options, CPU, self.observer)
-        fit(training, lambda state, metrics, *, best: None)
+        fit(Training(self.state, self.data, self.options, CPU, (self.probe,)))
         return self.state
 
 
@@ -78,7 +78,7 @@ def test_gradients_are_autograds_and_updates_the_learning_rate_times_them(accumu
     for part, part_labels in zip(images.chunk(accumulate), labels.chunk(accumulate), strict=True):
         (F.cross_entropy(by_hand(part), part_labels, reduction="sum") / len(labels)).backward()
     small.fit()
-    layers = small.observer.layers()
+    layers = small.probe.layers()
     for name in ("conv1", "layer2.0.conv1", "fc"):
         weight = by_hand.get_submodule(name).weight
         assert isinstance(weight, Tensor) and weight.grad is not None
@@ -87,13 +87,22 @@ def test_gradients_are_autograds_and_updates_the_learning_rate_times_them(accumu
         assert value(layers, 0, name, "update_ratio") == pytest.approx(expected, rel=1e-2)
 
 
-def test_an_epochs_value_is_the_mean_over_its_looks() -> None:
+def test_an_epochs_value_is_the_mean_over_its_probed_steps() -> None:
     small = Small(network())
+    by_hand = network()
+    train_mode(by_hand)
+    optimizer, norms = torch.optim.SGD(by_hand.parameters(), LR), list[float]()
+    for images, labels in (small.batch(0), small.batch(1)):
+        optimizer.zero_grad()
+        F.cross_entropy(by_hand(images), labels).backward()
+        assert by_hand.fc.weight.grad is not None
+        norms.append(by_hand.fc.weight.grad.norm().item())
+        optimizer.step()
     small.fit()
-    layers = small.observer.layers()
+    layers = small.probe.layers()
     assert set(layers["epoch"]) == {0, 1, 2}
-    first, epoch = value(layers, 0, "fc", "gradient_norm"), value(layers, 1, "fc", "gradient_norm")
-    assert first != epoch  # two steps were looked at
+    assert norms[0] != pytest.approx(norms[1], rel=0.05)  # so that neither of them passes for the mean
+    assert value(layers, 1, "fc", "gradient_norm") == pytest.approx(sum(norms) / 2, rel=1e-2)
 
 
 def test_every_samples_loss_is_that_of_its_step() -> None:
@@ -105,7 +114,7 @@ def test_every_samples_loss_is_that_of_its_step() -> None:
     with torch.no_grad():
         logits = by_hand(images)
     small.fit()
-    samples = small.observer.samples()
+    samples = small.probe.samples()
     first = samples[samples["epoch"] == 1].set_index("row")
     assert first["loss"].notna().sum() == 8  # two rows were left out
     expected = F.cross_entropy(logits, labels, reduction="none").numpy()
@@ -134,7 +143,7 @@ def test_a_channel_that_never_fires_is_dead() -> None:
     assert facts.variance().item() == pytest.approx(y.var(correction=0).item(), rel=1e-5)
 
 
-def test_the_parts_of_a_batch_are_looked_at_as_one() -> None:
+def test_micro_batches_are_probed_as_one_batch() -> None:
     y = torch.rand(5, 4, 2, 2)
     y[:3, 1] = 0  # dead in the first part alone
     whole, parts = output_facts(y, y), output_facts(y[:3], y[:3]) + output_facts(y[3:], y[3:])
@@ -153,16 +162,16 @@ def test_residuals_are_those_of_the_network_by_hand() -> None:
         change = block.bn2(block.conv2(block.relu1(block.bn1(block.conv1(x)))))
         out = block.relu2(change + x)
     small.fit()
-    layers = small.observer.layers()
+    layers = small.probe.layers()
     ratio = (change.flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1)).mean().item()
     assert value(layers, 0, "layer1.0", "residual_ratio") == pytest.approx(ratio, rel=1e-3)
     assert value(layers, 0, "layer1.0", "activation_variance") == pytest.approx(out.var().item(), rel=1e-3)
 
 
-def test_a_run_looks_at_few_steps_of_a_short_epoch() -> None:
-    assert [probe_steps(steps) for steps in (1, 19, 40, 100, 160, 100_000)] == [1, 1, 2, 5, LOOKS, LOOKS]
-    observer = TrainingProbe(network(), 3200, 100, CPU.device, looks=4)
-    assert sorted(observer.looked_at) == [0, 25, 50, 75]
+def test_a_run_probes_few_steps_of_a_short_epoch() -> None:
+    assert [probe_steps(steps) for steps in (1, 19, 40, 100, 160, 100_000)] == [1, 1, 2, 5, PROBED_STEPS, PROBED_STEPS]
+    probe = TrainingProbe(network(), 3200, 100, CPU.torch_device, probed_steps=4)
+    assert sorted(probe.probed) == [0, 25, 50, 75]
 
 
 def test_a_dead_channel_is_found_in_a_network() -> None:
@@ -172,7 +181,7 @@ def test_a_dead_channel_is_found_in_a_network() -> None:
         net.layer1[0].bn2.bias[:16] = -1  # pyright: ignore
     small = Small(net)
     small.fit()
-    layers = small.observer.layers()
+    layers = small.probe.layers()
     assert value(layers, 0, "layer1.0", "dead_channels") == pytest.approx(0.25)
     assert "residual_ratio" not in set(layers["quantity"])  # nothing is added in a plain network
 
@@ -180,13 +189,13 @@ def test_a_dead_channel_is_found_in_a_network() -> None:
 def test_frozen_stages_have_no_gradients_and_no_drift() -> None:
     small = Small(network(), freeze=2)
     small.fit()
-    layers = small.observer.layers()
+    layers = small.probe.layers()
     learning = set(layers[layers["quantity"].isin(["gradient_norm", "running_mean_drift"])]["layer"])
     assert not any(name.startswith(("conv1", "bn1", "layer1")) for name in learning)
     assert {"layer2.0.conv1", "layer2.0.bn1"} <= learning
 
 
-def test_a_network_without_norms_is_observed_too() -> None:
+def test_a_network_without_norms_is_probed_too() -> None:
     net = network()
     for parent in list(net.modules()):
         for name, child in list(parent.named_children()):
@@ -194,7 +203,7 @@ def test_a_network_without_norms_is_observed_too() -> None:
                 setattr(parent, name, torch.nn.Identity())
     small = Small(net, lr=1e-6, head_lr=1e-6)
     small.fit()
-    quantities = set(small.observer.layers()["quantity"])
+    quantities = set(small.probe.layers()["quantity"])
     assert "residual_ratio" in quantities
     assert "running_mean_drift" not in quantities
 
@@ -209,10 +218,10 @@ def test_statistics_drift_by_what_they_changed() -> None:
     after = net.bn1.running_mean
     assert isinstance(after, Tensor)
     drift = ((after - 1).norm() / torch.ones_like(after).norm()).item()
-    assert value(small.observer.layers(), 1, "bn1", "running_mean_drift") == pytest.approx(drift, rel=1e-5)
+    assert value(small.probe.layers(), 1, "bn1", "running_mean_drift") == pytest.approx(drift, rel=1e-5)
 
 
-def test_observing_changes_nothing_of_a_run(prepared: Path, tmp_path: Path) -> None:
+def test_probing_does_not_change_a_run(prepared: Path, tmp_path: Path) -> None:
     options = TINY | {"epochs": 2, "batch_size": 8, "threads": 1}
     plain = resnet50.train(prepared, tmp_path / "plain", **options)
     observed = resnet50.train(prepared, tmp_path / "observed", observe=True, **options)
@@ -229,6 +238,6 @@ def test_observing_changes_nothing_of_a_run(prepared: Path, tmp_path: Path) -> N
     assert pd.read_csv(observed / "observed" / "layers.csv")["epoch"].max() == 2
 
 
-def test_observing_a_network_that_does_not_run_is_refused(trained: Path, prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nothing to look at"):
+def test_probing_a_frozen_network_is_refused(trained: Path, prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing to probe"):
         resnet50.train(prepared, tmp_path / "run", **(TINY | {"weights": str(trained), "freeze": 5, "observe": True}))

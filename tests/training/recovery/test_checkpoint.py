@@ -1,21 +1,23 @@
 """Checkpoints on the disk: whole, verified, the newest intact one, in the background, and cheap."""
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from resnet50.runtime.errors import UserError
 from resnet50.training.recovery.checkpoint import (
     Checkpoints,
+    flatten,
     intact_checkpoints,
     list_checkpoints,
     newest_checkpoint,
-    put_together,
     read_checkpoint,
-    take_apart,
+    unflatten,
 )
 
 CONTENT = {
@@ -48,7 +50,7 @@ def checkpoints(tmp_path: Path) -> Checkpoints:
 
 def test_nested_values_come_back_as_they_were() -> None:
     tensors: dict[str, torch.Tensor] = {}
-    assert equal(put_together(take_apart(CONTENT, "", tensors), tensors), CONTENT)
+    assert equal(unflatten(flatten(CONTENT, "", tensors), tensors), CONTENT)
     assert len(tensors) == 3
 
 
@@ -74,7 +76,7 @@ def test_the_newest_few_are_kept(checkpoints: Checkpoints) -> None:
     assert [found.number for found in list_checkpoints(checkpoints.folder)] == [5, 4]
 
 
-def test_a_new_process_goes_on_counting(checkpoints: Checkpoints) -> None:
+def test_a_new_process_continues_the_numbering(checkpoints: Checkpoints) -> None:
     checkpoints.save(CONTENT, wait=True)
     again = Checkpoints(checkpoints.folder, minutes=10.0, keep=2)
     again.save(CONTENT, wait=True)
@@ -106,13 +108,9 @@ def test_without_an_intact_one_it_says_so(checkpoints: Checkpoints) -> None:
 
 
 def test_a_file_of_another_kind_under_such_a_name_is_none(checkpoints: Checkpoints) -> None:
-    import hashlib
-
-    from safetensors.torch import save
-
     checkpoints.folder.mkdir()
     for number, content in enumerate(
-        (b"{}", save({"w": torch.zeros(2)}), save({}, {"format": "resnet50-checkpoint-1"}))
+        (b"{}", save({"w": torch.zeros(2)}), save({}, {"format": "resnet50-checkpoint-2"}))
     ):
         digest = hashlib.sha256(content).hexdigest()[:16]
         (checkpoints.folder / f"{number:06d}-{digest}.safetensors").write_bytes(content)
@@ -154,3 +152,12 @@ def test_the_next_one_waits_until_the_last_has_paid_for_itself(checkpoints: Chec
     assert not checkpoints.due(epoch_end=False)
     checkpoints.written = time.perf_counter() - 601
     assert checkpoints.due(epoch_end=False)
+
+
+def test_a_checkpoint_of_an_earlier_version_says_what_to_do(checkpoints: Checkpoints) -> None:
+    checkpoints.folder.mkdir()
+    content = save({"w": torch.zeros(2)}, {"format": "resnet50-checkpoint-1", "content": "{}"})
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    (checkpoints.folder / f"000001-{digest}.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=r"earlier version of resnet50: finish the run with that version"):
+        newest_checkpoint(checkpoints.folder)

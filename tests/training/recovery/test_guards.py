@@ -15,33 +15,32 @@ import resnet50
 from resnet50.model.file import load_model
 from resnet50.runtime.errors import UserError
 from resnet50.training import loop
-from resnet50.training.loop import Training, TrainingData, train_step
-from resnet50.training.recovery.guards import Diverged, check_divergence
+from resnet50.training.loop import train_step
+from resnet50.training.recovery.guards import Diverged, check_gradients
 from resnet50.training.state import TrainState
+from resnet50.training.training import Training, TrainingData
 from tests.conftest import TINY
-from tests.training.test_loop import CPU, OPTIONS, batch, data, double_state, fresh_state
-
-__all__ = ["data"]
+from tests.training.conftest import CPU, OPTIONS, batch, double_state, fresh_state
 
 TROUBLED: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8, "threads": 1}
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, when: Callable[[TrainState], bool], value: float = float("nan")) -> None:
     """Make the gradients of some steps no number, and what batch norm has seen in them."""
-    compute = loop.compute_gradient
+    compute = loop.forward_backward
 
     def spoiled(training: Training, *args: Any) -> Any:
-        sums = compute(training, *args)
+        metrics = compute(training, *args)
         if when(training.state):
             for buffer in training.state.network.buffers():
                 buffer.fill_(value) if buffer.is_floating_point() else None
             for parameter in training.state.network.parameters():
                 if parameter.grad is not None:
                     parameter.grad.fill_(value)
-            sums.objective.fill_(value)
-        return sums
+            metrics.objective.fill_(value)
+        return metrics
 
-    monkeypatch.setattr(loop, "compute_gradient", spoiled)
+    monkeypatch.setattr(loop, "forward_backward", spoiled)
 
 
 def same_weights(ours: torch.nn.Module, theirs: torch.nn.Module) -> bool:
@@ -59,25 +58,23 @@ def test_a_step_without_a_finite_gradient_changes_nothing_and_is_counted(
     spoil(monkeypatch, lambda state: state is spoiled and state.step == 0, value)
     train_step(Training(spoiled, data, options, CPU), *batch())
     assert same_weights(spoiled.network, plain.network)
-    assert (spoiled.bad_steps.item(), spoiled.sums.norms.item(), spoiled.sums.steps.item()) == (1, 0, 0)
+    assert (spoiled.bad_steps.item(), spoiled.metrics.finite_steps.item(), spoiled.metrics.steps.item()) == (1, 0, 0)
     # The next one is as if the first had not been: also in the optimizer's memory.
     plain.step = 1
     for state in (spoiled, plain):
         train_step(Training(state, data, options, CPU), *batch())
     assert same_weights(spoiled.network, plain.network)
-    assert (spoiled.bad_steps.item(), spoiled.sums.norms.item()) == (0, 1)
+    assert (spoiled.bad_steps.item(), spoiled.metrics.finite_steps.item()) == (0, 1)
 
 
-def test_one_bad_step_is_a_column_of_the_metrics_and_no_more(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bad_step_is_counted_in_the_metrics(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, lambda state: state.step == 1)
     metrics = pd.read_csv(resnet50.train(prepared, tmp_path / "run", **TROUBLED) / "metrics.csv")
     assert metrics["skipped_steps"].tolist() == [1, 0, 0]
     assert metrics.notna().all(axis=None)
 
 
-def test_trouble_that_persists_takes_training_back_with_half_the_rate(
+def test_divergence_rolls_back_with_half_the_learning_rate(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = TROUBLED | {"epochs": 10, "schedule": "constant", "warmup": 0.0, "lr": 1e-4, "head_lr": 1e-4}
@@ -98,26 +95,26 @@ def test_trouble_that_persists_takes_training_back_with_half_the_rate(
     assert all(tensor.isfinite().all() for tensor in load_model(run).network.state_dict().values())
 
 
-def test_sixteen_steps_in_a_row_are_trouble_wherever_the_epoch_is(
-    data: TrainingData, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sixteen_bad_steps_in_a_row_are_divergence(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     state = fresh_state()
     spoil(monkeypatch, lambda state: state.step >= 3)
     for _ in range(19):
         train_step(Training(state, data, OPTIONS, CPU), *batch())
-        check_divergence(state)
+        check_gradients(state)
     train_step(Training(state, data, OPTIONS, CPU), *batch())
     with pytest.raises(Diverged, match=r"17 steps in a row had no finite gradient: lower --lr"):
-        check_divergence(state)
+        check_gradients(state)
 
 
-def test_what_is_observed_may_be_no_number(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_survives_values_that_are_not_finite(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spoil(monkeypatch, lambda state: state.step >= 11 and state.rollbacks == 0)
     run = resnet50.train(prepared, tmp_path / "run", **TROUBLED | {"epochs": 5, "observe": True})
     assert json.loads((run / "run.json").read_text())["stopped"] == "finished"
 
 
-def test_after_two_setbacks_it_stops_with_a_reason(
+def test_after_two_rollbacks_training_stops_with_a_reason(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(monkeypatch, lambda state: state.step >= 11)
@@ -128,7 +125,7 @@ def test_after_two_setbacks_it_stops_with_a_reason(
     assert ["1/2" in about["events"][0], "1/4" in about["events"][1]] == [True, True]
 
 
-def test_weights_that_are_no_number_lead_back_within_an_epoch(
+def test_weights_that_overflow_roll_back_within_an_epoch(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rate far too high makes activations overflow: validation shows it before sixteen steps have passed."""
@@ -149,7 +146,7 @@ def limit_memory(network: torch.nn.Module, images: int, error: type[RuntimeError
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
-def test_without_memory_the_batch_is_cut_and_the_step_stays_the_same(
+def test_out_of_memory_cuts_the_batch_and_keeps_the_step(
     data: TrainingData, capsys: pytest.CaptureFixture[str], error: type[RuntimeError]
 ) -> None:
     options = replace(OPTIONS, optimizer="sgd")
@@ -159,24 +156,24 @@ def test_without_memory_the_batch_is_cut_and_the_step_stays_the_same(
     limit_memory(cut.network, 2, error)
     for state in (cut, whole):
         train_step(Training(state, data, options, CPU), *batch())
-    assert cut.parts == 4
-    assert cut.sums.loss.item() == pytest.approx(whole.sums.loss.item(), rel=1e-6)
-    assert cut.sums.images.item() == 8
+    assert cut.accumulation_steps == 4
+    assert cut.metrics.loss.item() == pytest.approx(whole.metrics.loss.item(), rel=1e-6)
+    assert cut.metrics.images.item() == 8
     for ours, theirs in zip(cut.network.parameters(), whole.network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
     said = " ".join(capsys.readouterr().err.split())
-    assert "out of memory in step 1: from here on a batch of 8 is cut into 2 parts of up to 4" in said
-    assert "cut into 4 parts of up to 2" in said
+    assert "out of memory in step 1: from here on a batch of 8 is cut into 2 micro-batches of up to 4" in said
+    assert "cut into 4 micro-batches of up to 2" in said
 
 
-def test_a_single_image_that_does_not_fit_is_the_end(data: TrainingData) -> None:
+def test_a_single_image_that_does_not_fit_ends_training(data: TrainingData) -> None:
     state = fresh_state()
     limit_memory(state.network, 0)
     with pytest.raises(UserError, match=r"single image.*--image-size"):
         train_step(Training(state, data, OPTIONS, CPU), *batch())
 
 
-def test_another_error_is_no_lack_of_memory(data: TrainingData) -> None:
+def test_other_errors_are_not_taken_for_out_of_memory(data: TrainingData) -> None:
     state = fresh_state()
     state.network.fc.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("a bug")))
     with pytest.raises(RuntimeError, match="a bug"):
@@ -190,9 +187,7 @@ def rows_of(dataset: Path, split: str) -> list[str]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_an_image_gone_bad_stops_training_with_its_name(
-    prepared: Path, tmp_path: Path, split: str, workers: int
-) -> None:
+def test_a_bad_image_stops_training_with_its_name(prepared: Path, tmp_path: Path, split: str, workers: int) -> None:
     path = rows_of(prepared, split)[3]
     Path(path).write_bytes(b"\xff\xd8 no longer a photo")
     with pytest.raises(UserError, match=rf"{path}.*--skip-bad"):
@@ -200,7 +195,7 @@ def test_an_image_gone_bad_stops_training_with_its_name(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_as_many_as_allowed_are_left_out_and_reported(
+def test_bad_images_up_to_the_limit_are_skipped_and_reported(
     prepared: Path, tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = [rows_of(prepared, "train")[5], rows_of(prepared, "train")[17], rows_of(prepared, "val")[2]]
@@ -221,14 +216,14 @@ def test_as_many_as_allowed_are_left_out_and_reported(
 
 
 @pytest.mark.parametrize(("split", "name"), [("train", "training"), ("val", "validation")])
-def test_without_a_single_image_it_stops(prepared: Path, tmp_path: Path, split: str, name: str) -> None:
+def test_a_split_without_a_readable_image_stops_training(prepared: Path, tmp_path: Path, split: str, name: str) -> None:
     for path in rows_of(prepared, split):
         Path(path).unlink()
     with pytest.raises(UserError, match=f"every image of the {name} split has gone bad"):
         resnet50.train(prepared, tmp_path / "run", **TROUBLED | {"store": False}, skip_bad=100)
 
 
-def test_batch_norm_with_one_image_at_a_time_is_warned_of_and_refused_where_nothing_is_left_of_it(
+def test_batch_norm_over_one_image_is_warned_of_or_refused(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alone = TROUBLED | {"batch_size": 2, "accumulate": 2, "epochs": 1}
@@ -238,13 +233,13 @@ def test_batch_norm_with_one_image_at_a_time_is_warned_of_and_refused_where_noth
     assert "batch norm sees one image at a time" in " ".join(capsys.readouterr().err.split())
 
 
-def test_statistics_of_batch_norm_over_gpus_need_gpus(prepared: Path, tmp_path: Path) -> None:
+def test_sync_bn_needs_gpus(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--sync-bn needs a GPU"):
         resnet50.train(prepared, tmp_path / "run", **TROUBLED, sync_bn=True)
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_left_out_does_not_hinder_the_measuring_of_an_epoch(prepared: Path, tmp_path: Path) -> None:
+def test_skipped_samples_do_not_disturb_the_budget(prepared: Path, tmp_path: Path) -> None:
     for split in ("train", "val"):
         Path(rows_of(prepared, split)[1]).unlink()
     options = {name: value for name, value in TROUBLED.items() if name != "epochs"} | {"store": False, "budget": "1s"}
@@ -252,14 +247,14 @@ def test_what_is_left_out_does_not_hinder_the_measuring_of_an_epoch(prepared: Pa
     assert len(json.loads((run / "run.json").read_text())["events"]) == 2
 
 
-def test_what_is_left_out_is_replaced_by_nothing(prepared: Path, tmp_path: Path) -> None:
+def test_skipped_samples_are_not_replaced(prepared: Path, tmp_path: Path) -> None:
     """Every batch has the images it would have, less the bad one: the others are the same."""
     import numpy as np
 
     from resnet50.data.loader import EpochBatchSampler
 
     plain, without = EpochBatchSampler(20, 8, seed=3), EpochBatchSampler(20, 8, seed=3)
-    without.skipped_samples = [4, 11]
+    without.skipped = [4, 11]
     for ours, theirs in zip(without, plain, strict=True):
         assert ours == [sample for sample in theirs if sample.row not in (4, 11)]
     assert sum(map(len, without)) == sum(map(len, plain)) - np.isin([4, 11], [s.row for b in plain for s in b]).sum()

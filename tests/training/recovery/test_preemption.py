@@ -22,7 +22,7 @@ def test_a_signal_is_a_request(sent: signal.Signals, reason: str, capsys: pytest
     assert "writing a checkpoint" in " ".join(capsys.readouterr().err.split())
 
 
-def test_sigterm_that_comes_again_and_again_leaves_time_for_the_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
+def test_repeated_sigterms_leave_time_for_the_checkpoint(capsys: pytest.CaptureFixture[str]) -> None:
     stop = StopRequest()
     with stop.listening():
         for _ in range(3):  # SLURM's to every process, and torchrun's to its own

@@ -22,8 +22,8 @@ from resnet50.options.config import TrainOptions
 from resnet50.runtime.errors import Stopped, UserError
 from resnet50.training.recovery.checkpoint import list_checkpoints
 from resnet50.training.recovery.preemption import StopRequest
+from resnet50.training.recovery.resume import restarted_options
 from resnet50.training.recovery.run_folder import locked
-from resnet50.training.run import restarted_options
 from tests.conftest import TINY
 from tests.faults.killing import same_results
 
@@ -83,7 +83,7 @@ def test_a_run_interrupted_wherever_it_is_ends_with_the_same_bits(
     stops, resuming = [1, 0, 3, 4, 2, 4], False
     for looks in stops:  # in the first step after the start or a resume, within epochs, in validations, at their ends
         stop_after(looks)
-        with pytest.raises(Stopped, match=r"stopped by SIGTERM: go on with `resnet50 train --resume .*again`"):
+        with pytest.raises(Stopped, match=r"stopped by SIGTERM: continue with `resnet50 train --resume .*again`"):
             resnet50.train(resume=again) if resuming else resnet50.train(prepared, again, **given)
         resuming = True
     monkeypatch.undo()
@@ -128,11 +128,11 @@ def test_a_damaged_newest_checkpoint_costs_some_steps_and_no_bit(
 
 
 def test_the_same_command_again_says_how_to_go_on(prepared: Path, interrupted: Path) -> None:
-    with pytest.raises(UserError, match=r"unfinished run \(0 epochs done\): go on with `resnet50 train --resume"):
+    with pytest.raises(UserError, match=r"unfinished run \(0 epochs done\): continue with `resnet50 train --resume"):
         resnet50.train(prepared, interrupted, **OPTIONS)
 
 
-def test_a_command_that_a_cluster_starts_again_goes_on_by_itself(
+def test_a_restarted_command_resumes_by_itself(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: StopAfter
 ) -> None:
     alone = resnet50.train(prepared, tmp_path / "alone", **OPTIONS)
@@ -144,7 +144,7 @@ def test_a_command_that_a_cluster_starts_again_goes_on_by_itself(
     assert same_results(resnet50.train(prepared, tmp_path / "run", **OPTIONS), alone) == []
 
 
-def test_a_command_that_ended_before_its_first_checkpoint_begins_anew_when_it_is_started_again(
+def test_a_restart_before_the_first_checkpoint_begins_anew(
     prepared: Path, tmp_path: Path, stop_after: StopAfter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop_after(0)
@@ -159,13 +159,13 @@ def test_a_command_that_ended_before_its_first_checkpoint_begins_anew_when_it_is
     assert len(pd.read_csv(tmp_path / "run" / "metrics.csv")) == OPTIONS["epochs"]
 
 
-def test_a_command_that_is_started_again_may_say_where_it_runs(prepared: Path, interrupted: Path) -> None:
+def test_a_restarted_command_may_change_where_it_runs(prepared: Path, interrupted: Path) -> None:
     again = replace(TrainOptions(dataset=prepared, out=interrupted, **OPTIONS), accumulate=4, workers=None)
     resumed = restarted_options(again)
     assert (resumed.resume, resumed.accumulate, resumed.workers) == (interrupted, 4, 0)
 
 
-def test_a_command_that_is_started_again_leaves_another_run_alone(
+def test_a_restarted_command_leaves_another_run_alone(
     prepared: Path, interrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
@@ -175,12 +175,12 @@ def test_a_command_that_is_started_again_leaves_another_run_alone(
     assert len(pd.read_csv(interrupted / "metrics.csv")) == 2
 
 
-def test_a_command_whose_time_was_up_stays_stopped_when_torchrun_starts_it_again(
+def test_a_run_out_of_time_stays_stopped_when_torchrun_restarts(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for restarts in ("0", "1"):
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
-        with pytest.raises(Stopped, match="out of time: go on with"):
+        with pytest.raises(Stopped, match="out of time: continue with"):
             resnet50.train(prepared, tmp_path / "run", **OPTIONS, max_time="0.01s")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["events"] == []
 
@@ -190,7 +190,7 @@ def test_an_edited_config_is_refused(interrupted: Path, edit: dict[str, Any]) ->
     config = interrupted / "config.yaml"
     config.write_text(yaml.safe_dump(yaml.safe_load(config.read_text()) | edit))
     (name,) = edit
-    with pytest.raises(UserError, match=rf"--{name.replace('_', '-')} .* can't be resumed with"):
+    with pytest.raises(UserError, match=rf"--{name.replace('_', '-')} .* can't be changed in a resumed run"):
         resnet50.train(resume=interrupted)
 
 
@@ -202,17 +202,17 @@ def test_a_dataset_that_was_moved_is_known_by_its_new_place_from_then_on(
     assert resnet50.evaluate(run, device="cpu", precision="fp32", workers=0)["images"] == 9
 
 
-def test_a_run_goes_on_in_its_own_folder(tmp_path: Path, interrupted: Path) -> None:
+def test_a_run_is_resumed_in_its_own_folder(tmp_path: Path, interrupted: Path) -> None:
     with pytest.raises(UserError, match="leave out --out"):
         resnet50.train(resume=interrupted, out=tmp_path / "other")
 
 
 def test_what_would_change_the_bits_is_refused(interrupted: Path) -> None:
-    with pytest.raises(UserError, match=r"--epochs 9 can't be resumed with: the run in .* has 3"):
+    with pytest.raises(UserError, match=r"--epochs 9 can't be changed in a resumed run: .* has 3"):
         resnet50.train(resume=interrupted, epochs=9)
 
 
-def test_where_memory_ran_out_it_goes_on_with_smaller_parts(interrupted: Path) -> None:
+def test_a_resumed_run_may_use_smaller_micro_batches(interrupted: Path) -> None:
     resnet50.train(resume=interrupted, accumulate=2)
     assert len(pd.read_csv(interrupted / "metrics.csv")) == OPTIONS["epochs"]
 
@@ -241,7 +241,7 @@ def test_time_that_is_up_ends_with_a_checkpoint_and_an_exit_code(
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in OPTIONS.items()]
     run = tmp_path / "run"
     assert command_line(["train", str(prepared), "--out", str(run), *flags, "--max-time", "0.001s"]) == 75
-    assert f"out of time: go on with `resnet50 train --resume {run}`" in told(capsys)
+    assert f"out of time: continue with `resnet50 train --resume {run}`" in told(capsys)
     assert command_line(["train", "--resume", str(run)]) == 0
     assert len(pd.read_csv(run / "metrics.csv")) == 3
 
@@ -291,7 +291,7 @@ def test_a_signal_ends_the_step_writes_a_checkpoint_and_exits_with_a_code(
             process.send_signal(sent)
         out, _ = process.communicate(timeout=60)
     assert process.returncode == code, out
-    assert f"{sent.name}: finishing the step at hand and writing a checkpoint" in " ".join(out.split())
+    assert f"{sent.name}: finishing the current step and writing a checkpoint" in " ".join(out.split())
     assert "`resnet50 train --resume" in out
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["epochs_done"] == len(metrics)

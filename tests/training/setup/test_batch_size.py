@@ -42,7 +42,7 @@ def test_the_power_of_two_below(bound: float, power: int) -> None:
     assert power_of_two(bound) == power
 
 
-def test_more_memory_takes_larger_batches_up_to_what_the_dataset_is_good_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_memory_takes_larger_batches_as_far_as_the_data_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     each = memory.TRANSIENT * bytes_per_image(resnet18(2), 64, CPU)
     fixed = 5 * 4 * sum(parameter.numel() for parameter in resnet18(2).parameters())
 

@@ -6,12 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from resnet50.training.loop import Training, TrainingData
 from resnet50.training.setup import budget as measuring
 from resnet50.training.setup.budget import measure_epoch, median_seconds
-from tests.training.test_loop import CPU, OPTIONS, data, fresh_state
-
-__all__ = ["data"]
+from resnet50.training.training import Training, TrainingData
+from tests.training.conftest import CPU, OPTIONS, fresh_state
 
 
 def test_an_epoch_is_estimated_from_a_few_steps(data: TrainingData) -> None:

@@ -1,11 +1,11 @@
-"""`--observe`: cheap facts from inside the network while it trains.
+"""`--observe`: what goes on inside the network while it trains.
 
-A few steps of every epoch are looked at in detail, through taps; of every step the losses of its samples are kept,
-which the step computes anyway. Nothing waits for the device before the epoch is over, and the training stays the same.
+A few steps of every epoch are probed in detail, through hooks. Of every step the losses of its samples are kept, which
+the step computes anyway. Nothing waits for the device before the epoch is over, and the training stays the same.
 """
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,33 +16,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resnet50.data.dataset import Sample
 from resnet50.model.hooks import block_names, record, record_branches
 from resnet50.model.resnet import NoShortcut, ResNet
 from resnet50.runtime.atomic import atomic_write
 from resnet50.runtime.errors import UserError
+from resnet50.training.callbacks.callback import Callback
+from resnet50.training.metrics import EpochMetrics
+from resnet50.training.training import Training
 
 PROBED_FOLDER = "observed"
-"""Folder of a run with what was seen."""
+"""Folder of a run for what the probe recorded."""
 
-LOOKS = 8
-"""Steps of an epoch that are looked at in detail: enough for a mean, few enough to cost next to nothing."""
+PROBED_STEPS = 8
+"""Steps of an epoch to probe in detail: enough for a mean, few enough to cost next to nothing."""
 
-STEPS_PER_LOOK = 20
-"""Steps of a run that share one look: it may cost half a step, which then is 2.5 % of them."""
+STEPS_PER_PROBE = 20
+"""Steps of a run for each that is probed: a probe may cost half a step, which then is 2.5% of them."""
 
 TINY = 1e-12
 """Keeps a ratio finite whose denominator is zero."""
 
 
 def probe_steps(steps_per_epoch: int) -> int:
-    """Return how many steps of an epoch a run looks at: at least one, and few enough to cost next to nothing."""
-    return max(1, min(LOOKS, steps_per_epoch // STEPS_PER_LOOK))
+    """Return how many steps of an epoch a run probes: at least one, and few enough to cost next to nothing."""
+    return max(1, min(PROBED_STEPS, steps_per_epoch // STEPS_PER_PROBE))
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Of a block's outputs: how many values, their sum, their sum of squares, and the largest of each channel."""
+    """Sums over a block's outputs: number of values, sum, sum of squares, and the maximum of each channel."""
 
     count: int
     total: Tensor
@@ -50,7 +52,7 @@ class Outputs:
     largest: Tensor
 
     def __add__(self, other: "Outputs") -> "Outputs":
-        """Take two parts of a batch together."""
+        """Combine two micro-batches."""
         return Outputs(
             self.count + other.count,
             self.total + other.total,
@@ -67,11 +69,25 @@ class Outputs:
         return (self.largest <= 0).float().mean()
 
 
-class TrainingProbe:
-    """What was seen of a network, by epoch: see `layers` and `samples`."""
+@dataclass(frozen=True)
+class ProbeOutput:
+    """Where a probe writes: a folder, and the image ids of the training split's rows."""
+
+    folder: Path
+    image_ids: pd.Series
+
+
+class TrainingProbe(Callback):
+    """Records what goes on inside the network, epoch by epoch: see `layers` and `samples`."""
 
     def __init__(
-        self, network: ResNet, rows: int, steps_per_epoch: int, device: torch.device, looks: int = LOOKS
+        self,
+        network: ResNet,
+        rows: int,
+        steps_per_epoch: int,
+        device: torch.device,
+        probed_steps: int = PROBED_STEPS,
+        output: ProbeOutput | None = None,
     ) -> None:
         """Begin before the first step.
 
@@ -80,18 +96,18 @@ class TrainingProbe:
             rows: of the training split.
             steps_per_epoch: optimizer steps in an epoch.
             device: of the network.
-            looks: steps of an epoch to look at in detail.
+            probed_steps: steps of an epoch to probe in detail.
+            output: where to write everything after each epoch.
         """
-        self.network, self.device = network, device
+        self.network, self.device, self.output = network, device, output
         self.blocks = block_names(network)
         self.has_shortcuts = not any(isinstance(module, NoShortcut) for module in network.modules())
-        self.looked_at = set(np.linspace(0, steps_per_epoch, min(looks, steps_per_epoch), endpoint=False).astype(int))
+        count = min(probed_steps, steps_per_epoch)
+        self.probed = set(np.linspace(0, steps_per_epoch, count, endpoint=False).astype(int))
         self.loss = torch.empty(rows, device=device)
         self.correct = torch.empty(rows, device=device)
         self.finished: list[pd.DataFrame] = []
         self.finished_samples: list[pd.DataFrame] = []
-        self.batches: Iterator[list[Sample]] = iter(())
-        self.batch: list[int] = []
         self.rows: list[int] = []
         self.step = -1
         self.seen: dict[tuple[str, str], list[Tensor]] = {}
@@ -99,58 +115,51 @@ class TrainingProbe:
         self.branches: dict[str, list[Tensor]] = {}
         self.weights: dict[str, Tensor] = {}
         self.statistics: dict[tuple[str, str], Tensor] = {}
+        self.hooks = ExitStack()
 
-    def start_epoch(self) -> None:
-        """Begin an epoch."""
-        self.step, self.seen = -1, {}
+    @property
+    def probing(self) -> bool:
+        """Return whether this step is probed in detail."""
+        return self.step in self.probed
+
+    def on_epoch_start(self, training: Training) -> None:
+        """Forget the epoch before."""
+        del training
+        self.seen = {}
         self.loss.fill_(torch.nan)
         self.correct.fill_(torch.nan)
         self.statistics = running_statistics(self.network)
 
-    def follow(self, batches: Iterable[list[Sample]]) -> None:
-        """Take the samples of the batches that come from here on."""
-        self.batches = iter(batches)
+    def on_step_start(self, training: Training) -> None:
+        """Take the rows of the batch, and attach hooks if this step is probed."""
+        order = training.data.order
+        self.step = training.state.step - training.state.epoch * len(order)
+        self.rows = [sample.row for sample in order.batch(self.step)]
+        self.outputs, self.branches = {}, {}
+        self.hooks.close()
+        if self.probing:
+            self.block_outputs = self.hooks.enter_context(record(self.network, self.blocks, output_facts))
+            shortcuts = self.blocks if self.has_shortcuts else ()
+            self.block_branches = self.hooks.enter_context(record_branches(self.network, branch_facts, shortcuts))
 
-    def start_step(self) -> None:
-        """Begin a step."""
-        self.step += 1
-        self.batch = self.rows = [sample.row for sample in next(self.batches)]
-
-    def restart_step(self) -> None:
-        """Forget what was seen of a step whose forward pass was broken off."""
-        self.rows, self.outputs, self.branches = self.batch, {}, {}
-
-    @property
-    def looking(self) -> bool:
-        """Return whether this step is looked at in detail."""
-        return self.step in self.looked_at
-
-    @contextmanager
-    def forward(self) -> Generator[None]:
-        """Look at the blocks during a forward pass, if this step is looked at."""
-        if not self.looking:
-            yield
-            return
-        with (
-            record(self.network, self.blocks, output_facts) as outputs,
-            record_branches(self.network, branch_facts, self.blocks if self.has_shortcuts else ()) as branches,
-        ):
-            yield
-        for block in self.blocks:
-            self.outputs.setdefault(block, []).append(outputs[block])
-        for block, facts in branches.items():
-            self.branches.setdefault(block, []).append(facts)
-
-    def after_forward(self, logits: Tensor, labels: Tensor) -> None:
-        """Take the logits (N×classes) and labels (N) of the next N samples of the step."""
+    def on_forward_end(self, training: Training, logits: Tensor, labels: Tensor) -> None:
+        """Keep the loss of each sample of a micro-batch, and what the hooks recorded."""
+        del training
         rows, self.rows = torch.tensor(self.rows[: len(labels)]), self.rows[len(labels) :]
         rows = rows.to(self.device, non_blocking=True)
         self.loss[rows] = F.cross_entropy(logits, labels, reduction="none")
         self.correct[rows] = (logits.argmax(1) == labels).float()
+        if self.probing:
+            for block in self.blocks:
+                self.outputs.setdefault(block, []).append(self.block_outputs[block])
+            for block, facts in self.block_branches.items():
+                self.branches.setdefault(block, []).append(facts)
 
-    def before_update(self) -> None:
-        """Look at the blocks and gradients of the whole batch; keep the weights that the step is about to change."""
-        if not self.looking:
+    def on_backward_end(self, training: Training) -> None:
+        """Measure blocks and gradients over the whole batch; keep the weights that the step is about to change."""
+        del training
+        self.hooks.close()
+        if not self.probing:
             return
         for block, (first, *others) in self.outputs.items():
             whole = sum(others, start=first)
@@ -167,20 +176,34 @@ class TrainingProbe:
             self.add(name, "gradient_norm", norm)
         self.weights = {name: weight.detach().clone() for name, weight in layers.items() if weight.ndim > 1}
 
-    def after_update(self) -> None:
-        """Look at how far the step went."""
-        if not self.looking:
+    def on_step_end(self, training: Training) -> None:
+        """Measure how far the step went."""
+        del training
+        if not self.probing:
             return
         for name, before in self.weights.items():
             after = self.network.get_submodule(name).weight
             assert isinstance(after, Tensor)
             self.add(name, "update_ratio", (after.detach() - before).norm() / (before.norm() + TINY))
         self.weights = {}
-        if not self.finished:  # the look at the network before its first step is worth keeping by itself
+        if not self.finished:  # the network before its first step is worth keeping by itself
             self.finished.append(self.table(epoch=0))
 
+    def on_epoch_end(self, training: Training, metrics: EpochMetrics, best: bool) -> None:
+        """Bring the epoch's numbers from the device, and write them."""
+        del training, best
+        now = running_statistics(self.network)
+        for (layer, quantity), before in self.statistics.items():
+            self.add(layer, f"{quantity}_drift", (now[layer, quantity] - before).norm() / (before.norm() + TINY))
+        self.finished.append(self.table(metrics.epoch))
+        loss, correct = self.loss.cpu().numpy(), self.correct.cpu().numpy()
+        samples = pd.DataFrame({"epoch": metrics.epoch, "row": np.arange(len(loss)), "loss": loss, "correct": correct})
+        self.finished_samples.append(samples)
+        if self.output is not None:
+            write_probed(self, self.output)
+
     def add(self, layer: str, quantity: str, value: Tensor) -> None:
-        """Add a look's value, a scalar on the device."""
+        """Add a probed step's value, a scalar on the device."""
         self.seen.setdefault((layer, quantity), []).append(value.detach().float())
 
     def end_epoch(self, epoch: int) -> None:
@@ -194,7 +217,7 @@ class TrainingProbe:
         self.finished_samples.append(samples)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was seen since the last epoch ended, and before the first step, as tensors and plain values."""
+        """Return what was recorded of the current epoch, and before the first step, as tensors and plain values."""
         return {
             "epochs": len(self.finished_samples),
             "start": [table.to_dict("list") for table in self.finished[:1]],
@@ -206,7 +229,7 @@ class TrainingProbe:
         }
 
     def load_state_dict(self, saved: dict[str, Any], folder: Path) -> None:
-        """Take back what `state_dict` returned; what was seen in whole epochs, `write_probed` has put in the folder.
+        """Take back what `state_dict` returned; the folder has what `write_probed` wrote of completed epochs.
 
         Raises:
             UserError: it isn't there.
@@ -234,7 +257,7 @@ class TrainingProbe:
         self.statistics = {(layer, quantity): value.to(self.device) for layer, quantity, value in saved["statistics"]}
 
     def table(self, epoch: int) -> pd.DataFrame:
-        """Return what was seen since the epoch began: the mean of its looks."""
+        """Return what was recorded since the epoch began: means over its probed steps."""
         keys = list(self.seen)
         means = (
             torch.stack([torch.stack(values).mean() for values in self.seen.values()]).cpu().tolist() if keys else []
@@ -243,10 +266,10 @@ class TrainingProbe:
         return pd.DataFrame({"epoch": epoch, "layer": layers, "quantity": quantities, "value": means})
 
     def layers(self) -> pd.DataFrame:
-        """Return what was seen of the layers: columns epoch (0: before the first step), layer, quantity, value.
+        """Return what was recorded of the layers: columns epoch (0: before the first step), layer, quantity, value.
 
-        Values are means over the epoch's looks. Quantities: gradient_norm (L2, of the layer's weight, over the whole
-        batch, before clipping); update_ratio (norm of a step's change of the weight over the norm of the weight);
+        Values are means over the epoch's probed steps. Quantities: gradient_norm (L2, of the layer's weight, over the
+        whole batch, before clipping); update_ratio (norm of a step's change of the weight over the norm of the weight);
         residual_ratio (‖F(x)‖/‖x‖ of a block, mean over the images, x as it comes through the shortcut) and
         residual_cosine (of the angle between them); activation_variance (of a block's output over batch, channels and
         positions); dead_channels (share of a block's output channels that are zero everywhere); running_mean_drift and
@@ -255,9 +278,9 @@ class TrainingProbe:
         return concatenated(self.finished, ["epoch", "layer", "quantity", "value"])
 
     def samples(self) -> pd.DataFrame:
-        """Return what was seen of the samples: columns epoch, row (of the training split), loss (nats), correct.
+        """Return what was recorded of the samples: columns epoch, row (of the training split), loss (nats), correct.
 
-        Both as the step saw them: under augmentation, while the weights change; missing where an epoch left a row out.
+        Both as the step saw them: under augmentation, while the weights change. NaN where an epoch left a row out.
         """
         return concatenated(self.finished_samples, ["epoch", "row", "loss", "correct"])
 
@@ -269,7 +292,7 @@ def concatenated(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame
 
 @torch.no_grad()
 def output_facts(x: Tensor, y: Tensor) -> Outputs:
-    """Look at a block's output, N×C×H×W, in as few passes over it as there are facts: it costs what it reads."""
+    """Summarize a block's output, N×C×H×W, in as few passes as possible: reading it is what costs."""
     del x
     total, norm = y.sum(dtype=torch.float32), torch.linalg.vector_norm(y, dtype=torch.float32)
     return Outputs(y.numel(), total, norm.square(), y.amax((0, 2, 3)))
@@ -277,7 +300,7 @@ def output_facts(x: Tensor, y: Tensor) -> Outputs:
 
 @torch.no_grad()
 def branch_facts(shortcut: Tensor, residual: Tensor) -> Tensor:
-    """Look at both sides of a block's addition, N×C×H×W each: return their ratios and cosines by image, 2×N."""
+    """Compare both sides of a block's addition, N×C×H×W each: return ratio and cosine of each image, 2×N."""
     # Channels last in memory, as they are: no copy.
     x, change = (side.permute(0, 2, 3, 1).flatten(1) for side in (shortcut, residual))
     size, step = (torch.linalg.vector_norm(side, dim=1, dtype=torch.float32) for side in (x, change))
@@ -294,7 +317,7 @@ def layer_weights(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def running_statistics(network: nn.Module) -> dict[tuple[str, str], Tensor]:
-    """Return copies of the running means and variances of all norms that still learn."""
+    """Return copies of the running means and variances of all batch norms that are not frozen."""
     return {
         (name, quantity): getattr(module, quantity).clone()
         for name, module in network.named_modules()
@@ -303,23 +326,17 @@ def running_statistics(network: nn.Module) -> dict[tuple[str, str], Tensor]:
     }
 
 
-def write_probed(observer: TrainingProbe, image_ids: pd.Series, folder: Path) -> None:
-    """Write `layers.csv` and `samples.parquet`, each whole or not at all.
-
-    Args:
-        observer: after an epoch.
-        image_ids: of the training split's rows.
-        folder: is made if it isn't there.
-    """
-    folder.mkdir(exist_ok=True)
-    samples = observer.samples()
-    samples["image_id"] = image_ids.to_numpy()[samples["row"]]
-    with atomic_write(folder / "layers.csv") as partial:
-        observer.layers().to_csv(partial, index=False)
-    with atomic_write(folder / "samples.parquet") as partial:
+def write_probed(probe: TrainingProbe, output: ProbeOutput) -> None:
+    """Write `layers.csv` and `samples.parquet`, each atomically."""
+    output.folder.mkdir(exist_ok=True)
+    samples = probe.samples()
+    samples["image_id"] = output.image_ids.to_numpy()[samples["row"]]
+    with atomic_write(output.folder / "layers.csv") as partial:
+        probe.layers().to_csv(partial, index=False)
+    with atomic_write(output.folder / "samples.parquet") as partial:
         samples.to_parquet(partial, index=False)
 
 
 def number(text: str) -> float:
-    """Read a cell to the last bit; an empty one is no number."""
+    """Read a cell to the last bit; an empty one is NaN."""
     return float(text or "nan")

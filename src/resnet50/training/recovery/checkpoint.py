@@ -1,8 +1,8 @@
-"""Checkpoints: all that a run needs to go on to the same bits, in files that say by their name if they are whole.
+"""Checkpoints: everything that a run needs to continue to the same bits, in files whose names prove them intact.
 
-`checkpoints/000017-1f2e3d4c5b6a7988.safetensors` is the 17th; the digits behind it begin the SHA-256 of the file, as
-in the names of published weights. A file is written beside its place, flushed, and renamed: one that was cut short is
-never taken for a checkpoint, and one that was damaged later is passed over for the one before it.
+`checkpoints/000017-1f2e3d4c5b6a7988.safetensors` is the 17th. The digits behind the number begin the SHA-256 of the
+file, as in the names of published weights. A file is written under another name, flushed, and renamed: one that was
+cut short is never taken for a checkpoint, and one that was damaged later is passed over for the one before it.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
+from types import TracebackType
 from typing import Any, cast
 
 import torch
@@ -24,15 +25,15 @@ from resnet50.runtime.atomic import atomic_write, remove
 from resnet50.runtime.console import warn
 from resnet50.runtime.errors import UserError
 
-FORMAT = "resnet50-checkpoint-1"
+FORMAT, EARLIER_FORMAT = "resnet50-checkpoint-2", "resnet50-checkpoint-1"
 NAME = re.compile(r"(\d{6,})-([0-9a-f]{16})\.safetensors")
 LARGEST_SHARE = 0.01
-"""Of a run's time that checkpoints may take: the next one waits until the last has cost less than that."""
+"""Share of a run's time that checkpoints may take: the next one waits until the last has cost less."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on the disk: its number in the run, its file, and the first digits of the SHA-256 it must have."""
+    """A checkpoint on the disk: its number in the run, its file, and the first digits of its SHA-256."""
 
     number: int
     path: Path
@@ -40,10 +41,13 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of a run: written in the background, the newest few kept."""
+    """The checkpoints of a run: written in the background, the newest few kept.
+
+    Leaving the context waits for what is being written.
+    """
 
     def __init__(self, folder: Path, minutes: float, keep: int) -> None:
-        """Go on in a folder that may hold some.
+        """Continue in a folder that may hold some.
 
         Args:
             folder: is made when the first is written.
@@ -58,17 +62,26 @@ class Checkpoints:
         self.writer: Thread | None = None
         self.failure: BaseException | None = None
 
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.writer is not None:  # whatever ends the run is worse than a checkpoint that could not be written
+            self.writer.join()
+
     def due(self, *, epoch_end: bool) -> bool:
         """Return whether it is time for the next: at an epoch's end, and every so many minutes within one.
 
-        Not before the last is written, and has paid for itself: checkpoints take less than a hundredth of the time.
+        Not before the last one is written, and has cost less than `LARGEST_SHARE` of the time since.
         """
         since = time.perf_counter() - self.written
         busy = self.writer is not None and self.writer.is_alive()
         return not busy and since >= max(0.0 if epoch_end else self.seconds, self.cost / LARGEST_SHARE)
 
     def save(self, content: dict[str, Any], *, wait: bool = False) -> None:
-        """Take a copy of tensors and plain values, and write it in the background; with `wait`, until it is written.
+        """Copy tensors and plain values, and write them in the background; with `wait`, wait until they are written.
 
         Raises:
             UserError: this one, or the one before it, could not be written.
@@ -76,8 +89,8 @@ class Checkpoints:
         start = time.perf_counter()
         self.finish()
         tensors: dict[str, Tensor] = {}
-        plain = take_apart(content, "", tensors)
-        for name, tensor in tensors.items():  # copied where an earlier checkpoint lay, in the layout that they have
+        plain = flatten(content, "", tensors)
+        for name, tensor in tensors.items():  # into an earlier copy's memory, in their own layout
             if name not in self.buffers or self.buffers[name].shape != tensor.shape:
                 self.buffers[name] = torch.empty_like(tensor, device="cpu")
             self.buffers[name].copy_(tensor)
@@ -91,7 +104,7 @@ class Checkpoints:
             self.finish()
 
     def finish(self) -> None:
-        """Wait until what is being written is written; a UserError if it could not be."""
+        """Wait for the checkpoint that is being written; a UserError if it could not be."""
         if self.writer is not None:
             self.writer.join()
             self.writer = None
@@ -99,13 +112,8 @@ class Checkpoints:
             failure, self.failure = self.failure, None
             raise failure
 
-    def wait_quietly(self) -> None:
-        """Wait until what is being written is written, when there is worse to tell than that it couldn't be."""
-        if self.writer is not None:
-            self.writer.join()
-
     def write(self, number: int, plain: Any, tensors: dict[str, Tensor]) -> None:
-        """Write one file, in a thread of its own, and remove the oldest."""
+        """Write one file, in the background thread, and remove the oldest."""
         start = time.thread_time()
         try:
             contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -116,13 +124,13 @@ class Checkpoints:
                 partial.write_bytes(content)
             for old in list_checkpoints(self.folder)[self.keep :]:
                 remove(old.path)
-        except BaseException as error:  # told by the thread that trains, the next time it comes by
+        except BaseException as error:  # raised in the training thread, at the next checkpoint
             self.failure = error
         self.cost += time.thread_time() - start
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
-    """Return the checkpoints in a folder, the newest first. Whether they are intact shows when they are read."""
+    """Return the checkpoints in a folder, the newest first; they may be damaged."""
     names = [NAME.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
     found = [Checkpoint(int(name[1]), folder / name[0], name[2]) for name in names if name]
     return sorted(found, key=lambda checkpoint: -checkpoint.number)
@@ -137,9 +145,14 @@ def read_checkpoint(checkpoint: Checkpoint) -> dict[str, Any] | None:
         tensors = load(content)
         with safe_open(checkpoint.path, framework="pt") as file:
             metadata = cast(dict[str, str], file.metadata() or {})
+        if metadata.get("format") == EARLIER_FORMAT:
+            raise UserError(
+                f"{checkpoint.path} was written by an earlier version of resnet50: finish the run with that version, "
+                "or start it again with --overwrite"
+            )
         if metadata.get("format") != FORMAT:
             return None
-        found = put_together(json.loads(metadata["content"]), tensors)
+        found = unflatten(json.loads(metadata["content"]), tensors)
         return cast(dict[str, Any], found) if isinstance(found, dict) else None
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError):  # the last: nested too deep
         return None
@@ -150,7 +163,7 @@ def intact_checkpoints(folder: Path) -> Iterator[dict[str, Any]]:
     for checkpoint in list_checkpoints(folder):
         content = read_checkpoint(checkpoint)
         if content is None:
-            warn(f"{checkpoint.path} is damaged: the checkpoint before it is taken")
+            warn(f"{checkpoint.path} is damaged: trying the checkpoint before it")
         else:
             yield content
 
@@ -159,29 +172,29 @@ def newest_checkpoint(folder: Path) -> dict[str, Any]:
     """Return the newest intact checkpoint; a UserError if there is none."""
     for content in intact_checkpoints(folder):
         return content
-    raise UserError(f"there is no intact checkpoint in {folder}: the run can only be started again, with --overwrite")
+    raise UserError(f"there is no intact checkpoint in {folder}: start the run again, with --overwrite")
 
 
-def take_apart(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """Return nested dictionaries and lists as JSON can hold them; put each tensor into `tensors` and its name here."""
+def flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return nested dictionaries and lists as JSON can hold them; tensors go to `tensors` and leave a name."""
     if isinstance(value, Tensor):
         tensors[name] = value.detach()
         return {"tensor": name}
-    if isinstance(value, dict):  # as pairs: an optimizer's state has numbers for keys
+    if isinstance(value, dict):  # as pairs: an optimizer's state has integer keys
         items = cast(dict[Any, Any], value).items()
-        return {"pairs": [[key, take_apart(item, f"{name}/{key}", tensors)] for key, item in items]}
+        return {"pairs": [[key, flatten(item, f"{name}/{key}", tensors)] for key, item in items]}
     if isinstance(value, (list, tuple)):
-        return [take_apart(item, f"{name}/{number}", tensors) for number, item in enumerate(cast(list[Any], value))]
+        return [flatten(item, f"{name}/{number}", tensors) for number, item in enumerate(cast(list[Any], value))]
     return value
 
 
-def put_together(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Undo `take_apart`; tuples have become lists."""
+def unflatten(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Undo `flatten`; tuples have become lists."""
     if isinstance(value, list):
-        return [put_together(item, tensors) for item in cast(list[Any], value)]
+        return [unflatten(item, tensors) for item in cast(list[Any], value)]
     if isinstance(value, dict):
         inside = cast(dict[str, Any], value)
         if "tensor" in inside:
             return tensors[inside["tensor"]]
-        return {key: put_together(item, tensors) for key, item in inside["pairs"]}
+        return {key: unflatten(item, tensors) for key, item in inside["pairs"]}
     return value

@@ -1,4 +1,4 @@
-"""When training is to stop before it is done: a signal, or its time is up. It then ends after the step at hand."""
+"""Requests to stop training before it is done: a signal, or `--max-time`. It then stops after the current step."""
 
 import signal
 import threading
@@ -11,9 +11,9 @@ from resnet50.runtime.console import warn
 
 INTERRUPTED, TERMINATED, OUT_OF_TIME = "interrupted", "stopped by SIGTERM", "out of time"
 REASONS = (None, OUT_OF_TIME, TERMINATED, INTERRUPTED)
-"""Why training may have to stop, the most urgent last."""
+"""Reasons to stop, the most urgent last."""
 
-GOES_ON = "finishing the step at hand and writing a checkpoint"
+FINISHING = "finishing the current step and writing a checkpoint"
 
 
 class StopRequest:
@@ -34,12 +34,12 @@ class StopRequest:
         return None
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal. A Ctrl-C after it ends at once; another SIGTERM does not: clusters send it several times."""
+        """Take a signal. A Ctrl-C after it exits at once; another SIGTERM does not: clusters send several."""
         del frame
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if self.signal is None:
             self.signal = signal.Signals(number)
-            warn(f"{self.signal.name}: {GOES_ON}; Ctrl-C {'once more ' * (number == signal.SIGINT)}ends at once")
+            warn(f"{self.signal.name}: {FINISHING}; Ctrl-C {'once more ' * (number == signal.SIGINT)}exits at once")
 
     @contextmanager
     def listening(self) -> Generator[None]:

@@ -17,41 +17,43 @@ from resnet50.runtime.errors import UserError
 from resnet50.training.recovery.guards import is_out_of_memory
 
 MARGIN = 0.2
-"""Share of the free memory that is left alone."""
+"""Share of the free memory to leave unused."""
 
 LARGEST = 1024
-"""Beyond it larger batches need recipes of their own (Goyal et al. 2017, arXiv 1706.02677)."""
+"""Larger batches need recipes of their own (Goyal et al. 2017, arXiv 1706.02677)."""
 
 STEPS_PER_EPOCH = 20
-"""An epoch of fewer steps than that would learn little: a small dataset gets smaller batches."""
+"""Steps that an epoch should have at least: a small dataset gets smaller batches."""
 
 TRANSIENT = 1.6
-"""Times the memory of what the backward pass needs that a step takes at its peak: gradients and workspaces on top."""
+"""Peak memory of a step, as a multiple of what the backward pass keeps: gradients and workspaces come on top."""
 
 
 def choose_batch_size(options: TrainOptions, classes: int, images: int, device: Device) -> TrainOptions:
     """Replace `auto` by the largest power of two that fits, and say why; other options stay as they are.
 
-    On a GPU a step is tried, and the batch halved until it succeeds. On a CPU, where that would take minutes, the
-    memory is only counted.
+    On a GPU a step is tried, and the batch halved until it succeeds. On a CPU, where that would take minutes, memory is
+    only estimated.
     """
     if options.batch_size != "auto":
         return options
     torch.manual_seed(options.seed)
     network = ResNet(options.depth, classes, options.variant or "v1.5", options.shortcuts)
     network = network.to(device.torch_device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    fixed = 5 * sum(parameter.numel() * 4 for parameter in network.parameters())  # and gradients, optimizer, average
+    fixed = 5 * sum(
+        parameter.numel() * 4 for parameter in network.parameters()
+    )  # weights, gradients, optimizer, average
     each = TRANSIENT * bytes_per_image(network, options.image_size, device) / options.accumulate
     free = available_memory(device.torch_device)
     fitting = ((1 - MARGIN) * free - fixed) / each * device.dist.world_size
     if fitting < 1:
         raise UserError("not even one image fits into memory: lower --image-size or --depth")
     size = power_of_two(min(fitting, LARGEST, max(images / STEPS_PER_EPOCH, 2)))
-    share = -(-size // device.dist.world_size // options.accumulate)
+    shard = -(-size // device.dist.world_size // options.accumulate)
     while (
-        device.torch_device.type == "cuda" and share > 1 and not step_fits(network, share, options.image_size, device)
+        device.torch_device.type == "cuda" and shard > 1 and not step_fits(network, shard, options.image_size, device)
     ):
-        size, share = size // 2, share // 2
+        size, shard = size // 2, shard // 2
     size = min(device.dist.all_gather(size))
     say(
         f"batches of {size} images: each takes {each / 1e6:,.0f} MB, {free / 1e9:,.1f} GB are free, and an epoch of "
@@ -66,12 +68,12 @@ def power_of_two(bound: float) -> int:
 
 
 def bytes_per_image(network: ResNet, size: int, device: Device) -> float:
-    """Return the bytes that a forward pass keeps for the backward pass, for each image more in a batch."""
+    """Return the bytes that a forward pass keeps for the backward pass, per image."""
     return (bytes_kept(network, 4, size, device) - bytes_kept(network, 2, size, device)) / 2
 
 
 def bytes_kept(network: ResNet, images: int, size: int, device: Device) -> int:
-    """Return the bytes that a forward pass over so many images keeps, weights among them."""
+    """Return the bytes that a forward pass over a number of images keeps, weights included."""
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -86,7 +88,7 @@ def bytes_kept(network: ResNet, images: int, size: int, device: Device) -> int:
 
 
 def step_fits(network: ResNet, images: int, size: int, device: Device) -> bool:
-    """Return whether a forward and a backward pass over so many images fit into the memory of a GPU."""
+    """Return whether a forward and a backward pass over a number of images fit into the memory of a GPU."""
     try:
         with device.autocast():
             loss = network.train()(torch.zeros(images, 3, size, size, device=device.torch_device)).float().sum()
@@ -106,7 +108,7 @@ def step_fits(network: ResNet, images: int, size: int, device: Device) -> bool:
 
 
 def available_memory(device: torch.device) -> int:
-    """Return the bytes that are free on a device, or for this process in this container or machine."""
+    """Return the free bytes of a GPU, or those that this process may use of its container or machine."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0]

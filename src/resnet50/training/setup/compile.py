@@ -9,17 +9,17 @@ from resnet50.options.config import TrainOptions
 from resnet50.runtime.console import duration
 from resnet50.runtime.device import Device
 from resnet50.runtime.errors import UserError
-from resnet50.training.loop import TrainingData
+from resnet50.training.training import TrainingData
 
 COMPILE_SECONDS = 60.0
-"""What compiling forward and backward pass of a ResNet-50 costs before the first step, about."""
+"""Time to compile the forward and backward pass of a ResNet-50, roughly."""
 
 COMPILE_GAIN = 0.15
-"""Share of a step's time on a GPU that it takes away, about: norms, activations and sums join in fewer kernels."""
+"""Share of a step's time on a GPU that compiling saves, roughly: norms, activations and sums are fused."""
 
 
 def needs_timing(options: TrainOptions, device: Device) -> bool:
-    """Return whether the decision asks how long the run will be."""
+    """Return whether the decision depends on how long the run will be."""
     return options.compile == "auto" and device.torch_device.type == "cuda"
 
 
@@ -28,8 +28,8 @@ def decide_compile(options: TrainOptions, device: Device, run_seconds: float) ->
 
     Args:
         options: with `compile` as asked for.
-        device: what the step runs on.
-        run_seconds: how long the run takes without; only looked at where `needs_timing` says so.
+        device: of the step.
+        run_seconds: duration of the run without compiling; used only where `needs_timing` says so.
 
     Raises:
         UserError: asked for, but there is no C compiler.
@@ -48,5 +48,5 @@ def decide_compile(options: TrainOptions, device: Device, run_seconds: float) ->
 
 
 def compile_step(data: TrainingData) -> TrainingData:
-    """Return the data with a compiled forward pass for training steps. Validation, of other shapes, stays as it is."""
+    """Return the data with a compiled forward pass for training steps; validation, of other shapes, stays eager."""
     return dataclasses.replace(data, compiled=torch.compile(data.forward))

@@ -1,4 +1,4 @@
-"""What a training run starts from: its batches of both splits, and its network."""
+"""What a run starts from: the batches of both splits, and the network."""
 
 from typing import cast
 
@@ -14,6 +14,7 @@ from resnet50.data.loader import (
     ordered_loader,
     training_loader,
 )
+from resnet50.data.skipping import SkippedSamples, SkippingLoader
 from resnet50.data.transforms import Augmentation, Preprocess
 from resnet50.etl.prepared import PreparedDataset
 from resnet50.etl.store import open_store
@@ -23,49 +24,51 @@ from resnet50.model.weights import apply as apply_weights
 from resnet50.options.config import TrainOptions, Variant
 from resnet50.runtime.console import warn
 from resnet50.runtime.device import Device
-from resnet50.training.loop import TrainingData
 from resnet50.training.setup.feature_cache import cache_features
+from resnet50.training.training import TrainingData
 
 
 def load_data(options: TrainOptions, dataset: PreparedDataset, preprocess: Preprocess, device: Device) -> TrainingData:
     """Build the loaders of both splits."""
     assert options.workers is not None  # resolved
     train, val = dataset.split("train"), dataset.split("val")
-    photos = training_images_dataset(options, dataset, preprocess)
-    share = device.dist.rank, device.dist.world_size
-    loader, order = training_loader(photos, options.batch, options.workers, share)
-    val_order = SequentialBatchSampler(len(val), options.batch, share)
-    photos_val = ImageDataset(val["path"], val["label_index"], preprocess)
-    plain = evaluation_loader(photos_val, options.batch, options.workers, val_order)
-    keep = 3 * preprocess.size**2 * len(val) <= KEPT_BYTES
+    train_images = training_images_dataset(options, dataset, preprocess)
+    val_images = ImageDataset(val["path"], val["label_index"], preprocess)
+    rank, world_size = device.dist.rank, device.dist.world_size
+    train_loader, order = training_loader(train_images, options.batch, options.workers, rank, world_size)
+    val_order = SequentialBatchSampler(len(val), options.batch, rank, world_size)
+    val_loader = evaluation_loader(val_images, options.batch, options.workers, val_order)
+    skipped = SkippedSamples(options.skip_bad, {"train": train["path"], "val": val["path"]})
+    val_batches = SkippingLoader(val_loader, val_order, skipped, "val")
+    cached = 3 * preprocess.size**2 * len(val) <= CACHED_BYTES
     weights = class_weights(options, train["label_index"].to_numpy(), len(dataset.classes))
     return TrainingData(
-        train=loader,
+        train=SkippingLoader(train_loader, order, skipped, "train"),
         order=order,
-        val=CachedLoader(plain) if keep else plain,
+        val=CachedLoader(val_batches) if cached else val_batches,
         val_order=val_order,
         preprocess=preprocess,
         class_weights=weights,
-        paths={"train": train["path"], "val": val["path"]},
+        skipped=skipped,
     )
 
 
-KEPT_BYTES = 1 << 30
-"""Up to so many bytes of validation images stay in memory, as the network takes them, instead of being read again."""
+CACHED_BYTES = 1 << 30
+"""Validation images stay in memory if they take no more bytes than this, instead of being read in every epoch."""
 
 
 def training_images_dataset(
     options: TrainOptions, dataset: PreparedDataset, preprocess: Preprocess
 ) -> AugmentedDataset:
-    """Return the training split under augmentation: from the pixel store if it is to be used, else from the files."""
+    """Return the training split under augmentation, from the pixel store or from the files."""
     train = dataset.split("train")
-    photos = train["path"]
+    images = train["path"]
     store = open_store(dataset.folder) if options.store else None
     if store is not None:
-        photos = store.images(train)
+        images = store.images(train)
         if store.shorter_side < options.image_size:
             warn(
-                f"the pixel store's photos have {store.shorter_side} pixels on the shorter side, less than "
+                f"the pixel store's images have {store.shorter_side} pixels on the shorter side, less than "
                 f"--image-size {options.image_size}: prepare with a larger --store-size, or train with --no-store"
             )
     augmentation = Augmentation(
@@ -74,7 +77,7 @@ def training_images_dataset(
         crop_scale=options.crop_scale,
         flips=options.flips,
     )
-    return AugmentedDataset(photos, train["label_index"], augmentation, options.seed)
+    return AugmentedDataset(images, train["label_index"], augmentation, options.seed)
 
 
 def freeze_features(
@@ -84,11 +87,11 @@ def freeze_features(
     data: TrainingData,
     device: Device,
 ) -> TrainingData:
-    """Replace the images by what the frozen stages make of them."""
+    """Replace the images by the features that the frozen stages compute from them."""
     assert options.workers is not None  # resolved
-    photos = training_images_dataset(options, dataset, data.preprocess)
+    images = training_images_dataset(options, dataset, data.preprocess)
     network = network.to(device.torch_device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return cache_features(data, ordered_loader(photos, options.batch, options.workers), network, device)
+    return cache_features(data, ordered_loader(images, options.batch, options.workers), network, device)
 
 
 def class_weights(options: TrainOptions, labels: np.ndarray, classes: int) -> Tensor | None:

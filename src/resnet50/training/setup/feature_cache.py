@@ -1,4 +1,4 @@
-"""When every stage is frozen, an image's features never change: they are computed once, and the head trains on them."""
+"""With every stage frozen, an image's features never change: they are computed once, and the head trains on them."""
 
 import dataclasses
 
@@ -11,11 +11,11 @@ from resnet50.model.forward import forward_batches
 from resnet50.model.resnet import ResNet
 from resnet50.runtime.console import progress
 from resnet50.runtime.device import Device
-from resnet50.training.loop import TrainingData
+from resnet50.training.training import TrainingData
 
 
 def forward_features(network: ResNet, features: Tensor, preprocess: Preprocess) -> Tensor:
-    """Map pooled features to logits: all that is left to do."""
+    """Map pooled features to logits."""
     del preprocess
     return network.fc(features.flatten(1))
 
@@ -26,13 +26,13 @@ def pooled_features(network: ResNet, images: Tensor, preprocess: Preprocess) -> 
 
 
 def cache_features(data: TrainingData, in_order: Loader, network: ResNet, device: Device) -> TrainingData:
-    """Replace the images of both splits by their features, once and for all.
+    """Compute the features of both splits once, and return data that has them in place of the images.
 
     Args:
-        data: as loaded, on images.
+        data: with images.
         in_order: the training images, each once, in the order of the table.
         network: on its device; only its stages are used.
-        device: what it runs on.
+        device: of the network.
     """
 
     def compute(batches: Loader, order: EpochBatchSampler | None) -> TensorBatches:

@@ -1,4 +1,4 @@
-"""What a training run leaves open, decided: options checked and made concrete, with a sentence on each choice."""
+"""Options checked, and what they leave open decided, with a sentence on each choice."""
 
 import dataclasses
 import re
@@ -11,20 +11,15 @@ from resnet50.model.resnet import STAGES
 from resnet50.model.weights import PretrainedWeights
 from resnet50.options import config
 from resnet50.options.config import TrainOptions, flag
-from resnet50.runtime.console import duration, say, warn
+from resnet50.runtime.console import say, warn
 from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.device import Device
 from resnet50.runtime.distributed import launched_processes
 from resnet50.runtime.errors import UserError
-from resnet50.training.loop import Training, TrainingData
 from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones
 from resnet50.training.recovery.run_folder import (
     check_run_folder,
 )
-from resnet50.training.setup.budget import measure_epoch
-from resnet50.training.setup.compile import decide_compile, needs_timing
-from resnet50.training.setup.data import build_network
-from resnet50.training.state import start_state
 
 
 def check(options: TrainOptions) -> None:
@@ -61,33 +56,33 @@ def check(options: TrainOptions) -> None:
 
 
 def check_together(options: TrainOptions) -> None:
-    """Raise a UserError for options that don't go together, or not with several processes."""
+    """Raise a UserError for options that don't go together, or don't work with several processes."""
     if options.batch_size != "auto":
         check_batch(options)
     if launched_processes().world_size > 1 and options.freeze == len(STAGES):
-        raise UserError("with every stage frozen a head trains in seconds: start one process, without torchrun")
+        raise UserError("with every stage frozen the head trains in seconds: start one process, without torchrun")
     if launched_processes().world_size > 1 and options.observe:
-        raise UserError("--observe looks into one process: start one, without torchrun, or leave it out")
+        raise UserError("--observe works in a single process: start one, without torchrun, or leave it out")
     if options.freeze == len(STAGES) and options.skip_bad:
         raise UserError("--skip-bad needs a stage that learns: with every stage frozen features are computed once")
     if options.observe and options.freeze == len(STAGES):
-        raise UserError("--observe has nothing to look at with every stage frozen: lower --freeze, or leave it out")
+        raise UserError("--observe has nothing to probe with every stage frozen: lower --freeze, or leave it out")
 
 
 def check_batch(options: TrainOptions, images: int | None = None) -> None:
-    """Raise a UserError for a batch that can't be cut as asked; fewer images than one are all of it."""
+    """Raise a UserError for a batch that can't be cut as asked. A split with fewer images is a single batch."""
     world_size, batch = launched_processes().world_size, min(options.batch, images or options.batch)
     if world_size > batch:
         raise UserError(f"a batch of {batch} images is not enough for {world_size} processes")
     if options.accumulate > batch // world_size:
-        share = f"a batch of {batch}" if world_size == 1 else f"a process's {batch // world_size} images of a batch"
-        raise UserError(f"--accumulate {options.accumulate}: {share} can't be cut into more parts")
+        shard = f"a batch of {batch}" if world_size == 1 else f"a process's {batch // world_size} images of a batch"
+        raise UserError(f"--accumulate {options.accumulate}: {shard} can't be cut into more micro-batches")
     if normed_together(options) == 1 and options.image_size <= 32 and options.freeze < len(STAGES):
         raise UserError("batch norm can't learn from a single image of 32 pixels: raise --batch-size or --image-size")
 
 
 def normed_together(options: TrainOptions) -> int:
-    """Return how many images batch norm sees at a time, where it sees fewest."""
+    """Return the smallest number of images that batch norm sees at a time."""
     world_size = 1 if options.sync_bn else launched_processes().world_size
     return max(1, options.batch // world_size // options.accumulate)
 
@@ -95,19 +90,19 @@ def normed_together(options: TrainOptions) -> int:
 def resolve(
     options: TrainOptions, pretrained: PretrainedWeights | None, device: Device
 ) -> tuple[TrainOptions, list[str]]:
-    """Replace everything left to us by concrete values; return the options and a sentence on each choice."""
+    """Replace everything left open by concrete values; return the options and a sentence on each choice."""
     rate, head_rate = default_rates(options, fine_tuning=pretrained is not None)
     lr = rate if options.lr is None else options.lr
     head_lr = options.head_lr if options.head_lr is not None else head_rate * lr / rate
     cores = available_cores()
     store = options.store and open_store(options.dataset) is not None
     frozen = options.freeze == len(STAGES)
-    # Beside a GPU every core may load. A CPU that trains is slower than one process that decodes, and cutting a batch
-    # from the store takes it a hundredth of a step.
+    # Next to a GPU, every core may load. On a CPU, training is slower than one process that decodes, and cropping a
+    # batch from the store takes a hundredth of a step.
     workers = min(16, cores) if device.torch_device.type != "cpu" else 0 if store else 1
     resolved = dataclasses.replace(
         options,
-        dataset=options.dataset.absolute(),  # so that the run is evaluated from wherever
+        dataset=options.dataset.absolute(),  # so that the run can be evaluated from any folder
         weights="none" if pretrained is None else pretrained.source,
         variant=options.variant or (pretrained.variant if pretrained else "v1.5"),
         eval_size=options.eval_size or options.image_size,
@@ -138,7 +133,7 @@ def resolve(
 
 
 def default_rates(options: TrainOptions, *, fine_tuning: bool) -> tuple[float, float]:
-    """Return good peak rates of backbone and head for the optimizer and the batch size.
+    """Return good peak learning rates of backbone and head for the optimizer and the batch size.
 
     They grow with the batch: linearly for SGD (Goyal et al. 2017, arXiv 1706.02677), by its square root for Adam and
     AdamW (Malladi et al. 2022, arXiv 2205.10287).
@@ -150,40 +145,10 @@ def default_rates(options: TrainOptions, *, fine_tuning: bool) -> tuple[float, f
 
 
 def choose_preprocess(options: TrainOptions, pretrained: PretrainedWeights | None) -> Preprocess:
-    """Return the preprocessing of validation and everything after it: the weights' own, at this run's size."""
+    """Return the preprocessing of validation and everything after it: that of the weights, at this run's size."""
     assert options.eval_size is not None and options.resize_mode is not None  # resolved
     own = pretrained.preprocess if pretrained else Preprocess()
     return dataclasses.replace(own, resize_mode=options.resize_mode).resized(options.eval_size)
-
-
-def plan(
-    options: TrainOptions,
-    dataset: PreparedDataset,
-    pretrained: PretrainedWeights | None,
-    data: TrainingData,
-    device: Device,
-) -> tuple[TrainOptions, list[str]]:
-    """Decide what depends on how long an epoch takes: how many fit the budget, and whether compiling pays."""
-    epoch_seconds, decisions = 0.0, list[str]()
-    if options.budget is not None or needs_timing(options, device):
-        say("measuring a few steps, to see how long an epoch takes")
-        spare = start_state(build_network(options, dataset, pretrained), options, device, len(data.order))
-        epoch_seconds = measure_epoch(Training(spare, data, options, device))
-    if options.budget is not None:
-        epochs = epochs_within(options.budget, epoch_seconds)
-        decisions.append(f"{epochs} epochs of about {duration(epoch_seconds)} each: what fits into {options.budget}")
-        options = dataclasses.replace(options, epochs=epochs, budget=None)
-    compiled, why = decide_compile(options, device, epoch_seconds * options.epochs)
-    decisions.append(f"the step is {'compiled' if compiled else 'not compiled'}: {why}")
-    return dataclasses.replace(options, compile="on" if compiled else "off"), decisions
-
-
-def epochs_within(budget: str, epoch_seconds: float) -> int:
-    """Return how many epochs fit into the budget; at least one, with a warning if even that is too much."""
-    seconds = parse_duration(budget, "--budget")
-    if epoch_seconds > seconds:
-        warn(f"one epoch takes about {duration(epoch_seconds)}, more than the budget of {budget}")
-    return max(1, int(seconds / epoch_seconds))
 
 
 def parse_duration(text: str, option: str) -> float:
@@ -201,7 +166,7 @@ def parse_duration(text: str, option: str) -> float:
 
 
 def warn_of_odd_data(options: TrainOptions, dataset: PreparedDataset) -> None:
-    """Warn of what makes training pointless or impossible to judge: classes without images, a batch of one."""
+    """Warn of classes without images in a split, and of batch norm over single images."""
     for name in ("train", "val"):
         there = set(dataset.split(name)["label"].unique())
         absent = [label for label in dataset.classes if label not in there]

@@ -1,0 +1,108 @@
+"""From options to a training that is ready to run, and to the record of what it depends on."""
+
+import os
+from typing import Any
+
+import torch
+
+from resnet50.etl.prepared import PreparedDataset
+from resnet50.model.resnet import STAGES, ResNet
+from resnet50.model.weights import PretrainedWeights, load_pretrained
+from resnet50.options.config import TrainOptions
+from resnet50.runtime.console import say
+from resnet50.runtime.cpu import available_cores
+from resnet50.runtime.device import Device, tune_allocator
+from resnet50.runtime.provenance import versions
+from resnet50.training.callbacks.probe import PROBED_FOLDER, ProbeOutput, TrainingProbe, probe_steps
+from resnet50.training.recovery.run_folder import fixed_options
+from resnet50.training.setup.batch_size import choose_batch_size
+from resnet50.training.setup.budget import fit_to_budget
+from resnet50.training.setup.compile import compile_step
+from resnet50.training.setup.data import build_network, freeze_features, load_data
+from resnet50.training.setup.resolve import check_batch, choose_preprocess, resolve, warn_of_odd_data
+from resnet50.training.state import TrainState, start_state
+from resnet50.training.training import Training, TrainingData
+
+
+def configure_torch(options: TrainOptions) -> None:
+    """Configure memory, threads and determinism of this process."""
+    tune_allocator()
+    torch.set_num_threads(options.threads or available_cores())
+    if options.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False  # the fastest kernels are not always the same
+
+
+def build_run(options: TrainOptions, dataset: PreparedDataset, device: Device) -> tuple[Training, dict[str, Any]]:
+    """Decide what the options leave open and build everything; return it with what `run.json` says."""
+    asked = fixed_options(options)
+    options = choose_batch_size(options, len(dataset.classes), len(dataset.split("train")), device)
+    check_batch(options, len(dataset.split("train")))
+    pretrained = load_pretrained(options.weights, options.depth)
+    options, decisions = resolve(options, pretrained, device)
+    data = load_data(options, dataset, choose_preprocess(options, pretrained), device)
+    network = build_network(options, dataset, pretrained)
+    if options.freeze == len(STAGES):
+        data = freeze_features(options, dataset, network, data, device)
+
+    def spare_training() -> Training:
+        spare = build_network(options, dataset, pretrained)
+        return Training(start_state(spare, options, device, len(data.order)), data, options, device)
+
+    options, more = device.dist.broadcast(fit_to_budget(options, spare_training, device))
+    for decision in decisions + more:
+        say(decision)
+    warn_of_odd_data(options, dataset)
+    training = assemble(options, dataset, network, data, device)
+    about = describe(options, dataset, pretrained, device, decisions + more, network)
+    return training, {"asked": asked} | about
+
+
+def assemble(
+    options: TrainOptions, dataset: PreparedDataset, network: ResNet, data: TrainingData, device: Device
+) -> Training:
+    """Put a network on its device and everything around it that trains it, with a probe if one is asked for."""
+    state = start_state(network, options, device, len(data.order))
+    if options.compile == "on":
+        data = compile_step(data)
+    callbacks = (build_probe(options, dataset, state, data, device),) if options.observe else ()
+    return Training(state, data, options, device, callbacks)
+
+
+def build_probe(
+    options: TrainOptions, dataset: PreparedDataset, state: TrainState, data: TrainingData, device: Device
+) -> TrainingProbe:
+    """Build a probe that writes into the run folder."""
+    output = ProbeOutput(options.out / PROBED_FOLDER, dataset.split("train")["image_id"])
+    steps = len(data.order)
+    return TrainingProbe(state.network, data.order.rows, steps, device.torch_device, probe_steps(steps), output)
+
+
+def describe(
+    options: TrainOptions,
+    dataset: PreparedDataset,
+    pretrained: PretrainedWeights | None,
+    device: Device,
+    decisions: list[str],
+    network: ResNet,
+) -> dict[str, Any]:
+    """Return what `run.json` records: everything that a result depends on besides the options."""
+    counts = dataset.manifest["split"].value_counts()
+    return {
+        "versions": versions(),
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "images": {split: int(counts.get(split, 0)) for split in ("train", "val", "test")},
+        },
+        "weights": {
+            "source": options.weights,
+            "sha256": None if pretrained is None else pretrained.sha256,
+            "variant": options.variant,
+        },
+        "device": str(device.torch_device),
+        "precision": device.precision,
+        "decisions": decisions,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+    }
