@@ -253,7 +253,7 @@ TABLES: dict[str, tuple[bytes, list[list[str]] | str]] = {
     "formula": (b"image_id,label\n=cmd(),cat\n", [["=cmd()", "cat"]]),
     "null characters": (b"image_id,label\na\x00b,cat\n\x00,dog\n", [["a\x00b", "cat"], ["\x00", "dog"]]),
     "not text": (b"image_id,label\n\xff\xfe\x00,cat\n", "is not UTF-8 text"),
-    "an open quote": (b'image_id,label\n1,"cat\n', "is not a proper CSV table"),
+    "an open quote": (b'image_id,label\n1,"cat\n', "is not a valid CSV table"),
     "more cells than columns": (b"image_id,label\n1,cat,2\n", "more cells than its header"),
 }
 
@@ -346,7 +346,7 @@ def test_links_out_of_the_folder_are_followed_only_where_that_is_allowed(
         (tmp_path / "pets" / label / "link.png").symlink_to(target / "away1.png")
     assert len(prepared(tmp_path / "pets").manifest) == 6
     said = " ".join(capsys.readouterr().err.split())
-    assert "are not followed without --allow-outside (1, the first is " in said
+    assert "are not followed without --allow-outside, unless --images names one (1, the first is " in said
     assert f"{label}/link" in said
     dataset = prepared(tmp_path / "pets", allow_outside=True, overwrite=True)
     assert len(dataset.manifest) == (9 if kind == "folder" else 7)
