@@ -87,13 +87,11 @@ def five_digits(number: float) -> float:
 
 
 def write(path: Path, results: list[Measurement], machine: dict[str, Any]) -> None:
-    """Write the rows so far, and a description of the machine beside them."""
     for target, content in ((path, [result.to_json() for result in results]), (machine_file(path), machine)):
         target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def machine_file(path: Path) -> Path:
-    """Return the path of the machine's description, for a file of rows."""
     return path.with_suffix(".machine.json")
 
 

@@ -66,7 +66,6 @@ def say(message: str) -> None:
 
 
 def warn(message: str) -> None:
-    """Print a warning to standard error."""
     errors.print(f"[yellow]warning:[/yellow] {escape(message)}")
 
 

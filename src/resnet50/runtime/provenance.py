@@ -16,7 +16,6 @@ def sha256_of_file(path: str | Path) -> str:
 
 
 def write_json(values: dict[str, Any], path: Path) -> None:
-    """Write JSON atomically."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
