@@ -12,7 +12,6 @@ from resnet50.evaluation.class_diagnostics import read_classes
 from resnet50.evaluation.diagnosis import Diagnosis
 from resnet50.evaluation.diagnostics import jitter, read_training
 from resnet50.options.config import TrainOptions
-from resnet50.runtime.stats import wilson
 
 CONFIG = {"lr": 2e-4, "augment": "light", "label_smoothing": 0.05, "image_size": 224, "weights": "imagenet"}
 SEEDS = range(12)
@@ -66,7 +65,7 @@ def test_convergence_is_dated_by_the_validation_loss() -> None:
     e = np.arange(1, 21)
     findings = read_training(curves(noise=0, val_loss=0.4 + 1.0 * np.exp(-e)), CONFIG)
     finding = find(findings, "convergence")
-    # 5 % of the fall is left when exp(-e) = 0.05 exp(-1): e = 4.
+    # 5% of the fall is left when exp(-e) = 0.05 exp(-1): e = 4.
     assert finding.level == "good"
     assert "by epoch 4" in finding.text
 
@@ -140,7 +139,7 @@ def test_noisy_plateau_is_no_overfitting(seed: int) -> None:
 
 def test_generalization_gap_needs_more_than_the_noise_of_few_images() -> None:
     table = curves(train_accuracy=np.full(20, 0.99), val_accuracy=np.full(20, 0.80), noise=0)
-    assert "99.0 %" in find(read_training(table, CONFIG, val_images=1000), "generalization_gap").text
+    assert "99.0%" in find(read_training(table, CONFIG, val_images=1000), "generalization_gap").text
     assert "generalization_gap" not in rules(read_training(table, CONFIG, val_images=30))
     assert "generalization_gap" not in rules(read_training(curves(), CONFIG, val_images=1000))
 
@@ -289,14 +288,6 @@ def test_jitter_measures_noise_around_a_smooth_course() -> None:
     assert jitter(np.linspace(3, 1, 400)) == pytest.approx(0, abs=1e-12)
 
 
-def test_wilson_gives_the_published_interval() -> None:
-    # Newcombe 1998, Statistics in Medicine 17, 857–872, table I, method 3
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
-    assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=1e-4)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
-    assert wilson(0, 0) == (0.0, 1.0)
-
-
 def evaluation(confusion: list[list[int]], classes: list[str] | None = None) -> dict[str, Any]:
     matrix = np.array(confusion)
     right, support = np.diag(matrix), matrix.sum(axis=1)
@@ -331,7 +322,7 @@ def test_accuracy_below_and_about_the_majority_is_a_warning() -> None:
     about = find(read_classes(evaluation([[68, 2], [28, 2]])), "majority_baseline")
     assert (about.level, "not surely above" in about.text) == ("warning", True)
     below = find(read_classes(evaluation([[300, 400], [200, 100]])), "majority_baseline")
-    assert "below the 70.0 %" in below.text
+    assert "below the 70.0%" in below.text
     assert "“c0”" in below.text
 
 
@@ -378,8 +369,8 @@ def test_costliest_confusion_counts_both_directions() -> None:
     confusion = even(6, 90, 1)
     confusion[1][4], confusion[4][1] = 10, 25
     finding = find(read_classes(evaluation(confusion), config={"image_size": 128}), "costliest_confusion")
-    assert "25 × “c4” taken for “c1”, 10 × the other way round, together 55.6 % of 63 mistakes" in finding.text
-    assert f"{100 * (1 - 28 / 603):.1f} %" in finding.text
+    assert "25 × “c4” taken for “c1”, 10 × the other way round, together 55.6% of 63 mistakes" in finding.text
+    assert f"{100 * (1 - 28 / 603):.1f}%" in finding.text
     assert "--image-size 160" in finding.advice
     assert "costliest_confusion" not in rules(read_classes(evaluation(even(6, 90, 2))))
 
@@ -422,7 +413,7 @@ def test_skipped_steps_are_told_but_for_the_fp16_scalers_own() -> None:
 def test_a_loader_that_keeps_training_waiting_is_named_with_what_helps(options: dict[str, Any], words: str) -> None:
     slow = curves(wait_seconds=np.full(20, 21.0), noise=0.0)
     finding = find(read_training(slow, CONFIG | options), "loader_bound")
-    assert "35.0 % of the time" in finding.text
+    assert "35.0% of the time" in finding.text
     assert words in finding.advice
     assert ("--no-store" in finding.advice) == (not options)
 

@@ -55,7 +55,7 @@ def changed(quantity: str, value: float, layer: str | None = None, epoch: int | 
 def test_sound_run_gets_one_good_finding_with_its_numbers() -> None:
     (finding,) = read_inside(healthy())
     assert (finding.rule, finding.level, finding.advice) == ("inside_sound", "good", "")
-    for expected in ("epoch 3", "0.5 at the front", "0.001 of their size", "0.8 to 0.8", "1.0 % dead"):
+    for expected in ("epoch 3", "0.5 at the front", "0.001 of their size", "0.8 to 0.8", "1.0% dead"):
         assert expected in finding.text
 
 
@@ -65,11 +65,11 @@ def test_sound_run_gets_one_good_finding_with_its_numbers() -> None:
         (vanishing_gradients, changed("gradient_norm", 1e-4, "conv1"), "warning", "0.0001 at conv1, against 0.5"),
         (updates_large, changed("update_ratio", 0.3, "fc", 2), "warning", "0.3 of the weight a step at fc in epoch 2"),
         (updates_small, changed("update_ratio", 1e-8, "conv1", None), "warning", "change conv1 by more than 1e-08"),
-        (dead_channels, changed("dead_channels", 0.2, "layer2.0"), "note", "20.0 % of the output channels of layer2.0"),
-        (dead_channels, changed("dead_channels", 0.6, "layer2.0"), "warning", "60.0 %"),
+        (dead_channels, changed("dead_channels", 0.2, "layer2.0"), "note", "20.0% of the output channels of layer2.0"),
+        (dead_channels, changed("dead_channels", 0.6, "layer2.0"), "warning", "60.0%"),
         (residuals_idle, changed("residual_ratio", 0.001, "layer1.0"), "note", "1 of 2 blocks"),
         (residuals_swamping, changed("residual_ratio", 20, "layer1.0"), "warning", "20 times"),
-        (statistics_drifting, changed("running_var_drift", 0.8), "note", "80.0 %"),
+        (statistics_drifting, changed("running_var_drift", 0.8), "note", "80.0%"),
         (not_finite, changed("gradient_norm", np.inf, "fc"), "warning", "fc is not a finite number"),
     ],
 )

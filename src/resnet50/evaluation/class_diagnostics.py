@@ -69,11 +69,11 @@ def read_classes(
 
 
 def majority_baseline(evaluation: Mapping[str, Any]) -> Diagnosis | None:
-    """Baseline: the accuracy's 95 % Wilson interval against the share of the commonest class in the same split."""
+    """Baseline: the accuracy's 95% Wilson interval against the share of the commonest class in the same split."""
     n, accuracy = int(evaluation["images"]), float(evaluation["accuracy"])
     commonest, share = majority(evaluation)
     low, high = wilson(round(accuracy * n), n)
-    measured = f"{percent(accuracy)} of {n:,} images are right (95 % interval {percent(low)} to {percent(high)})"
+    measured = f"{percent(accuracy)} of {n:,} images are right (95% interval {percent(low)} to {percent(high)})"
     if low > share:
         text = f"{measured}; always saying “{commonest}” would be right on {percent(share)}."
         return Diagnosis("majority_baseline", "good", text)

@@ -226,7 +226,7 @@ def evaluation_tiles(evaluation: Mapping[str, Any]) -> list[Tile]:
     low, high = wilson(round(accuracy * n), n)
     commonest, share = majority(evaluation)
     tiles = [
-        Tile("Accuracy", percent(accuracy), f"95 % interval {100 * low:.1f}–{100 * high:.1f}"),
+        Tile("Accuracy", percent(accuracy), f"95% interval {100 * low:.1f}–{100 * high:.1f}"),
         Tile("Majority baseline", percent(share), f"always saying “{commonest}”"),
         Tile("Balanced accuracy", percent(evaluation["balanced_accuracy"]), "mean recall of the classes"),
         Tile("Macro F1", f"{evaluation['macro_f1']:.3f}", "mean F1 of the classes"),
@@ -597,6 +597,5 @@ def dash(value: float | None, form: str) -> str:
 
 
 def prose(text: str) -> Markup:
-    """Set a finding's text: options as code that doesn't break, no line break before a percent sign."""
-    html = OPTION.sub(r"<code>\g<0></code>", str(escape(text)))
-    return Markup(re.sub(r"(\d) %", "\\1\u00a0%", html))  # noqa: S704  # escaped above
+    """Set a finding's text: options as code that doesn't break."""
+    return Markup(OPTION.sub(r"<code>\g<0></code>", str(escape(text))))  # noqa: S704  # escaped here
