@@ -18,7 +18,7 @@ from resnet50.etl.store import SMALLEST_SIZE, StoreWriter, check_space, estimate
 from resnet50.options.config import PrepareOptions
 from resnet50.runtime.console import console, rank_zero_output, say, warn
 from resnet50.runtime.errors import UserError, nearest
-from resnet50.runtime.sharding import Shard, check_sharding, parse_shard, remove_parts, started_by_torchrun
+from resnet50.runtime.sharding import Shard, check_sharding, parse_shard, remove_shards, started_by_torchrun
 
 LONGEST_TABLE = 30
 """Up to so many classes are shown one by one."""
@@ -67,7 +67,7 @@ def prepare_share(options: PrepareOptions, together: Shard | None) -> PreparedDa
     with replacing(options.out) as folder:
         dataset = build(folder, source, dropped, shares, merge)
     if merge is not None:
-        remove_parts(shards_folder(options))
+        remove_shards(shards_folder(options))
     say(f"written to {options.out}")
     return dataset
 
