@@ -21,10 +21,10 @@ from PIL import Image
 from resnet50.etl.audit import KINDS
 from resnet50.etl.decode import UnreadableImageError, decode
 from resnet50.etl.split import SPLITS
-from resnet50.evaluation.class_diagnostics import majority, read_classes
-from resnet50.evaluation.diagnosis import Diagnosis
-from resnet50.evaluation.diagnostics import read_training
-from resnet50.evaluation.layer_diagnostics import by_epoch, read_inside
+from resnet50.evaluation.diagnostics.classes import diagnose_classes, majority
+from resnet50.evaluation.diagnostics.diagnosis import Diagnosis
+from resnet50.evaluation.diagnostics.layers import by_epoch, diagnose_layers
+from resnet50.evaluation.diagnostics.training import diagnose_training
 from resnet50.evaluation.plots import Floats, Line, Unit, plot_by_epoch, plot_by_layer
 from resnet50.options.config import TrainOptions, read_yaml
 from resnet50.runtime.atomic import atomic_write
@@ -166,7 +166,7 @@ def render(run: RunFolder) -> str:
         subtitle=subtitle(run),
         tiles=evaluation_tiles(evaluation) + training_tiles(run) if evaluation else training_tiles(run),
         findings=read_run(run),
-        class_findings=read_classes(evaluation, counts, run.config) if evaluation else [],
+        class_findings=diagnose_classes(evaluation, counts, run.config) if evaluation else [],
         data=data_chapter(run),
         training=training_chapter(run),
         inside=inside_chapter(run),
@@ -203,7 +203,7 @@ def read_run(run: RunFolder) -> list[Diagnosis]:
     if run.dataset is not None:
         classes = run.dataset.manifest["label"].nunique()
         images = images or int((run.dataset.manifest["split"] == "val").sum())
-    return read_training(run.metrics, run.config, images, classes)
+    return diagnose_training(run.metrics, run.config, images, classes)
 
 
 def dataset_name(run: RunFolder) -> str:
@@ -400,7 +400,7 @@ def inside_chapter(run: RunFolder) -> dict[str, Any] | None:
         return None
     hardest = hardest_pictures(run)
     return {
-        "findings": read_inside(run.layers),
+        "findings": diagnose_layers(run.layers),
         "plots": [Markup(svg) for svg in inside_plots(run.layers)],  # noqa: S704  # our own SVG, its texts escaped
         "first": "before the first step" if run.layers["epoch"].min() == 0 else "in the first epoch that was recorded",
         "last": int(run.layers["epoch"].max()),
