@@ -71,9 +71,11 @@ def majority_baseline(evaluation: Mapping[str, Any]) -> Diagnosis | None:
     n, accuracy = int(evaluation["images"]), float(evaluation["accuracy"])
     label, share = majority(evaluation)
     low, high = wilson(round(accuracy * n), n)
-    measured = f"{percent(accuracy)} of {n:,} images are right (95% interval {percent(low)} to {percent(high)})"
+    measured = (
+        f"{percent(accuracy)} of {n:,} images are classified correctly (95% interval {percent(low)} to {percent(high)})"
+    )
     if low > share:
-        text = f"{measured}; always predicting “{label}” would be right on {percent(share)}."
+        text = f"{measured}; always predicting “{label}” would reach {percent(share)}."
         return Diagnosis("majority_baseline", "good", text)
     where = "below" if high < share else "not clearly above"
     return Diagnosis(
