@@ -17,7 +17,7 @@ VERBS: dict[str, tuple[type, str]] = {
     "check": (config.CheckOptions, "resnet50.etl.check:check"),
     "train": (config.TrainOptions, "resnet50.training.run:train"),
     "evaluate": (config.EvaluateOptions, "resnet50.evaluation.evaluate:evaluate"),
-    "predict": (config.PredictOptions, "resnet50.inference.classifier:predict"),
+    "predict": (config.PredictOptions, "resnet50.inference.predict:predict"),
     "model": (config.ModelOptions, "resnet50.model.summary:show"),
     "study": (config.StudyOptions, "resnet50.study.run:study"),
     "bench": (config.BenchOptions, "resnet50.bench.run:bench"),

@@ -33,8 +33,8 @@ TOLERANCE = 1e-4
 @pytest.fixture(scope="module")
 def digits() -> tuple[Tensor, Tensor]:
     """Return 1,797 scanned digits, uint8 N×3×32×32, and what they are."""
-    pictures, labels = load_digits(return_X_y=True)
-    gray = torch.from_numpy(pictures.reshape(-1, 1, 8, 8) * (255 / 16))
+    images, labels = load_digits(return_X_y=True)
+    gray = torch.from_numpy(images.reshape(-1, 1, 8, 8) * (255 / 16))
     large = nn.functional.interpolate(gray, size=(32, 32), mode="bilinear").round().to(torch.uint8)
     return large.expand(-1, 3, -1, -1).contiguous(), torch.from_numpy(labels)
 
@@ -109,7 +109,7 @@ def test_every_kind_of_network_runs(
 
 
 @both_engines
-def test_bf16_gives_the_same_answers_on_real_pictures(
+def test_bf16_gives_the_same_answers_on_real_images(
     name: EngineName, model: Model, digits: tuple[Tensor, Tensor]
 ) -> None:
     images, labels = digits
@@ -206,11 +206,11 @@ def test_openvino_that_is_not_installed_is_refused(model: Model, monkeypatch: py
 
 
 @needs_openvino
-def test_auto_takes_openvino_on_a_processor(model: Model) -> None:
+def test_auto_takes_openvino_on_a_cpu(model: Model) -> None:
     assert make_engine(model, FP32).name == "openvino"
 
 
-def test_openvino_is_for_processors(model: Model) -> None:
+def test_openvino_is_refused_on_other_devices(model: Model) -> None:
     with pytest.raises(UserError, match="not on cuda:0: add --device cpu"):
         make_engine(model, Device(torch.device("cuda", 0), "bf16", ""), "openvino")
 

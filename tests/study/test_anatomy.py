@@ -76,8 +76,8 @@ def test_seeds_that_disagree_decide_nothing_about_blocks() -> None:
 
 def test_the_stage_with_most_of_a_cost_is_named() -> None:
     text = anatomy.where_the_costs_are(table()).text
-    assert "58.6 % of the parameters in layer4" in text
-    assert "35.8 % of the multiply-accumulates in layer3" in text
+    assert "58.6% of the parameters in layer4" in text
+    assert "35.8% of the multiply-accumulates in layer3" in text
 
 
 def test_the_figure_names_its_axes() -> None:

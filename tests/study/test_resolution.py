@@ -136,7 +136,7 @@ def test_the_room_that_chance_leaves_by_hand() -> None:
 
 def test_the_numbers_stand_in_the_text() -> None:
     text = resolution.a_larger_test_size_is_better(THE_PAPERS, "fine-tuned").text
-    assert "75.0 % at 128 pixels, 60.0 % at 96" in text
+    assert "75.0% at 128 pixels, 60.0% at 96" in text
     assert "15 pictures right only at 128, 0 only at 96" in text
 
 

@@ -27,7 +27,7 @@ from resnet50.etl.store import MIN_SIZE, StoreWriter, check_space, estimate_byte
 from resnet50.options.config import PrepareOptions
 from resnet50.runtime.console import console, rank_zero_output, say, warn
 from resnet50.runtime.errors import UserError, nearest
-from resnet50.runtime.sharding import Shard, check_sharding, parse_shard, remove_parts, started_by_torchrun
+from resnet50.runtime.sharding import Shard, check_sharding, parse_shard, remove_shards, started_by_torchrun
 
 MAX_CLASSES_SHOWN = 30
 """With more classes, the table of splits shows the totals only."""
@@ -76,7 +76,7 @@ def prepare_on_rank(options: PrepareOptions, torchrun_shard: Shard | None) -> Pr
     with atomic_folder(options.out) as folder:
         dataset = build(folder, source, dropped, fractions, merge)
     if merge is not None:
-        remove_parts(shards_folder(options))
+        remove_shards(shards_folder(options))
     say(f"written to {options.out}")
     return dataset
 
