@@ -54,7 +54,7 @@ def test_lagging_class_is_named_with_what_it_is_predicted_as() -> None:
     assert "--class-weights" not in diagnosis.advice
 
 
-def test_lagging_class_that_is_rare_asks_for_weights_unless_they_were_used() -> None:
+def test_rare_lagging_class_asks_for_weights_unless_they_were_used() -> None:
     confusion = even(5, 90, 2)
     confusion[2] = [40, 4, 50, 2, 2]
     counts = {"c0": 300, "c1": 300, "c2": 40, "c3": 300, "c4": 300}

@@ -80,7 +80,7 @@ def test_sound_run_gets_one_good_finding_with_its_numbers() -> None:
         (not_finite, changed("gradient_norm", np.inf, "fc"), "warning", "values of fc are not finite"),
     ],
 )
-def test_rule_speaks_and_reading_has_it_alone(rule: Rule, table: pd.DataFrame, level: str, words: str) -> None:
+def test_rule_speaks_and_is_the_only_diagnosis(rule: Rule, table: pd.DataFrame, level: str, words: str) -> None:
     diagnosis = rule(table)
     assert diagnosis is not None
     assert diagnosis.level == level
@@ -119,7 +119,7 @@ def test_one_epoch_is_too_early_for_updates_and_statistics() -> None:
     assert [diagnosis.rule for diagnosis in diagnose_layers(table)] == ["inside_sound"]
 
 
-def test_only_a_head_that_is_trained_gives_a_reading() -> None:
+def test_training_only_the_head_gives_a_diagnosis() -> None:
     table = healthy()
     (diagnosis,) = diagnose_layers(table[table["layer"] == "fc"])
     assert diagnosis.level == "good"

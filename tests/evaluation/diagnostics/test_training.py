@@ -154,7 +154,7 @@ def test_oscillating_objective_says_the_rate_is_too_high(seed: int) -> None:
     assert "learning_rate_high" in rules(diagnose_training(table, CONFIG))
 
 
-def test_two_spikes_of_the_validation_loss_say_the_rate_is_too_high_but_not_one() -> None:
+def test_two_validation_spikes_say_the_rate_is_too_high_but_not_one() -> None:
     val = 0.4 + np.exp(-np.arange(1, 21) / 2.0)
     val[8] *= 2
     assert "learning_rate_high" not in rules(diagnose_training(curves(noise=0, val_loss=val), CONFIG))
