@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from resnet50.evaluation.class_diagnostics import read_classes
 from resnet50.evaluation.diagnosis import Diagnosis
 from resnet50.evaluation.diagnostics import jitter, read_training
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.stats import wilson
 
 CONFIG = {"lr": 2e-4, "augment": "light", "label_smoothing": 0.05, "image_size": 224, "weights": "imagenet"}

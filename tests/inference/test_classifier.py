@@ -14,7 +14,7 @@ from resnet50.etl.decode import decode
 from resnet50.inference import classifier as predictor
 from resnet50.inference.classifier import Prediction, find_images, predict
 from resnet50.inference.engine import make_engine
-from resnet50.options.config import EngineName, PredictOptions
+from resnet50.options import EngineName, PredictOptions
 from resnet50.runtime.errors import UserError
 from tests.inference.test_engine import both_engines
 

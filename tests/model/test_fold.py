@@ -6,7 +6,7 @@ from torch import nn
 
 from resnet50.model.fold import fold_batch_norms
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Depth, ShortcutKind, Variant
+from resnet50.options import Depth, ShortcutKind, Variant
 
 
 def with_random_statistics(depth: Depth, variant: Variant, shortcuts: ShortcutKind) -> ResNet:

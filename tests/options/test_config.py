@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from resnet50.options.config import (
+from resnet50.options import (
     EvaluateOptions,
     ModelOptions,
     PredictOptions,

@@ -47,7 +47,7 @@ def photos_of(table: str) -> list[Path]:
 def ours(table: str, out: str) -> dict[str, Workload]:
     """Run the verb, each time into a fresh folder."""
     from resnet50.etl.prepare import prepare
-    from resnet50.options.config import PrepareOptions
+    from resnet50.options import PrepareOptions
 
     options, count = PrepareOptions(source=Path(table), out=Path(out), store_size=SHORTER_SIDE), len(photos_of(table))
 

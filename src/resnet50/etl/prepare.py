@@ -14,8 +14,8 @@ from resnet50.etl.prepared import COLUMNS, PreparedDataset, check_output, replac
 from resnet50.etl.shards import read_shards, shards_folder, write_shard
 from resnet50.etl.split import SPLITS, Shares, keep_published, parse_shares, split_rows
 from resnet50.etl.store import FOLDER as STORE
-from resnet50.etl.store import SMALLEST_SIZE, StoreWriter, check_space, estimate_bytes, megabytes
-from resnet50.options.config import PrepareOptions
+from resnet50.etl.store import StoreWriter, check_space, estimate_bytes, megabytes
+from resnet50.options import PrepareOptions
 from resnet50.runtime.console import console, rank_zero_output, say, warn
 from resnet50.runtime.errors import UserError, nearest
 from resnet50.runtime.sharding import Shard, check_sharding, parse_shard, remove_parts, started_by_torchrun
@@ -42,12 +42,6 @@ def prepare_share(options: PrepareOptions, together: Shard | None) -> PreparedDa
     """Do what `prepare` says, as the given one of the processes that torchrun has started, if it has."""
     check_sharding(options.shard, options.merge)
     shares = parse_shares(options.split)
-    if options.min_class_count < 0:
-        raise UserError(f"--min-class-count {options.min_class_count} is below 0")
-    if options.seed < 0:
-        raise UserError(f"--seed {options.seed} is below 0")
-    if options.store_size < SMALLEST_SIZE:
-        raise UserError(f"--store-size {options.store_size}: the network needs at least {SMALLEST_SIZE} pixels")
     check_output(options.out, options.overwrite, options.source, options.images)
 
     source = extract(options)

@@ -30,9 +30,6 @@ cv2.setNumThreads(1)  # photos are handled side by side already; threads within 
 SHARD_BYTES = 1 << 30
 """A shard is closed when it has reached so many bytes."""
 
-SMALLEST_SIZE = 32
-"""The network's smallest input: a store below it would serve nobody."""
-
 MEASURED = 2_000
 """Up to so many photos are measured before the store is written, to say how large it will be."""
 

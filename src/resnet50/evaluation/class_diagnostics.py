@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from resnet50.evaluation.diagnosis import Diagnosis
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.stats import listed, percent, round_size, wilson
 
 LAG = 0.10

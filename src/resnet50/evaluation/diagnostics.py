@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from resnet50.evaluation.diagnosis import Diagnosis
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.stats import listed, loss, number, percent, points, round_size, standard_error
 from resnet50.training.timer import SLOW_LOADING, loading_advice
 

@@ -15,7 +15,7 @@ from resnet50.evaluation.report import write_report
 from resnet50.inference.classifier import probability_columns
 from resnet50.model.file import Model, load_model, model_file
 from resnet50.model.forward import forward_batches
-from resnet50.options.config import EvaluateOptions, TrainOptions, read_yaml
+from resnet50.options import EvaluateOptions, TrainOptions, read_yaml
 from resnet50.runtime.atomic import atomic_write
 from resnet50.runtime.console import progress, rank_zero_output, say
 from resnet50.runtime.cpu import available_cores
@@ -35,8 +35,6 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     Raises:
         UserError: no such run, dataset or split, or a dataset of other classes.
     """
-    if options.batch_size < 1:
-        raise UserError(f"--batch-size {options.batch_size}: must be at least 1")
     check_sharding(options.shard, options.merge)
     with process_group() as dist, rank_zero_output(dist.rank):
         device = resolve_device(options.device, options.precision, dist)

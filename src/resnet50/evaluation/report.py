@@ -26,7 +26,7 @@ from resnet50.evaluation.diagnosis import Diagnosis
 from resnet50.evaluation.diagnostics import read_training
 from resnet50.evaluation.layer_diagnostics import by_epoch, read_inside
 from resnet50.evaluation.plots import Floats, Line, Unit, plot_by_epoch, plot_by_layer
-from resnet50.options.config import TrainOptions, read_yaml
+from resnet50.options import TrainOptions, read_yaml
 from resnet50.runtime.atomic import atomic_write
 from resnet50.runtime.console import duration
 from resnet50.runtime.errors import UserError

@@ -17,7 +17,7 @@ from resnet50.etl.decode import IMAGE_EXTENSIONS, decode, to_rgb
 from resnet50.inference.engine import Engine, make_engine
 from resnet50.inference.submission import fill_template, read_template
 from resnet50.model.file import Model, load_model, model_file
-from resnet50.options.config import EngineName, PredictOptions
+from resnet50.options import EngineName, PredictOptions
 from resnet50.runtime.atomic import atomic_write
 from resnet50.runtime.console import progress, rank_zero_output, say
 from resnet50.runtime.cpu import available_cores
@@ -218,8 +218,6 @@ def check(options: PredictOptions) -> None:
     check_sharding(options.shard, options.merge)
     if options.out is None and (options.shard is not None or options.merge is not None):
         raise UserError("--shard and --merge need --out FILE.csv: the shards lie beside it until they are merged")
-    if options.batch_size < 1 or options.top_k < 1:
-        raise UserError("--batch-size and --top-k must be at least 1")
     if options.format == "submission" and (options.template is None or options.out is None):
         raise UserError("--format submission needs --template sample_submission.csv and --out FILE.csv")
     if options.template is not None:

@@ -66,8 +66,6 @@ def check_sharding(shard: str | None, merge: int | None) -> None:
         raise UserError("--shard does a part and --merge puts the parts together: give one of them")
     if shard is not None:
         parse_shard(shard)
-    if merge is not None and merge < 1:
-        raise UserError(f"--merge {merge}: give the number of shards")
 
 
 def digest_of(*facts: Any) -> str:
