@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from resnet50.options.fields import REQUIRED, fields_of, name_of
+from resnet50.options.groups import Options
 from resnet50.options.validation import validated
 from resnet50.options.yaml_files import read_yaml
 from resnet50.runtime.errors import UserError
 
-Options = TypeVar("Options")
+Verb = TypeVar("Verb", bound=Options)
 
 
-def from_values(options: type[Options], values: Mapping[str, Any], hint: str = "") -> Options:
+def from_values(options: type[Verb], values: Mapping[str, Any], hint: str = "") -> Verb:
     """Build options from named values, with the same checks as the command line; the Python functions' way in.
 
     Args:

@@ -8,11 +8,12 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
 
 from resnet50.options.build import from_values
 from resnet50.options.fields import REQUIRED, Field, annotations_of, fields_of, flag, name_of, section_of
+from resnet50.options.groups import Options
 from resnet50.options.validation import validated
 from resnet50.options.yaml_files import read_yaml
 from resnet50.runtime.errors import UserError, nearest
 
-Options = TypeVar("Options")
+Verb = TypeVar("Verb", bound=Options)
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +30,7 @@ class WideHelp(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=30, width=110)
 
 
-def from_arguments(options: type[Options], arguments: Sequence[str], prog: str) -> Options:
+def from_arguments(options: type[Verb], arguments: Sequence[str], prog: str) -> Verb:
     """Read a command line: flags over the file that `--config` names, over the defaults.
 
     Raises:
