@@ -51,6 +51,9 @@ def from_arguments(options: type[Verb], arguments: Sequence[str], prog: str) -> 
 def unknown_argument(word: str, options: type) -> str:
     """Say that a word means nothing here, with the nearest flag."""
     name = word.split("=", maxsplit=1)[0]
+    positionals = {flag(field.name): name_of(field) for field in fields_of(options) if field.metadata["positional"]}
+    if name in positionals:
+        return f"{name} is no option: give {positionals[name]} without it"
     flags = [flag(field.name) for field in fields_of(options) if not field.metadata["positional"]]
     return f"unknown option or argument {name}{nearest(name, flags)}"
 
@@ -72,7 +75,8 @@ def parser_for(options: type, prog: str) -> Parser:
         argument_default=argparse.SUPPRESS,
         add_help=False,
     )
-    sections = {title: parser.add_argument_group(title) for title in [section_of(options, f.name) for f in fields]}
+    titles = dict.fromkeys(section_of(options, field.name) for field in fields)
+    sections = {title: parser.add_argument_group(title) for title in titles}
     for field in fields:
         add_option(sections[section_of(options, field.name)], field, annotations[field.name])
     general = parser.add_argument_group("General")
