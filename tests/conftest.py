@@ -16,7 +16,7 @@ from torch import nn
 
 import resnet50
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Depth, ShortcutKind, Variant
+from resnet50.options import Depth, ShortcutKind, Variant
 
 torch.set_num_threads(1)
 

@@ -15,7 +15,7 @@ from resnet50.bench.process import BenchmarkProcess
 from resnet50.bench.results import summarize
 from resnet50.bench.rounds import Rounds
 from resnet50.bench.rows import Row, Scratch, Side, Sides
-from resnet50.options.config import BenchOptions
+from resnet50.options import BenchOptions
 from resnet50.runtime.errors import UserError
 
 KEYS = [

@@ -16,7 +16,7 @@ from resnet50.etl.prepared import load_prepared
 from resnet50.evaluation.metrics import compute_metrics
 from resnet50.inference.classifier import Classifier
 from resnet50.model.file import load_model
-from resnet50.options.config import EngineName
+from resnet50.options import EngineName
 from resnet50.runtime.errors import UserError
 from tests.inference.test_engine import both_engines, needs_openvino
 

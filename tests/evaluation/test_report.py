@@ -14,7 +14,7 @@ from PIL import Image
 
 from resnet50.evaluation.plots import Line, plot_by_epoch
 from resnet50.evaluation.report import write_report
-from resnet50.options.config import TrainOptions, write_yaml
+from resnet50.options import TrainOptions, write_yaml
 from resnet50.runtime.errors import UserError
 
 MakeRun = Callable[..., Path]

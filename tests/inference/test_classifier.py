@@ -14,7 +14,7 @@ import resnet50
 from resnet50.etl.decode import decode
 from resnet50.inference import classifier as module
 from resnet50.inference.engine import make_engine
-from resnet50.options.config import EngineName
+from resnet50.options import EngineName
 from resnet50.runtime.errors import UserError
 from tests.inference.conftest import both_engines
 

@@ -17,7 +17,7 @@ from resnet50.data.transforms import Preprocess
 from resnet50.inference.engine import OpenVinoEngine, TorchEngine, make_engine
 from resnet50.model.file import Model
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Depth, EngineName, ShortcutKind, Variant
+from resnet50.options import Depth, EngineName, ShortcutKind, Variant
 from resnet50.runtime.device import Device
 from resnet50.runtime.errors import UserError
 from tests.conftest import with_random_statistics

@@ -9,7 +9,7 @@ import pytest
 import resnet50
 from resnet50.inference.images import find_images
 from resnet50.inference.predict import predict
-from resnet50.options.config import PredictOptions
+from resnet50.options import PredictOptions
 from resnet50.runtime.errors import UserError
 
 

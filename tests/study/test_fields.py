@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Variant
+from resnet50.options import Variant
 from resnet50.study.fields import (
     GAUSSIAN_RATIO,
     STAGE_ENDS,

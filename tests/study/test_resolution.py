@@ -10,7 +10,7 @@ import torch
 from scipy.integrate import quad
 
 from resnet50.data.transforms import Preprocess
-from resnet50.options.config import ResizeMode
+from resnet50.options import ResizeMode
 from resnet50.runtime.errors import UserError
 from resnet50.study import resolution
 from resnet50.study.experiment import Measured, Observation

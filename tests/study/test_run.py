@@ -10,7 +10,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from resnet50.cli import run as run_cli
-from resnet50.options.config import StudyName
+from resnet50.options import StudyName
 from resnet50.study import run as verb
 from resnet50.study.estimate import QUICK_SECONDS, estimate
 from resnet50.study.experiment import Experiment, Measured, Observation, Source

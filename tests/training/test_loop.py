@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from resnet50.data import AugmentedDataset
 from resnet50.data.loader import ordered_loader
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.console import plain_progress
 from resnet50.runtime.errors import UserError
 from resnet50.training.callbacks.callback import Callback

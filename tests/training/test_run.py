@@ -17,7 +17,7 @@ import yaml
 
 import resnet50
 from resnet50.model.file import load_model
-from resnet50.options.config import TrainOptions, from_arguments, from_values
+from resnet50.options import TrainOptions, from_arguments, from_values
 from resnet50.runtime.errors import UserError
 from resnet50.training.setup.data import class_weights
 from resnet50.training.setup.resolve import default_rates, parse_duration

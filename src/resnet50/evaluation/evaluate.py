@@ -11,7 +11,7 @@ from resnet50.evaluation.report import write_report
 from resnet50.inference.batch import predict_sharded
 from resnet50.inference.classifier import Classifier
 from resnet50.model.file import Model, load_model
-from resnet50.options.config import EvaluateOptions, TrainOptions, read_yaml
+from resnet50.options import EvaluateOptions, TrainOptions, read_yaml
 from resnet50.runtime.atomic import atomic_write
 from resnet50.runtime.console import rank_zero_output, say
 from resnet50.runtime.device import limit_threads, resolve_device, tune_allocator
@@ -32,8 +32,6 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     Raises:
         UserError: There is no such run, dataset or split, or the dataset has other classes.
     """
-    if options.batch_size < 1:
-        raise UserError(f"--batch-size {options.batch_size}: must be at least 1")
     check_sharding(options.shard, options.merge)
     with process_group() as dist, rank_zero_output(dist.rank):
         device = resolve_device(options.device, options.precision, dist)

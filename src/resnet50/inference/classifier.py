@@ -17,7 +17,7 @@ from resnet50.inference.images import ImageInput, Images, as_list, preprocessed_
 from resnet50.inference.prediction import Prediction
 from resnet50.model.file import Model, load_model
 from resnet50.model.forward import to_device
-from resnet50.options.config import EngineName
+from resnet50.options import EngineName
 from resnet50.runtime.device import Device, resolve_device
 from resnet50.runtime.errors import UserError
 

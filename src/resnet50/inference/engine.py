@@ -18,7 +18,7 @@ from resnet50.inference.openvino_graph import build_graph, import_openvino
 from resnet50.model.file import Model
 from resnet50.model.fold import fold_batch_norms
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import EngineName
+from resnet50.options import EngineName
 from resnet50.runtime.console import warn
 from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.device import DTYPES, Device

@@ -11,7 +11,7 @@ from resnet50.inference.classifier import Classifier
 from resnet50.inference.images import find_images
 from resnet50.inference.submission import fill_template, read_template
 from resnet50.model.file import load_model
-from resnet50.options.config import PredictOptions
+from resnet50.options import PredictOptions
 from resnet50.runtime.atomic import atomic_write
 from resnet50.runtime.console import rank_zero_output, say
 from resnet50.runtime.device import limit_threads, resolve_device

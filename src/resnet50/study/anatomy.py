@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Depth, ShortcutKind, Variant
+from resnet50.options import Depth, ShortcutKind, Variant
 from resnet50.runtime.stats import loss, percent
 from resnet50.study.costs import (
     STAGES,

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from resnet50.options.config import Depth, ShortcutKind
+from resnet50.options import Depth, ShortcutKind
 from resnet50.runtime.stats import loss
 from resnet50.study.experiment import Experiment, Measured, Observation, Source
 from resnet50.study.figures import BLUE, GRAY, ORANGE, PLAIN, RESIDUAL, band, new_figure

@@ -15,7 +15,7 @@ from torch import Tensor
 from resnet50.data.transforms import Preprocess
 from resnet50.model.hooks import block_names
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Depth, ShortcutKind
+from resnet50.options import Depth, ShortcutKind
 from resnet50.runtime.console import warn
 from resnet50.runtime.errors import UserError
 from resnet50.runtime.stats import percent, points, wilson

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from resnet50.model.hooks import block_names, output_with_gradient, record
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Depth
+from resnet50.options import Depth
 from resnet50.runtime.stats import number
 from resnet50.study.experiment import Experiment, Measured, Observation, Outcome, Source
 from resnet50.study.figures import GRAY, GREEN, ORANGE, PLAIN, PURPLE, RESIDUAL, SKY, band, new_figure

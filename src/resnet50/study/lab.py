@@ -21,7 +21,7 @@ from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.model.file import Model, load_model
 from resnet50.model.resnet import ResNet
 from resnet50.model.weights import load_pretrained
-from resnet50.options.config import TrainOptions, from_values, read_yaml
+from resnet50.options import TrainOptions, from_values, read_yaml
 from resnet50.runtime.atomic import atomic_write
 from resnet50.runtime.console import duration, say, warn
 from resnet50.runtime.cpu import available_cores

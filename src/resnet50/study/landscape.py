@@ -17,7 +17,7 @@ from matplotlib.ticker import StrMethodFormatter
 from torch import Tensor, nn
 
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Depth, ShortcutKind
+from resnet50.options import Depth, ShortcutKind
 from resnet50.runtime.stats import number, percent
 from resnet50.study.experiment import Experiment, Measured, Observation, Outcome, Source
 from resnet50.study.figures import GRAY, PLAIN, RESIDUAL, band, new_figure

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from resnet50.options.config import StudyOptions
+from resnet50.options import StudyOptions
 from resnet50.runtime.console import duration, say
 from resnet50.runtime.provenance import write_json
 from resnet50.study.estimate import estimate

@@ -20,7 +20,7 @@ from resnet50.data.loader import EpochBatchSampler, SequentialBatchSampler, Tens
 from resnet50.etl.prepared import atomic_folder
 from resnet50.model.file import Model, load_model, save_model
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Depth, ShortcutKind, TrainOptions
+from resnet50.options import Depth, ShortcutKind, TrainOptions
 from resnet50.study.lab import Lab, Pictures, write_table
 from resnet50.training.callbacks.callback import Callback
 from resnet50.training.callbacks.probe import TrainingProbe

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from resnet50.evaluation.diagnostics.curves import jitter
 from resnet50.evaluation.diagnostics.training import diagnose_training
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from tests.evaluation.diagnostics.found import find, rules
 
 CONFIG = {"lr": 2e-4, "augment": "light", "label_smoothing": 0.05, "image_size": 224, "weights": "imagenet"}

@@ -18,7 +18,7 @@ import yaml
 
 import resnet50
 from resnet50.cli import run as command_line
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.errors import Stopped, UserError
 from resnet50.training.recovery.checkpoint import list_checkpoints
 from resnet50.training.recovery.preemption import StopRequest

@@ -8,7 +8,7 @@ import numpy as np
 
 from resnet50.evaluation.diagnostics.advice import larger_size
 from resnet50.evaluation.diagnostics.diagnosis import Diagnosis
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.stats import listed, percent, wilson
 
 LAG = 0.10

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 

@@ -24,7 +24,7 @@ from resnet50.evaluation.diagnostics.optimization import (
     learning_rate_low,
     skipped_steps,
 )
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.stats import percent, points, standard_error
 from resnet50.training.timer import SLOW_LOADING, loading_advice
 

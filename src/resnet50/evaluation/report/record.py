@@ -14,7 +14,7 @@ import yaml
 from resnet50.etl.split import SPLITS
 from resnet50.evaluation.diagnostics.diagnosis import Diagnosis
 from resnet50.evaluation.diagnostics.training import diagnose_training
-from resnet50.options.config import TrainOptions, read_yaml
+from resnet50.options import TrainOptions, read_yaml
 from resnet50.runtime.errors import UserError
 
 
