@@ -34,7 +34,7 @@ def listed(items: Sequence[str], conjunction: str = "or") -> str:
 
 def percent(share: float) -> str:
     """Return a share as percent with one decimal."""
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}%"
 
 
 def points(difference: float) -> str:
