@@ -15,6 +15,8 @@ from resnet50.study.experiment import Measured, Observation
 from resnet50.study.figures import style
 from resnet50.study.gradients import COLUMNS, LAGS, NETWORKS
 from resnet50.study.lab import QUICK, Lab
+from resnet50.study.norms import settle_norms
+from resnet50.study.outcome import agree
 from resnet50.study.small import Setup, make_network
 
 
@@ -73,26 +75,17 @@ def test_a_linear_network_does_not_shatter() -> None:
     assert torch.allclose(found, network[1].weight.detach()[:1].expand(8, -1))
 
 
-def test_gradients_belong_to_each_picture_alone() -> None:
+def test_gradients_belong_to_each_image_alone() -> None:
     torch.manual_seed(0)
     network = ResNet(18, 2)
     x, _ = batch()
-    gradients.settle_norms(network, x)
+    settle_norms(network, [x])
     together = gradients.input_gradients(network, x)
     alone = torch.cat([gradients.input_gradients(network, image[None]) for image in x])
     assert torch.allclose(together, alone, atol=1e-4 * float(together.abs().max()))
 
 
-def test_norms_settle_on_the_batch_and_keep_their_momentum() -> None:
-    network = ResNet(18, 2)
-    x, _ = batch()
-    gradients.settle_norms(network, x)
-    assert not network.training
-    assert network.bn1.momentum == 0.1
-    assert torch.allclose(network.bn1.running_mean, network.conv1(x).mean((0, 2, 3)), atol=1e-5)
-
-
-def test_a_line_begins_at_one_picture_and_goes_toward_the_other() -> None:
+def test_a_line_begins_at_one_image_and_goes_toward_the_other() -> None:
     x, _ = batch(2)
     points = gradients.line(x[0], x[1], 5)
     assert torch.equal(points[0], x[0])
@@ -150,8 +143,8 @@ def outcomes(readings: list[Observation]) -> dict[str, str]:
     return {reading.rule: reading.outcome for reading in readings}
 
 
-def test_the_papers_picture_is_seen() -> None:
-    found = outcomes(gradients.read(table()))
+def test_the_papers_findings_are_seen() -> None:
+    found = outcomes(gradients.EXPERIMENT.read(table()))
     assert found.pop("what_norms_are_for") == "note"
     assert set(found.values()) == {"seen"}
     assert len(found) == 8
@@ -159,7 +152,7 @@ def test_the_papers_picture_is_seen() -> None:
 
 def test_the_contrary_is_not_seen() -> None:
     found = outcomes(
-        gradients.read(
+        gradients.EXPERIMENT.read(
             table(
                 signal={"plain": 5000.0, "residual": 1e-5, "residual, zero γ": 1e-7},
                 near={("plain", 18): 0.1, ("plain", 50): 0.5, ("residual", 50): 0.2},
@@ -176,14 +169,14 @@ def test_seeds_that_disagree_decide_nothing() -> None:
     readings = table(
         signal={"plain": 9.0}, growth={"residual, no norms": 1.15}, loss={"residual, zero γ": 0.7}, spread=0.5
     )
-    found = outcomes(gradients.read(readings))
+    found = outcomes(gradients.EXPERIMENT.read(readings))
     assert found["batch_norm_keeps_plain_gradients_healthy"] == "undecided"
     assert found["shortcuts_need_norms"] == "undecided"
     assert found["zero_gamma_eases_the_start"] == "undecided"
 
 
 def test_no_seed_decides_nothing() -> None:
-    assert gradients.vote(np.array([], bool)) == "undecided"
+    assert agree(np.array([], bool)) == "undecided"
 
 
 def test_explosion_and_vanishing_are_told_apart() -> None:
@@ -212,7 +205,7 @@ def test_the_summary_has_a_row_per_network() -> None:
 
 
 def test_the_setting_says_how_much_was_done() -> None:
-    assert f"{QUICK.draws} straight lines" in gradients.setting(QUICK)
+    assert f"{QUICK.draws} straight lines" in gradients.EXPERIMENT.setting(QUICK)
 
 
 def test_trainings_are_shared_where_they_can_be() -> None:
