@@ -15,19 +15,12 @@ from resnet50.etl.prepared import load_prepared
 from resnet50.model.resnet import ResNet
 from resnet50.runtime.device import resolve_device
 from resnet50.study import dynamics
-from resnet50.study.dynamics import (
-    SHUFFLED,
-    TRUE,
-    data_map,
-    forgetting_events,
-    gradient_norms,
-    learning_epochs,
-    noise_scale,
-    regions,
-)
+from resnet50.study.dynamics import SHUFFLED, TRUE
 from resnet50.study.experiment import Measured, Observation
 from resnet50.study.figures import style
 from resnet50.study.lab import Images, Lab, Plan
+from resnet50.study.noise import gradient_norms, noise_scale
+from resnet50.study.samples import data_map, forgetting_events, learning_epochs, regions
 from resnet50.study.small import Setup, small_images, train_small
 
 NAN = float("nan")

@@ -12,10 +12,12 @@ import torch
 from resnet50.model.resnet import STAGES
 from resnet50.study import features
 from resnet50.study.experiment import Measured, Observation
-from resnet50.study.features import COLUMNS, HALVES, SEEDS, WHOLE, filter_tiles, most_varied, tile
+from resnet50.study.features import COLUMNS
+from resnet50.study.features_figure import HALVES, SEEDS, WHOLE
 from resnet50.study.figures import style
 from resnet50.study.lab import Lab
 from resnet50.study.runs import named
+from resnet50.study.tiles import filter_tiles, most_varied, tile
 
 BLOCKS = [f"layer{stage}.{number}" for stage in (1, 2, 3, 4) for number in (0, 1)]
 

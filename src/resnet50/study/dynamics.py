@@ -5,24 +5,22 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
-from torch import nn
 
 from resnet50.data.dataset import Dataset
-from resnet50.model.resnet import ResNet
 from resnet50.runtime.stats import number, percent, standard_error
 from resnet50.study.experiment import Experiment, Measured, rule
 from resnet50.study.figures import BLUE, DASHED, GRAY, GREEN, ORANGE, VERMILION, LineStyle, band, new_strips
 from resnet50.study.intervals import rank_interval
-from resnet50.study.lab import Images, Lab, TrainedRun
+from resnet50.study.lab import Lab
+from resnet50.study.noise import noise_scales
 from resnet50.study.outcome import Outcome, agree, decide
 from resnet50.study.pages import load_page
-from resnet50.study.small import BATCH_SIZE, Setup, SmallTraining, make_network, small_images, train_small
+from resnet50.study.samples import data_map, forgetting_events, histories, learning_epochs, regions, samples_to_map
+from resnet50.study.small import BATCH_SIZE, Setup, SmallTraining, small_images, train_small
 from resnet50.study.tables import final_values, select, value_of, values_of
 
 COLUMNS = ["network", "seed", "sample", "epoch", "quantity", "value"]
@@ -54,7 +52,10 @@ def measure(lab: Lab) -> Measured:
     tables += [curves(training, SHUFFLED) for training in memorizing]
     tables += [sample_facts(training.samples, ids).assign(seed=training.setup.seed) for training in trainings]
     tables += [drift(training) for training in trainings]
-    tables += [lab.keep("dynamics/noise", lambda: noise_scales(lab, trainings)), majority(lab)]
+    tables += [
+        lab.keep("dynamics/noise", lambda: noise_scales(lab, trainings[:MEMORIZING_SEEDS])).assign(network=TRUE),
+        majority(lab),
+    ]
     name, samples = samples_to_map(lab, trainings[0], ids)
     mapped = data_map(samples)
     tables.append(mapped.melt(["sample"], ["confidence", "variability"], "quantity").assign(network=name))
@@ -72,36 +73,6 @@ def curves(training: SmallTraining, network: str) -> pd.DataFrame:
     """Return the accuracies of a training by epoch."""
     tidy = training.history.melt(["epoch"], ["train_accuracy", "val_accuracy"], "quantity", "value")
     return tidy.assign(network=network, seed=training.setup.seed)
-
-
-def histories(samples: pd.DataFrame) -> np.ndarray:
-    """Return whether each sample was right in each epoch: rows×epochs, NaN where an epoch skipped it."""
-    return samples.pivot_table("correct", "row", "epoch", dropna=False).sort_index().to_numpy(float)
-
-
-def forgetting_events(history: np.ndarray) -> np.ndarray:
-    """Count, for each row, how often right turned to wrong from one look to the next (Toneva et al., section 3).
-
-    Args:
-        history: rows×epochs, 1 right, 0 wrong, NaN not looked at.
-    """
-    counts = np.zeros(len(history), dtype=int)
-    for row, values in enumerate(history):
-        seen = values[np.isfinite(values)]
-        counts[row] = int(((seen[:-1] == 1) & (seen[1:] == 0)).sum())
-    return counts
-
-
-def learning_epochs(history: np.ndarray) -> np.ndarray:
-    """Return, for each row, the epoch (from 1) since which it has stayed right; one more than all if it never does."""
-    epochs = history.shape[1]
-    learned = np.full(len(history), epochs + 1)
-    for row, values in enumerate(history):
-        wrong = np.flatnonzero(values == 0)
-        since = wrong[-1] + 2 if len(wrong) else 1
-        if since <= epochs and np.isfinite(values[since - 1 :]).any():
-            learned[row] = since
-    return learned
 
 
 def sample_facts(samples: pd.DataFrame, ids: list[str]) -> pd.DataFrame:
@@ -132,99 +103,6 @@ def majority(lab: Lab) -> pd.DataFrame:
     share = float(labels.bincount().max()) / len(labels)
     rows = [("majority_share", share), ("training_pictures", float(len(labels)))]
     return pd.DataFrame(rows, columns=["quantity", "value"]).assign(network="data")
-
-
-def noise_scales(lab: Lab, trainings: list[SmallTraining]) -> pd.DataFrame:
-    """Return the gradient noise scale before training and after it; `epoch` 0 is before, the last one after."""
-    images = small_images(lab, "train")
-    rows: list[tuple[str, int, int, str, float]] = []
-    for training in trainings[:MEMORIZING_SEEDS]:
-        networks = {0: make_network(lab, training.setup), lab.plan.epochs: lab.to_device(training.network())}
-        for (epoch, network), draw in ((item, draw) for item in networks.items() for draw in range(lab.plan.draws)):
-            lab.step(f"gradient noise, {training.setup.name}, epoch {epoch}, draw {draw}")
-            value = noise_scale(*gradient_norms(lab, images, network, draw), chunk=BATCH_SIZE)
-            rows.append((TRUE, training.setup.seed, epoch, "noise_scale", value))
-    return pd.DataFrame(rows, columns=["network", "seed", "epoch", "quantity", "value"])
-
-
-def gradient_norms(lab: Lab, images: Images, network: ResNet, draw: int) -> tuple[np.ndarray, float]:
-    """Return |g|² of every batch of the training images in a drawn order, and |mean of all g|²; in fp32.
-
-    In training mode: the batch norms take their statistics from each batch, as in a step.
-    """
-    preprocess = lab.small_preprocess()
-    order = torch.from_numpy(np.random.default_rng([lab.seed, 0x4015E, draw]).permutation(len(images)))
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    total = [torch.zeros_like(parameter) for parameter in parameters]
-    squares: list[float] = []
-    network.train()
-    batches = order.split(BATCH_SIZE)
-    batches = [batch for batch in batches if len(batch) == BATCH_SIZE]
-    for batch in batches:
-        x = preprocess.normalize(images.pixels[batch].to(lab.device.torch_device))
-        loss = F.cross_entropy(network(x), images.labels[batch].to(lab.device.torch_device))
-        gradients = torch.autograd.grad(loss, parameters)
-        squares.append(float(nn.utils.get_total_norm(gradients)) ** 2)
-        torch._foreach_add_(total, gradients)  # pyright: ignore
-    return np.array(squares), (float(nn.utils.get_total_norm(total)) / len(batches)) ** 2
-
-
-def noise_scale(squares: np.ndarray, square_of_mean: float, chunk: int) -> float:
-    """Return tr(Σ)/|G|², the batch size at which noise and gradient are equal (McCandlish et al., section 2.2).
-
-    The N training images are the whole population: G is their mean gradient, and Σ the covariance of single ones. Of
-    batches of b drawn from it without replacement, tr(Σ) = b·(|g|² − |G|²)·(N − 1)/(N − b) on average. (The paper's
-    estimator takes both from a sample; with so few images its |G|² is a difference of nearly equal numbers.)
-
-    Args:
-        squares: |g|² of the batches, that together are the population.
-        square_of_mean: |G|².
-        chunk: b, images in each batch.
-    """
-    population = chunk * len(squares)
-    noise = chunk * (squares.mean() - square_of_mean) * (population - 1) / max(1, population - chunk)
-    return float(noise / square_of_mean) if square_of_mean > 0 else float("inf")
-
-
-def samples_to_map(lab: Lab, training: SmallTraining, ids: list[str]) -> tuple[str, pd.DataFrame]:
-    """Return the sample losses of an observed fine-tuned run, else of another run, else of a small training.
-
-    Columns: sample, epoch, loss.
-    """
-    known = set(lab.dataset.split("train")["image_id"])
-    for run in sorted(lab.runs, key=lambda run: run.kind != "fine-tuned"):
-        samples = observed(run)
-        if samples is not None and set(samples["sample"]) <= known:
-            return run.kind, samples
-    samples = training.samples.assign(sample=np.array(ids, dtype=object)[training.samples["row"]])
-    return "ResNet-18, small", samples
-
-
-def observed(run: TrainedRun) -> pd.DataFrame | None:
-    """Return what a run recorded of its samples, if it was trained with --observe."""
-    path = run.folder / "observed" / "samples.parquet"
-    return pd.read_parquet(path).rename(columns={"image_id": "sample"}) if path.is_file() else None
-
-
-def data_map(samples: pd.DataFrame) -> pd.DataFrame:
-    """Return confidence and variability of every sample: mean and deviation over the epochs of p(its own class).
-
-    Swayamdipta et al. 2020, section 2. Columns: sample, confidence, variability.
-    """
-    seen = samples.dropna(subset=["loss"])
-    p = np.exp(-seen["loss"].to_numpy(float))
-    grouped = seen[["sample"]].assign(p=p).groupby("sample", sort=True)["p"]
-    return pd.DataFrame({"confidence": grouped.mean(), "variability": grouped.std(ddof=0)}).reset_index()
-
-
-def regions(mapped: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the most easy, ambiguous and hard third of the samples, the extreme ones first; the thirds may overlap."""
-    third = max(1, len(mapped) // 3)
-    return {
-        "easy": mapped.sort_values("confidence", ascending=False, kind="stable").head(third),
-        "ambiguous": mapped.sort_values("variability", ascending=False, kind="stable").head(third),
-        "hard": mapped.sort_values("confidence", kind="stable").head(third),
-    }
 
 
 def region_pictures(lab: Lab, mapped: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -1,33 +1,25 @@
 """One deep network or a collection of shallow ones: blocks removed, blocks swapped, gradients along single paths."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
-from torch import Tensor
 
-from resnet50.data.transforms import Preprocess
 from resnet50.model.hooks import block_names
-from resnet50.model.resnet import ResNet
 from resnet50.options.config import Depth, ShortcutKind
 from resnet50.runtime.stats import percent, points
 from resnet50.study.experiment import Experiment, Measured, rule
-from resnet50.study.figures import GRAY, band, name_blocks, new_figure, style_of
+from resnet50.study.figures import GRAY, band, legend_above, name_blocks, new_figure, style_of
 from resnet50.study.intervals import SIGNIFICANT, beats, rank_correlation, resampled_means
-from resnet50.study.lab import Images, Lab, TrainedRun
+from resnet50.study.lab import Lab, TrainedRun
 from resnet50.study.lesions import (
     SWAPS,
-    Lesion,
     blocks_by_name,
     keeps_shape,
-    kendall_tau,
-    lesioned_logits,
+    lesion_rows,
     removals,
     reorderings,
     without,
@@ -52,35 +44,6 @@ DEPTHS: tuple[Depth, ...] = (50, 18)
 """Their depth: where a plain network of 50 layers learns nothing in so few steps, 18 layers show the contrast."""
 
 COLUMNS = ["network", "part", "blocks", "k", "draw", "tau", "quantity", "value"]
-
-
-def lesion_rows(
-    lab: Lab, network: ResNet, preprocess: Preprocess, images: Images, lesions: Sequence[tuple[str, int, Lesion]]
-) -> pd.DataFrame:
-    """Return accuracy and loss of lesions (part, k, lesion): a row each of every quantity."""
-    names = block_names(network)
-    logits = lesioned_logits(network, [lesion for *_, lesion in lesions], images.pixels, preprocess, lab.device)
-    rows: list[dict[str, Any]] = []
-    for draw, ((part, k, lesion), some) in enumerate(zip(lesions, logits, strict=True)):
-        about = {
-            "part": part,
-            "blocks": " ".join(name for name in names if name in lesion.removed) or "-",
-            "k": k,
-            "draw": draw,
-            "tau": kendall_tau(lesion, names),
-        }
-        rows += [about | {"quantity": name, "value": number} for name, number in metrics(some, images.labels).items()]
-    counts = torch.bincount(images.labels)
-    about = {"part": "intact", "blocks": "-", "k": 0, "draw": 0, "tau": 1.0}
-    rows.append(about | {"quantity": "majority", "value": float(counts.max() / counts.sum())})
-    rows.append(about | {"quantity": "images", "value": len(images)})
-    return pd.DataFrame(rows)
-
-
-def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return accuracy and mean cross-entropy in nats."""
-    correct = (logits.argmax(1) == labels).float().mean()
-    return {"accuracy": float(correct), "loss": float(F.cross_entropy(logits, labels))}
 
 
 def measure_lesions(lab: Lab, run: TrainedRun) -> pd.DataFrame:
@@ -227,17 +190,6 @@ def draw_gradient(axes: Axes, table: pd.DataFrame) -> None:
 def draw_majority(axes: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
     """Draw the accuracy of always answering the most frequent class."""
     axes.axhline(intact(table, names[0], "majority"), color=GRAY, linewidth=1, linestyle=":", label="always one class")
-
-
-def legend_above(axes: Axes, what: str) -> None:
-    """Put a legend between title and data, so that it covers neither: the lines whose names contain `what`."""
-    title = axes.get_title(loc="left")
-    axes.set_title("")
-    chosen = [(line, name) for line, name in zip(*axes.get_legend_handles_labels(), strict=True) if what in name]
-    axes.legend(
-        [line for line, _ in chosen], [name for _, name in chosen], loc="lower left", bbox_to_anchor=(-0.02, 0.98),
-        title=title, ncols=len(chosen), alignment="left", borderpad=0, columnspacing=1,
-    )  # fmt: skip
 
 
 def intact(table: pd.DataFrame, network: str, quantity: str) -> float:

@@ -135,3 +135,14 @@ def band(axes: Axes, table: pd.DataFrame, x: str, label: str, line: LineStyle) -
 def name_blocks(axes: Axes, blocks: Sequence[str]) -> None:
     """Name the residual blocks on the horizontal axis, "layer3.5" as 3.5."""
     axes.set_xticks(range(len(blocks)), [name.removeprefix("layer") for name in blocks], rotation=90, fontsize=7.5)
+
+
+def legend_above(axes: Axes, what: str) -> None:
+    """Put a legend between title and data, so that it covers neither: the lines whose names contain `what`."""
+    title = axes.get_title(loc="left")
+    axes.set_title("")
+    chosen = [(line, name) for line, name in zip(*axes.get_legend_handles_labels(), strict=True) if what in name]
+    axes.legend(
+        [line for line, _ in chosen], [name for _, name in chosen], loc="lower left", bbox_to_anchor=(-0.02, 0.98),
+        title=title, ncols=len(chosen), alignment="left", borderpad=0, columnspacing=1,
+    )  # fmt: skip

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from scipy import stats
@@ -14,6 +15,7 @@ from resnet50.data.transforms import Preprocess
 from resnet50.model.hooks import block_names, record
 from resnet50.model.resnet import BasicBlock, Bottleneck, NoShortcut, ResNet
 from resnet50.runtime.device import Device
+from resnet50.study.lab import Images, Lab
 
 BATCH_SIZE = 32
 
@@ -153,3 +155,32 @@ def reorderings(network: ResNet, draws: int, rng: np.random.Generator) -> list[t
 def kendall_tau(lesion: Lesion, names: Sequence[str]) -> float:
     """Return the rank correlation with the trained order; 1: the same (Veit et al., section 4.3)."""
     return float(cast(Any, stats.kendalltau(range(len(names)), [names.index(name) for name in lesion.order]))[0])
+
+
+def lesion_rows(
+    lab: Lab, network: ResNet, preprocess: Preprocess, images: Images, lesions: Sequence[tuple[str, int, Lesion]]
+) -> pd.DataFrame:
+    """Return accuracy and loss of lesions (part, k, lesion): a row each of every quantity."""
+    names = block_names(network)
+    logits = lesioned_logits(network, [lesion for *_, lesion in lesions], images.pixels, preprocess, lab.device)
+    rows: list[dict[str, Any]] = []
+    for draw, ((part, k, lesion), some) in enumerate(zip(lesions, logits, strict=True)):
+        about = {
+            "part": part,
+            "blocks": " ".join(name for name in names if name in lesion.removed) or "-",
+            "k": k,
+            "draw": draw,
+            "tau": kendall_tau(lesion, names),
+        }
+        rows += [about | {"quantity": name, "value": number} for name, number in metrics(some, images.labels).items()]
+    counts = torch.bincount(images.labels)
+    about = {"part": "intact", "blocks": "-", "k": 0, "draw": 0, "tau": 1.0}
+    rows.append(about | {"quantity": "majority", "value": float(counts.max() / counts.sum())})
+    rows.append(about | {"quantity": "images", "value": len(images)})
+    return pd.DataFrame(rows)
+
+
+def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return accuracy and mean cross-entropy in nats."""
+    correct = (logits.argmax(1) == labels).float().mean()
+    return {"accuracy": float(correct), "loss": float(F.cross_entropy(logits, labels))}
