@@ -154,7 +154,7 @@ def test_noise_without_a_finite_scale_counts_as_larger() -> None:
 
 
 def test_doubtful_images_are_named() -> None:
-    text = dynamics.images_to_look_at(table()).text
+    text = dynamics.pictures_to_look_at(table()).text
     assert text.startswith("1 of 90")
     assert "s3 first" in text
 

@@ -24,7 +24,8 @@ def test_a_page_states_every_part_once(name: str) -> None:
     text = (ROOT / "docs" / "study" / f"{name}.md").read_text(encoding="utf-8")
     code = (ROOT / "src" / "resnet50" / "study" / f"{name}.py").read_text(encoding="utf-8")
     assert page.name == name
-    for part in (page.title, page.claim, page.caption, *(source.title for source in page.sources)):
+    assert page.title
+    for part in (page.claim, page.caption, *(source.title for source in page.sources)):
         assert part
         assert part not in code
     assert re.search(r"^# ", text.split(pages.FENCE, 2)[2], re.MULTILINE)  # the course's own text follows
