@@ -117,7 +117,7 @@ def outcomes(readings: list[Observation]) -> dict[str, str]:
 
 def test_what_the_papers_say_is_seen() -> None:
     found = outcomes(dynamics.EXPERIMENT.read(table()))
-    assert found.pop("pictures_to_look_at") == "note"
+    assert found.pop("images_to_check") == "note"
     assert set(found.values()) == {"seen"}
     assert len(found) == 7
 
@@ -125,7 +125,7 @@ def test_what_the_papers_say_is_seen() -> None:
 def test_the_opposite_is_said_too() -> None:
     made = table(samples=900, same=False, shuffled=0.5, true=0.4, forgotten=0.95, settle=2.0, noise=(200.0, 20.0))
     found = outcomes(dynamics.EXPERIMENT.read(made))
-    assert found.pop("pictures_to_look_at") == "note"
+    assert found.pop("images_to_check") == "note"
     assert set(found.values()) == {"not seen"}
 
 
@@ -154,7 +154,7 @@ def test_noise_without_a_finite_scale_counts_as_larger() -> None:
 
 
 def test_doubtful_images_are_named() -> None:
-    text = dynamics.pictures_to_look_at(table()).text
+    text = dynamics.images_to_check(table()).text
     assert text.startswith("1 of 90")
     assert "s3 first" in text
 

@@ -70,7 +70,7 @@ CLAIMS = (
 def test_what_the_papers_say_is_seen() -> None:
     found = outcomes(table())
     assert {rule: found[rule] for rule in CLAIMS} == {rule: {"seen"} for rule in CLAIMS}
-    assert found["fields_and_pictures"] == found["what_training_changed"] == {"note"}
+    assert found["fields_and_images"] == found["what_training_changed"] == {"note"}
 
 
 def test_the_opposite_is_said_too() -> None:
@@ -148,7 +148,7 @@ def test_two_runs_of_a_kind_are_told_apart() -> None:
 
 
 def test_a_stage_that_sees_more_than_the_image_is_named() -> None:
-    note: Observation = features.fields_and_pictures(table(), "fine-tuned")
+    note: Observation = features.fields_and_images(table(), "fine-tuned")
     assert "96 pixels" in note.text
     assert "from layer3 on" in note.text
 

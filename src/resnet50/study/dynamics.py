@@ -60,7 +60,7 @@ def measure(lab: Lab) -> Measured:
     mapped = data_map(samples)
     tables.append(mapped.melt(["sample"], ["confidence", "variability"], "quantity").assign(network=name))
     table = pd.concat(tables).reindex(columns=COLUMNS).reset_index(drop=True)
-    return Measured(table, region_pictures(lab, mapped))
+    return Measured(table, region_images(lab, mapped))
 
 
 def train(lab: Lab, setup: Setup) -> SmallTraining:
@@ -105,7 +105,7 @@ def majority(lab: Lab) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["quantity", "value"]).assign(network="data")
 
 
-def region_pictures(lab: Lab, mapped: pd.DataFrame) -> dict[str, np.ndarray]:
+def region_images(lab: Lab, mapped: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the images of each region's extremes (n×S×S×3, uint8) and their labels."""
     rows = lab.dataset.split("train").set_index("image_id")
     found: dict[str, np.ndarray] = {}
@@ -420,7 +420,7 @@ def noise_grows(table: pd.DataFrame) -> tuple[Outcome, str]:
 
 
 @rule
-def pictures_to_look_at(table: pd.DataFrame) -> tuple[Outcome, str]:
+def images_to_check(table: pd.DataFrame) -> tuple[Outcome, str]:
     """Note how many images get less than a tenth of the probability on average: check their labels first."""
     mapped = mapped_in(table)
     doubtful = mapped[mapped["confidence"] < DOUBTFUL].sort_values("confidence")
@@ -449,7 +449,7 @@ EXPERIMENT = Experiment(
         true_labels_are_learned_faster,
         statistics_settle,
         noise_grows,
-        pictures_to_look_at,
+        images_to_check,
     ),
     details=lambda plan: {"twice": 2 * plan.epochs, "batch": BATCH_SIZE},
 )

@@ -250,7 +250,7 @@ def training_enlarges_the_field(table: pd.DataFrame, network: str) -> tuple[Outc
 
 
 @rule
-def fields_and_pictures(table: pd.DataFrame, network: str) -> tuple[Outcome, str]:
+def fields_and_images(table: pd.DataFrame, network: str) -> tuple[Outcome, str]:
     """Note from which stage on the field of a value is larger than an image of the run."""
     size = value_of(table, network=network, quantity="picture_side")
     found: list[str] = []
@@ -361,7 +361,7 @@ EXPERIMENT = Experiment(
         fraction_shrinks_with_depth,
         untrained_field_is_gaussian,
         training_enlarges_the_field,
-        fields_and_pictures,
+        fields_and_images,
         neighbors_are_alike,
         same_blocks_in_two_seeds,
         seeds_agree_less_in_late_blocks,

@@ -53,7 +53,7 @@ SHARPNESS_EPOCHS = 6
 
 def sharpness_watch(lab: Lab) -> Watch:
     """Return a function that measures a network's curvature on a fixed batch of training images."""
-    x, labels = fixed_pictures(lab)
+    x, labels = fixed_images(lab)
     epochs = set(np.linspace(0, lab.plan.epochs, SHARPNESS_EPOCHS).round().astype(int).tolist())
 
     def watch(network: ResNet, epoch: int) -> dict[str, float]:
@@ -70,7 +70,7 @@ def image_count(plan: Plan) -> int:
     return min(256, plan.looked_at // 3, plan.images)
 
 
-def fixed_pictures(lab: Lab) -> tuple[Tensor, Tensor]:
+def fixed_images(lab: Lab) -> tuple[Tensor, Tensor]:
     """Return the first `image_count` training images, normalized, and their labels, on the lab's device."""
     images, count = small_images(lab, "train"), image_count(lab.plan)
     x = lab.small_preprocess().normalize(images.pixels[:count].to(lab.device.torch_device))
@@ -102,7 +102,7 @@ def measure_surface(lab: Lab, name: str) -> pd.DataFrame:
     """
     setup = Setup(depth=SURFACE_DEPTH, shortcuts=NETWORKS[name])
     network = lab.to_device(train_small(lab, setup).network())
-    x, labels = fixed_pictures(lab)
+    x, labels = fixed_images(lab)
     generator = torch.Generator().manual_seed(lab.seed)
     pair = [filter_normalized_direction(network, generator) for _ in range(2)]
     steps = np.linspace(-REACH, REACH, lab.plan.grid).tolist()
