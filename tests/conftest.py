@@ -6,12 +6,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, a core 
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import nn
 
@@ -42,13 +44,29 @@ TINY = {"depth": 18, "weights": "none", "image_size": 32, "device": "cpu", "prec
 """Options of a training run that takes a second or two."""
 
 
-@pytest.fixture(scope="session")
-def shared_competition(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with train.csv (image_id, label) and images/: 60 images, bluish cats and reddish dogs.
+def make_once(path: Path, make: Callable[[Path], object]) -> Path:
+    """Make a file or folder, unless another of pytest-xdist's processes has: it is the same for all, and read-only."""
+    path.parent.mkdir(exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            make(path)
+    return path
 
-    One for all tests of a process, so read-only, as is whatever else is shared; a test that writes takes its own.
-    """
-    folder = tmp_path_factory.mktemp("shared") / "competition"
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of what is made once for all tests; a test that writes takes a copy."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_competition(shared: Path) -> Path:
+    """Return a folder with train.csv (image_id, label) and images/: 60 images, bluish cats and reddish dogs."""
+    return make_once(shared / "competition", write_competition)
+
+
+def write_competition(folder: Path) -> None:
     (folder / "images").mkdir(parents=True)
     rows: list[tuple[str, str]] = []
     for number in range(60):
@@ -57,21 +75,19 @@ def shared_competition(tmp_path_factory: pytest.TempPathFactory) -> Path:
         draw_image(seed=number, tint=tint).save(folder / "images" / f"{number:03d}.jpg", quality=90)
         rows.append((f"{number:03d}", label))
     pd.DataFrame(rows, columns=["image_id", "label"]).to_csv(folder / "train.csv", index=False)
-    return folder
 
 
 @pytest.fixture(scope="session")
-def shared_dataset(shared_competition: Path) -> Path:
+def shared_dataset(shared: Path, shared_competition: Path) -> Path:
     """Return the shared competition as a prepared dataset."""
-    folder = shared_competition.with_name("dataset")
-    resnet50.prepare(shared_competition / "train.csv", folder)
-    return folder
+    return make_once(shared / "dataset", partial(resnet50.prepare, shared_competition / "train.csv"))
 
 
 @pytest.fixture(scope="session")
-def shared_run(shared_dataset: Path) -> Path:
+def shared_run(shared: Path, shared_dataset: Path) -> Path:
     """Return a run that has learned to tell the shared competition's cats and dogs by their color."""
-    return resnet50.train(shared_dataset, shared_dataset.with_name("run"), epochs=3, batch_size=8, threads=1, **TINY)
+    train = partial(resnet50.train, shared_dataset, epochs=3, batch_size=8, threads=1, **TINY)
+    return make_once(shared / "run", train)
 
 
 @pytest.fixture
@@ -84,7 +100,7 @@ def competition(shared_competition: Path, tmp_path: Path) -> Path:
 def prepared(shared_dataset: Path, competition: Path, tmp_path: Path) -> Path:
     """Return a copy of the shared dataset, whose images are those of the test's own competition."""
     folder = Path(shutil.copytree(shared_dataset, tmp_path / "dataset"))
-    here, shared = str(competition), str(shared_dataset.with_name("competition"))
+    here, shared = str(competition), str(shared_dataset.parent / "competition")
     description = folder / "dataset.yaml"
     description.write_text(description.read_text().replace(shared, here))
     manifest = pd.read_parquet(folder / "manifest.parquet")
