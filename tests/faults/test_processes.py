@@ -7,12 +7,15 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import resnet50
+from resnet50.training import loop
 from tests.conftest import TINY
 from tests.faults.torchrun import counting_messages, frozen_norms, meeting, run, started, torchrun, workers
 
@@ -42,10 +45,10 @@ def assert_alike(run_folder: Path, other: Path) -> None:
 
 
 def train_both(prepared: Path, tmp_path: Path, world_size: int, options: dict[str, Any]) -> tuple[Path, Path]:
-    """Train with norms frozen in one process and in several; return both runs."""
-    script, alone, together = frozen_norms(tmp_path), tmp_path / "alone", tmp_path / "together"
-    first = run([*torchrun(1, ["train", str(prepared), "--out", str(alone), *flags(options)], script=script)])
-    assert first.returncode == 0, first.stdout + first.stderr
+    """Train with norms frozen in this process and in several; return both runs."""
+    script, together = frozen_norms(tmp_path), tmp_path / "together"
+    with patch.object(loop, "train_mode", torch.nn.Module.eval):
+        alone = resnet50.train(prepared, tmp_path / "alone", **options)
     command = ["train", str(prepared), "--out", str(together), *flags(options)]
     second = run(torchrun(world_size, command, script=script))
     assert second.returncode == 0, second.stdout + second.stderr
