@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from filelock import FileLock
 from PIL import Image
 from torch import nn
@@ -112,9 +113,15 @@ def prepared(shared_dataset: Path, competition: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def trained(shared_run: Path, prepared: Path, tmp_path: Path) -> Path:
     """Return a copy of the shared run, on the test's own dataset."""
-    folder = Path(shutil.copytree(shared_run, tmp_path / "run"))
+    return copy_run(shared_run, prepared, tmp_path / "run")
+
+
+def copy_run(run: Path, dataset: Path, folder: Path) -> Path:
+    """Copy a run on the shared dataset, as if it had been trained on a copy of that."""
+    shutil.copytree(run, folder)
     config = folder / "config.yaml"
-    config.write_text(config.read_text().replace(str(shared_run.parent), str(tmp_path)))
+    values = yaml.safe_load(config.read_text()) | {"dataset": str(dataset), "out": str(folder)}
+    config.write_text(yaml.safe_dump(values, sort_keys=False))
     return folder
 
 
