@@ -30,7 +30,7 @@ test: $(INSTALLED)
 # Kills, full disks, dead processes, bad data, a fuzzer; a table of what was survived at the end.
 FUZZ_S ?= 300
 test-faults: $(INSTALLED)
-	FUZZ_S=$(FUZZ_S) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "faults or not faults" tests/faults tests/training/test_resume.py tests/training/test_trouble.py tests/training/test_checkpoint.py tests/test_sharding.py
+	FUZZ_S=$(FUZZ_S) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "faults or not faults" tests/faults tests/training/recovery tests/runtime/test_sharding.py
 
 # Processes that tests start on their own (torchrun, killed runs) are not counted.
 coverage: $(INSTALLED)
