@@ -1,7 +1,11 @@
 """Errors that are messages to the user rather than bugs."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+
+CHOICES_SHOWN = 10
+"""Choices that a notebook lists; `UserError.choices` has them all."""
 
 
 class UserError(Exception):
@@ -9,12 +13,24 @@ class UserError(Exception):
 
     The command line prints the message on one line and exits with code 2. Any other exception is a bug: it exits with
     code 1 and a traceback.
+
+    Attributes:
+        choices: where the input can be read in several ways, the keyword arguments that select each of them, e.g.
+            `({"label_column": "grade"}, {"label_column": "breed"})`; else empty.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, choices: Iterable[Mapping[str, str]] = ()) -> None:
+        self.choices = tuple(dict(choice) for choice in choices)
         # A DataLoader worker puts its traceback before the message, which is on the last line.
         from_worker = message.startswith("Caught ")
         super().__init__(message.strip().splitlines()[-1].partition(": ")[2] if from_worker else message)
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that a notebook shows: the message in Python's words, then the choices, and no traceback."""
+        lines = [f"UserError: {in_python(str(self))}"]
+        for choice in self.choices[:CHOICES_SHOWN]:
+            lines.append("    " + ", ".join(f"{name}={value!r}" for name, value in choice.items()))
+        return lines
 
 
 class Stopped(Exception):  # noqa: N818  # not an error
@@ -22,6 +38,15 @@ class Stopped(Exception):  # noqa: N818  # not an error
 
     The command line exits with a code of its own, so that a job scheduler can start the run again.
     """
+
+
+def in_python(message: str) -> str:
+    """Rewrite a message's commands and flags as calls and keyword arguments: `--no-store` is `store=False`."""
+    message = re.sub(r"`resnet50 train --resume ([^`]+)`", r"resnet50.train(resume='\1')", message)
+    message = re.sub(r"`resnet50 (\w+)`", r"resnet50.\1()", message)
+    message = message.replace("--overwrite", "overwrite=True")
+    message = re.sub(r"--no-([a-z][a-z-]*)", lambda found: f"{found[1]}=False", message)
+    return re.sub(r"--([a-z][a-z-]*)", lambda found: found[1].replace("-", "_"), message)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str:
