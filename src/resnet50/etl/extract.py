@@ -16,6 +16,7 @@ from resnet50.etl.table import (
     file_names,
     guess_id_column,
     guess_label_column,
+    parquet_of,
     read_table,
     require_column,
     template_fields,
@@ -23,7 +24,7 @@ from resnet50.etl.table import (
 from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
-GENERIC_NAMES = {"data", "images", "index", "labels", "metadata", "table", "train"}
+GENERIC_NAMES = {"data", "images", "index", "labels", "metadata", "source", "table", "train"}
 """Names of tables that don't describe their content; the dataset is then named after the table's folder."""
 
 
@@ -40,6 +41,7 @@ class Extracted:
         unlisted: images in that folder that no row refers to.
         options: the options with every guess filled in.
         notes: a line for each guess, and for everything that was ignored.
+        content: Parquet file of the DataFrame that the rows are from, to be kept in the dataset; else None.
     """
 
     name: str
@@ -48,18 +50,28 @@ class Extracted:
     unlisted: list[str]
     options: PrepareOptions
     notes: list[str]
+    content: bytes | None = None
 
 
-def extract(options: PrepareOptions) -> Extracted:
+def extract(options: PrepareOptions, table: pd.DataFrame | None = None) -> Extracted:
     """Read a table, class folders, splits with class folders, or a folder that has a labeled table in it.
 
     A folder is read as its labeled table if it has one, except where train/, val/ and test/ contain class folders:
     these are a published split, and it is kept.
 
+    Args:
+        options: `source` says what to read.
+        table: a DataFrame to read instead; `options.source` is where it will be kept.
+
     Raises:
         UserError: the source doesn't exist, can't be interpreted, or is ambiguous.
     """
     source = options.source.absolute()
+    if table is not None:
+        if options.images is None:
+            raise UserError("a DataFrame is in no folder: name the one that holds its images with --images")
+        files = list_files(options.images, allow_outside=options.allow_outside)
+        return extract_table(options, source, files, parquet_of(table))
     if not is_there(source):
         raise UserError(f"source {options.source} does not exist")
     if source.is_file():
@@ -73,11 +85,11 @@ def extract(options: PrepareOptions) -> Extracted:
     ]
     if not table_options and len(class_folder_splits(files)) > 1:
         return extract_folders(options, files)
-    table = find_labeled_table(options, files)
-    if table is not None:
+    labeled = find_labeled_table(options, files)
+    if labeled is not None:
         if options.images is not None:
             files = list_files(options.images, allow_outside=options.allow_outside)
-        return extract_table(options, table, files)
+        return extract_table(options, labeled, files)
     if table_options:
         flag = "--" + table_options[0].replace("_", "-")
         raise UserError(
@@ -86,9 +98,9 @@ def extract(options: PrepareOptions) -> Extracted:
     return extract_folders(options, files)
 
 
-def extract_table(options: PrepareOptions, path: Path, files: FileIndex) -> Extracted:
+def extract_table(options: PrepareOptions, path: Path, files: FileIndex, content: bytes | None = None) -> Extracted:
     """Read a table and find its images in `files`, or in the smallest folder below that has them all."""
-    table = read_table(path)
+    table = read_table(path, content)
     notes = [] if path == options.source.absolute() else [f"table: {path.name}"]
     if options.group_column is not None:
         require_column(table, options.group_column, "--group-column")
@@ -136,6 +148,7 @@ def extract_table(options: PrepareOptions, path: Path, files: FileIndex) -> Extr
             options, source=path, images=files.folder, id_column=id_column, label_column=label_column
         ),
         notes=notes,
+        content=content,
     )
 
 
@@ -180,7 +193,8 @@ def find_labeled_table(options: PrepareOptions, files: FileIndex) -> Path | None
     if len(tables) > 1:
         names = ", ".join(path.relative_to(files.folder).as_posix() for path in tables[:10])
         raise UserError(
-            f"{options.source} has several tables that refer to images ({names}): give one of them as SOURCE"
+            f"{options.source} has several tables that refer to images ({names}): give one of them as SOURCE",
+            [{"source": str(path)} for path in tables],
         )
     return tables[0] if tables else None
 

@@ -247,7 +247,8 @@ def narrow_to_images(ids: pd.Series, files: FileIndex) -> FileIndex:
         if len(complete) > 1:
             raise UserError(
                 f"several folders in {files.folder / prefix} hold images for the rows: {', '.join(complete)}; "
-                "name one with --images"
+                "name one with --images",
+                [{"images": str(files.folder / prefix / name)} for name in complete],
             )
         if not complete:
             return files.below(prefix)

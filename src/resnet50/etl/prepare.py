@@ -1,6 +1,7 @@
 """`resnet50 prepare`: extract, read and store, audit, split, write."""
 
 import csv
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from resnet50.etl.audit import (
     small_classes,
 )
 from resnet50.etl.extract import Extracted, extract
-from resnet50.etl.prepared import COLUMNS, PreparedDataset, atomic_folder, check_output, write_prepared
+from resnet50.etl.prepared import COLUMNS, SOURCE, PreparedDataset, atomic_folder, check_output, write_prepared
 from resnet50.etl.shards import read_shards, shards_folder, write_shard
 from resnet50.etl.split import SPLITS, Fractions, keep_published, parse_fractions, split_rows
 from resnet50.etl.store import FOLDER as STORE
@@ -33,8 +34,12 @@ MAX_CLASSES_SHOWN = 30
 """With more classes, the table of splits shows the totals only."""
 
 
-def prepare(options: PrepareOptions) -> PreparedDataset | None:
+def prepare(options: PrepareOptions, table: pd.DataFrame | None = None) -> PreparedDataset | None:
     """Turn labeled images into a prepared dataset, printing what is found and done.
+
+    Args:
+        options: `source` says what to read.
+        table: a DataFrame to read instead, which the dataset keeps as `source.parquet`.
 
     Returns:
         The dataset; None after a single shard, and on every rank but 0 under torchrun.
@@ -44,16 +49,20 @@ def prepare(options: PrepareOptions) -> PreparedDataset | None:
     """
     torchrun_shard = started_by_torchrun()
     with rank_zero_output(torchrun_shard.index if torchrun_shard else 0):
-        return prepare_on_rank(options, torchrun_shard)
+        if table is not None:
+            options = dataclasses.replace(options, source=options.out / SOURCE)
+        return prepare_on_rank(options, table, torchrun_shard)
 
 
-def prepare_on_rank(options: PrepareOptions, torchrun_shard: Shard | None) -> PreparedDataset | None:
+def prepare_on_rank(
+    options: PrepareOptions, table: pd.DataFrame | None, torchrun_shard: Shard | None
+) -> PreparedDataset | None:
     """Run `prepare` in one of the processes that torchrun started, or alone."""
     check_sharding(options.shard, options.merge)
     fractions = parse_fractions(options.split)
-    check_output(options.out, options.overwrite, options.source, options.images)
+    check_output(options.out, options.overwrite, options.source if table is None else None, options.images)
 
-    source = extract(options)
+    source = extract(options, table)
     for note in source.notes:
         say(note)
     dropped = labels_to_drop(options.drop_labels, source.rows["label"])
@@ -102,6 +111,8 @@ def build(
     manifest = manifest_of(kept, source, split_of(kept, fractions, options))
     if store is not None:
         store.finish()
+    if source.content is not None:
+        (folder / SOURCE).write_bytes(source.content)
     dataset = write_prepared(folder, options, source.name, manifest, found.to_json(), len(rows))
     show_splits(dataset)
     warn_about_classes(dataset, found)

@@ -1,4 +1,4 @@
-"""The folder of a prepared dataset: dataset.yaml, manifest.parquet, audit.json, pixels/."""
+"""The folder of a prepared dataset: dataset.yaml, manifest.parquet, audit.json, pixels/, perhaps source.parquet."""
 
 import errno
 import hashlib
@@ -21,6 +21,9 @@ from resnet50.runtime.atomic import cannot_write, flush
 from resnet50.runtime.errors import UserError
 
 DESCRIPTION, MANIFEST, AUDIT = "dataset.yaml", "manifest.parquet", "audit.json"
+
+SOURCE = "source.parquet"
+"""The table of a dataset that was prepared from a DataFrame."""
 
 COLUMNS = {
     "image_id": "str",
@@ -83,7 +86,7 @@ def fingerprint_of(manifest: pd.DataFrame, classes: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def load_prepared(folder: Path) -> PreparedDataset:
+def load_prepared(folder: str | os.PathLike[str]) -> PreparedDataset:
     """Read a prepared dataset.
 
     Args:
@@ -93,6 +96,7 @@ def load_prepared(folder: Path) -> PreparedDataset:
         UserError: the folder doesn't exist or is not a prepared dataset, or a file in it is damaged or belongs to
             another dataset.
     """
+    folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"dataset {folder} does not exist: make it with `resnet50 prepare`")
     for name in (DESCRIPTION, MANIFEST):
@@ -117,14 +121,14 @@ def load_prepared(folder: Path) -> PreparedDataset:
     return PreparedDataset(folder, name, classes, manifest, fingerprint)
 
 
-def check_output(out: Path, overwrite: bool, source: Path, images: Path | None) -> None:
+def check_output(out: Path, overwrite: bool, *inputs: Path | None) -> None:
     """Raise a UserError if the output folder can't be written, or must not be replaced."""
     if out.is_dir() and any(out.iterdir()):
         if not overwrite:
             raise UserError(f"output folder {out} is not empty: choose another one, or add --overwrite")
         if not (out / DESCRIPTION).is_file() or not (out / MANIFEST).is_file():
             raise UserError(f"{out} is not a prepared dataset, so --overwrite won't delete it: choose another --out")
-        for kept in (source, images):
+        for kept in inputs:
             if kept is not None and kept.resolve().is_relative_to(out.resolve()):
                 raise UserError(f"{out} contains {kept}, so --overwrite won't delete it: choose another --out")
     elif out.exists() and not out.is_dir():

@@ -1,13 +1,16 @@
 """Reading a CSV or Parquet file as strings, and guessing its columns of ids and labels."""
 
+import io
 import string
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from pyarrow import parquet
 
 from resnet50.etl.decode import IMAGE_EXTENSIONS, one_line
@@ -27,22 +30,26 @@ COLUMNS_PER_LOOKUP = 100
 """Columns whose values are looked up among the image files at once."""
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, content: bytes | None = None) -> pd.DataFrame:
     """Read every cell as the string that is written: '007' keeps its zeros, 'NA' and 'None' are not missing values.
 
     An empty cell is an empty string; whitespace around a value is removed. CSV may be separated by comma, semicolon,
     tab or bar.
 
+    Args:
+        path: of a CSV or Parquet file.
+        content: of a Parquet file that is yet to be written.
+
     Raises:
         UserError: the file doesn't exist, is not CSV or Parquet, is not UTF-8, is damaged, or lacks a header or rows.
     """
-    if not path.is_file():
+    if content is None and not path.is_file():
         raise UserError(f"table {path} does not exist")
     suffix = path.suffix.lower()
     if suffix in CSV_SUFFIXES:
         table = read_csv(path)
     elif suffix in PARQUET_SUFFIXES:
-        table = read_parquet(path)
+        table = read_parquet(path, content)
     else:
         raise UserError(f"{path} is neither a table (.csv, .tsv, .parquet) nor a folder")
     table = table.set_axis([str(column).strip() for column in table.columns], axis="columns")
@@ -96,17 +103,40 @@ def read_csv(path: Path) -> pd.DataFrame:
     return table
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
+def read_parquet(path: Path, content: bytes | None = None) -> pd.DataFrame:
     """Read a Parquet file as strings; integers that were stored as floats lose their '.0'."""
     try:
-        check_unique(parquet.read_schema(path).names, path)
-        table = pd.read_parquet(path).reset_index(drop=True)
+        check_unique(parquet.read_schema(path if content is None else io.BytesIO(content)).names, path)
+        table = pd.read_parquet(path if content is None else io.BytesIO(content)).reset_index(drop=True)
         return pd.DataFrame({name: as_written(table[name]) for name in table.columns}, index=table.index)
     except UserError:
         raise
     except Exception as error:  # pandas raises many types for damaged content or metadata
         reason = one_line(" ".join((str(error) or repr(error)).split()))
         raise UserError(f"{path} is not a readable Parquet file: {reason}") from error
+
+
+def parquet_of(table: pd.DataFrame) -> bytes:
+    """Return the Parquet file of a DataFrame. A named index becomes a column; paths become text.
+
+    Raises:
+        UserError: two columns have the same name, or one holds values that Parquet has no type for.
+    """
+    if any(name is not None for name in table.index.names):
+        table = table.reset_index()
+    table = table.set_axis([str(column) for column in table.columns], axis="columns")
+    check_unique(list(table.columns), Path("the DataFrame"))
+    objects = table.select_dtypes("object").columns
+    table = table.assign(**{name: table[name].map(path_as_text) for name in objects})
+    try:
+        return bytes(table.to_parquet(None, index=False))
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        reason = one_line(" ".join(str(error).split()))
+        raise UserError(f"the DataFrame can't be stored as Parquet: {reason}") from error
+
+
+def path_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def as_written(values: pd.Series) -> pd.Series:
@@ -182,7 +212,10 @@ def guess_id_column(table: pd.DataFrame, files: FileIndex, template: str | None,
     if len(possible) == 1:
         return possible[0]
     found = f"both {join_names(possible, ' and ')} could" if possible else f"none of {join_names(columns)} seems to"
-    raise UserError(f"cannot tell which column has the image ids ({found}): name it with --id-column")
+    raise UserError(
+        f"cannot tell which column has the image ids ({found}): name it with --id-column",
+        [{"id_column": name} for name in possible],
+    )
 
 
 def columns_naming_images(
@@ -220,7 +253,10 @@ def guess_label_column(table: pd.DataFrame, taken: set[str | None]) -> str:
     if len(possible) == 1:
         return possible[0]
     found = f"it could be {join_names(possible)}" if possible else "no column is left"
-    raise UserError(f"cannot tell which column has the labels ({found}): name it with --label-column")
+    raise UserError(
+        f"cannot tell which column has the labels ({found}): name it with --label-column",
+        [{"label_column": name} for name in possible],
+    )
 
 
 def normalized(name: str) -> str:
