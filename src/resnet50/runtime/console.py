@@ -1,4 +1,4 @@
-"""Terminal output of the commands: messages, tables and progress; plain lines where there is no terminal."""
+"""Output of the commands: messages, tables and progress, on a terminal, in a notebook, or as plain lines."""
 
 import io
 import time
@@ -10,14 +10,20 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console(highlight=False, soft_wrap=True)
+from resnet50.runtime.notebook import NotebookBar, notebook_shell
+
+# In a notebook, rich would make a display of its own of every message, and its progress bars need ipywidgets.
+console = Console(highlight=False, soft_wrap=True, force_jupyter=False)
 """Results and messages, on standard output."""
 
-errors = Console(highlight=False, soft_wrap=True, stderr=True)
+errors = Console(highlight=False, soft_wrap=True, stderr=True, force_jupyter=False)
 """Progress and errors, on standard error."""
 
 PLAIN_INTERVAL = 10.0
-"""Seconds between two progress lines where standard error is not a terminal."""
+"""Seconds between two progress lines where there is neither a terminal nor a notebook."""
+
+NOTEBOOK_INTERVAL = 0.3
+"""Seconds between two updates of a notebook's progress bar."""
 
 
 class RankLog:
@@ -76,7 +82,7 @@ def escape(text: str) -> str:
 
 @contextmanager
 def progress(what: str, total: int, unit: str) -> Generator[Advance]:
-    """Show the progress of a task with rate and time left: a bar on a terminal, plain lines elsewhere.
+    """Show the progress of a task with rate and time left: a bar on a terminal or in a notebook, else plain lines.
 
     Args:
         what: the task, e.g. "reading images".
@@ -106,24 +112,44 @@ def progress(what: str, total: int, unit: str) -> Generator[Advance]:
                 bar.update(task, advance=count, rate=f"{rate:,.0f} {unit}/s")
 
             yield advance
+    elif (shell := notebook_shell()) is not None:
+        bar = NotebookBar.of_cell(shell)
+        try:
+            yield periodic_progress(what, total, unit, NOTEBOOK_INTERVAL, bar.show)
+        finally:
+            bar.clear()
     else:
         yield plain_progress(what, total, unit)
 
 
 def plain_progress(what: str, total: int, unit: str) -> Advance:
+    def show(text: str, done: int, total: int) -> None:
+        errors.print(text, markup=False)
+
+    return periodic_progress(what, total, unit, PLAIN_INTERVAL, show)
+
+
+class Show(Protocol):
+    """Shows a line of text about the progress, and how much is done."""
+
+    def __call__(self, text: str, done: int, total: int) -> None: ...
+
+
+def periodic_progress(what: str, total: int, unit: str, interval: float, show: Show) -> Advance:
+    """Return an `Advance` that shows rate and time left at most once in so many seconds."""
     start = time.perf_counter()
-    next_line = start + PLAIN_INTERVAL
+    next_time = start + interval
     done = 0
 
     def advance(count: int = 1) -> None:
-        nonlocal done, next_line
+        nonlocal done, next_time
         done += count
         now = time.perf_counter()
-        if now >= next_line and done:
+        if now >= next_time and done:
             rate = done / (now - start)
             left = (total - done) / rate
-            errors.print(f"{what}: {done:,}/{total:,} {unit}, {rate:,.1f}/s, {left:,.0f} s left", markup=False)
-            next_line = now + PLAIN_INTERVAL
+            show(f"{what}: {done:,}/{total:,} {unit}, {rate:,.1f}/s, {left:,.0f} s left", done, total)
+            next_time = now + interval
 
     return advance
 
