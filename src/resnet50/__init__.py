@@ -1,53 +1,61 @@
 """From a table of labeled images to a ResNet-50 classifier that its owner understands, can trust and can ship.
 
-The verbs are functions of the options that `resnet50.options` declares: `train(dataset="d", out="r", epochs=5)` and
-`resnet50 train d --out r --epochs 5` are the same. Nothing here imports torch before it is used.
+    import resnet50 as rn
+
+    data = rn.prepare("train.csv", "dataset", images="images", label_column="label")
+    run = rn.train(data, "run", epochs=5)
+    print(run.evaluate("test").accuracy)
+    print(rn.load(run).predict("a.jpg"))
+
+The verbs take the options of the command line as keywords. `import resnet50` loads neither torch nor pandas nor
+matplotlib: each name is imported when it is first used.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnet50.etl.prepared import PreparedDataset
+    from resnet50.api import Dataset, Evaluation, Run, create_model, evaluate, load, load_run, prepare, train
     from resnet50.inference.classifier import Classifier
+    from resnet50.runtime.errors import Stopped, UserError
 
-__all__ = ["Classifier", "evaluate", "prepare", "train"]
+    __version__: str
 
+__all__ = [
+    "Classifier",
+    "Dataset",
+    "Evaluation",
+    "Run",
+    "Stopped",
+    "UserError",
+    "__version__",
+    "create_model",
+    "evaluate",
+    "load",
+    "load_run",
+    "prepare",
+    "train",
+]
 
-def prepare(source: str | Path, out: str | Path, **options: Any) -> "PreparedDataset":
-    """Turn a table of labeled images into a prepared dataset; options as in `resnet50.options.PrepareOptions`.
-
-    With `shard` there is no dataset before the merge: nothing is returned.
-    """
-    from resnet50.etl.prepare import prepare
-    from resnet50.options import PrepareOptions, from_values
-
-    return cast("PreparedDataset", prepare(from_values(PrepareOptions, {"source": source, "out": out, **options})))
-
-
-def train(dataset: str | Path | None = None, out: str | Path | None = None, **options: Any) -> Path:
-    """Train a network and return its run folder; options as in `resnet50.options.TrainOptions`.
-
-    `train(resume=run)` goes on with one that was interrupted.
-    """
-    from resnet50.options import TrainOptions, from_values
-    from resnet50.training.run import train
-
-    places = {name: value for name, value in (("dataset", dataset), ("out", out)) if value is not None}
-    return train(from_values(TrainOptions, places | options))
-
-
-def evaluate(run: str | Path, **options: Any) -> dict[str, Any]:
-    """Measure a run on a split and return the figures; options as in `resnet50.options.EvaluateOptions`."""
-    from resnet50.evaluation.evaluate import evaluate
-    from resnet50.options import EvaluateOptions, from_values
-
-    return evaluate(from_values(EvaluateOptions, {"run": run, **options}))
+ELSEWHERE = {
+    "Classifier": "resnet50.inference.classifier",
+    "Stopped": "resnet50.runtime.errors",
+    "UserError": "resnet50.runtime.errors",
+}
+"""Modules of the names that `resnet50.api` does not define."""
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Classifier":
-        from resnet50.inference.classifier import Classifier
+    if name not in __all__:
+        raise AttributeError(f"module 'resnet50' has no attribute {name!r}")
+    if name == "__version__":
+        from importlib.metadata import version
 
-        return Classifier
-    raise AttributeError(f"module 'resnet50' has no attribute {name!r}")
+        return version("resnet50")
+    value = getattr(import_module(ELSEWHERE.get(name, "resnet50.api")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

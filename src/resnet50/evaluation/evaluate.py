@@ -40,7 +40,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         classifier = Classifier(load_model(options.run), device)
         dataset = load_prepared(options.dataset or trained_on(options.run))
         check_classes(classifier.model, dataset, options.run)
-        paths, shards = dataset.split(options.split)["path"], shards_folder(options, dataset)
+        paths, shards = dataset.split(options.split)["path"], shards_folder(options)
         probabilities = predict_sharded(
             classifier, paths, lambda: (dataset.fingerprint, options.split), shards, options
         )
@@ -67,13 +67,14 @@ def check_classes(model: Model, dataset: PreparedDataset, run: Path) -> None:
         )
 
 
-def shards_folder(options: EvaluateOptions, dataset: PreparedDataset) -> Path:
-    return options.run / "evaluation" / f"{file_name(options, dataset)}.shards"
+def result_file(options: EvaluateOptions) -> Path:
+    """Return the file of the metrics; that of another dataset doesn't replace the run's own."""
+    name = options.split if options.dataset is None else f"{options.dataset.resolve().name}-{options.split}"
+    return options.run / "evaluation" / f"{name}.json"
 
 
-def file_name(options: EvaluateOptions, dataset: PreparedDataset) -> str:
-    """Name the files of this evaluation: those of another dataset don't replace the run's own."""
-    return options.split if options.dataset is None else f"{dataset.folder.resolve().name}-{options.split}"
+def shards_folder(options: EvaluateOptions) -> Path:
+    return result_file(options).with_suffix(".shards")
 
 
 def save_results(options: EvaluateOptions, dataset: PreparedDataset, probabilities: np.ndarray) -> dict[str, Any]:
@@ -85,13 +86,12 @@ def save_results(options: EvaluateOptions, dataset: PreparedDataset, probabiliti
         "dataset_fingerprint": dataset.fingerprint,
         **compute_metrics(rows["label_index"].to_numpy(), probabilities, dataset.classes),
     }
-    folder = options.run / "evaluation"
-    folder.mkdir(exist_ok=True)
-    name = file_name(options, dataset)
-    with atomic_write(folder / f"{name}.csv") as partial:
+    file = result_file(options)
+    file.parent.mkdir(exist_ok=True)
+    with atomic_write(file.with_suffix(".csv")) as partial:
         per_image(rows, probabilities, dataset.classes).to_csv(partial, index=False)
-    write_json(metrics, folder / f"{name}.json")
+    write_json(metrics, file)
     report = write_report(options.run)
     say(summary(metrics))
-    say(f"metrics in {folder / name}.json, a row per image in {folder / name}.csv, report in {report}")
+    say(f"metrics in {file}, a row per image in {file.with_suffix('.csv')}, report in {report}")
     return metrics

@@ -1,6 +1,7 @@
 """Model files (`model.safetensors`): weights, with classes and preprocessing in the metadata."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -55,13 +56,13 @@ def model_file(path: Path) -> Path:
     return path / "model.safetensors" if path.is_dir() else path
 
 
-def load_model(path: Path) -> Model:
+def load_model(path: str | os.PathLike[str]) -> Model:
     """Load a model file, or the one in a run folder, onto the CPU in evaluation mode.
 
     Raises:
         UserError: the file doesn't exist, was not written by this project, or is damaged.
     """
-    path = model_file(path)
+    path = model_file(Path(path))
     if not path.is_file():
         raise UserError(
             f"no model at {path}: give a run folder (the output of `resnet50 train`) or a model.safetensors"
