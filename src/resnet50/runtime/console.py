@@ -92,34 +92,41 @@ def progress(what: str, total: int, unit: str) -> Generator[Advance]:
     Yields:
         A function to call with the number of items that are done since the last call.
     """
-    if errors.is_terminal:
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(compact=True),
-            console=errors,
-            transient=True,
-        ) as bar:
-            task = bar.add_task(what, total=total, rate="")
-            start, done = time.perf_counter(), 0
-
-            def advance(count: int = 1) -> None:
-                nonlocal done
-                done += count
-                rate = done / max(time.perf_counter() - start, 1e-9)
-                bar.update(task, advance=count, rate=f"{rate:,.0f} {unit}/s")
-
-            yield advance
-    elif (shell := notebook_shell()) is not None:
+    shell = notebook_shell()
+    if shell is not None:  # first: a notebook's kernel asks for colors, which rich takes for a terminal
         bar = NotebookBar.of_cell(shell)
         try:
             yield periodic_progress(what, total, unit, NOTEBOOK_INTERVAL, bar.show)
         finally:
             bar.clear()
+    elif errors.is_terminal:
+        with terminal_progress(what, total, unit) as advance:
+            yield advance
     else:
         yield plain_progress(what, total, unit)
+
+
+@contextmanager
+def terminal_progress(what: str, total: int, unit: str) -> Generator[Advance]:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        console=errors,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(what, total=total, rate="")
+        start, done = time.perf_counter(), 0
+
+        def advance(count: int = 1) -> None:
+            nonlocal done
+            done += count
+            rate = done / max(time.perf_counter() - start, 1e-9)
+            bar.update(task, advance=count, rate=f"{rate:,.0f} {unit}/s")
+
+        yield advance
 
 
 def plain_progress(what: str, total: int, unit: str) -> Advance:
