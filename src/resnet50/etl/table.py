@@ -126,7 +126,7 @@ def parquet_of(table: pd.DataFrame) -> bytes:
         table = table.reset_index()
     table = table.set_axis([str(column) for column in table.columns], axis="columns")
     check_unique(list(table.columns), Path("the DataFrame"))
-    objects = table.select_dtypes("object").columns
+    objects = [str(name) for name, dtype in table.dtypes.items() if dtype == "object"]
     table = table.assign(**{name: table[name].map(path_as_text) for name in objects})
     try:
         return bytes(table.to_parquet(None, index=False))
