@@ -1,13 +1,14 @@
 """Write the outputs that the documentation quotes, by running the commands and the Python beside them.
 
-    .venv/bin/python docs/make_outputs.py [CLOTHING]
+    .venv/bin/python docs/make_outputs.py [--clothing FOLDER] [PAGE ...]
 
 In a `console` block, what follows a line `$ COMMAND` is replaced by what the command prints. A `text` block after a
-`python` block is replaced by what the Python prints. All of it runs in a new folder, page by page: the demo's solar
-cells (about five minutes on two cores), and the clothing-dataset if its folder is given. Without it, what depends on
-it stays as it is.
+`python` block is replaced by what the Python prints. Each page runs in a new folder: all of them take about five
+minutes on two quiet cores. The commands on clothing/ need the clothing-dataset's folder; without it, their outputs
+stay as they are. Afterwards, docs/make_recording.py draws the quick start anew.
 """
 
+import argparse
 import os
 import re
 import subprocess
@@ -15,8 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).parents[1]
-PAGES = ("quickstart.md", "own-data.md", "python.md", "architecture.md")
+PAGES = ("quickstart.md", "own-data.md", "python.md")
 BLOCK = re.compile(r"^```(console|python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SEPARATOR = "--- end of block ---"
 
@@ -59,54 +62,71 @@ def commands(body):
     return found
 
 
-def run(command, folder):
+def run(command, folder, stderr=subprocess.STDOUT):
     """Run a command as it is typed and return the lines that it prints."""
     print("$", command, file=sys.stderr)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "COLUMNS": "110", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
-        env=os.environ | {"PATH": path, "COLUMNS": "110", "LC_ALL": "C.UTF-8"},
+        env=environment,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=stderr,
         text=True,
         check=False,
     )
-    return tidy(done.stdout).splitlines()
+    return tidy(done.stdout, folder)
 
 
 def run_python(blocks, folder):
     """Run a page's Python in one process and return what each block prints."""
     if not blocks:
         return []
-    quiet = "from resnet50.runtime import console; console.console.quiet = True"
+    quiet = "from resnet50.runtime import console; console.console.quiet = True"  # the commands' own messages
     script = f"\nprint({SEPARATOR!r})\n".join([quiet, *blocks])
-        ["from resnet50.runtime import console; console.console.quiet = True", *blocks]
-    )
     (folder / "page.py").write_text(script, encoding="utf-8")
-    output = "\n".join(run("python page.py 2>/dev/null", folder)) + "\n"
-    printed = output.split(SEPARATOR + "\n")
+    printed = "\n".join([*run("python page.py", folder, stderr=None), ""]).split(SEPARATOR + "\n")
     if len(printed) != len(blocks) + 1:
-        raise SystemExit(f"the Python of a page failed after {len(printed) - 1} blocks:\n{output}")
+        raise SystemExit(f"block {len(printed) - 1} of the page's Python failed")
     return printed[1:]
 
 
-def tidy(output):
-    """Return what a command printed without progress lines and without the reader's home folder."""
-    lines = [line.rstrip() for line in output.replace(str(Path.home()), "~").splitlines()]
-    return "\n".join(line for line in lines if not re.search(r"/s, [\d,]+ s left$", line))
+def tidy(output, folder):
+    """Return the lines that a command printed, without those of its progress and without this machine's folders."""
+    for place, shown in ((folder.resolve(), "/home/me"), (Path.home(), "~")):
+        output = output.replace(str(place), shown)
+    lines = [line.rstrip() for line in output.splitlines()]
+    return [line for line in lines if not re.search(r"/s, [\d,]+ s left$", line)]
 
 
-def main(clothing):
+def make_pets(folder):
+    """Write a table with two columns that might be the labels, and its images."""
+    (folder / "images").mkdir(parents=True)
+    rows = ["image,name,kind"]
+    for number, (name, kind) in enumerate([("Tom", "cat"), ("Rex", "dog"), ("Tom", "dog"), ("Kit", "cat")]):
+        Image.new("RGB", (40, 40), (60 * number, 90, 120)).save(folder / "images" / f"{number}.png")
+        rows.append(f"{number}.png,{name},{kind}")
+    (folder / "pets.csv").write_text("\n".join([*rows, ""]), encoding="utf-8")
+
+
+def main():
     """Rewrite the pages."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "examples").symlink_to(ROOT / "examples")
-        if clothing:
-            (folder / "clothing").symlink_to(clothing.resolve())
-        for path in (ROOT / "docs" / name for name in PAGES):
-            path.write_text(page(path.read_text(encoding="utf-8"), folder, clothing), encoding="utf-8")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pages", nargs="*", default=PAGES, metavar="PAGE", help=f"default: {' '.join(PAGES)}")
+    parser.add_argument("--clothing", type=Path, metavar="FOLDER", help="the clothing-dataset: images.csv and images/")
+    arguments = parser.parse_args()
+    for path in (ROOT / "docs" / name for name in arguments.pages):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "examples").symlink_to(ROOT / "examples")
+            make_pets(folder / "pets")
+            if arguments.clothing:
+                (folder / "clothing").symlink_to(arguments.clothing.resolve())
+            if "demo/solar-cells" in (text := path.read_text(encoding="utf-8")):
+                run("python examples/solar_cells.py demo/solar-cells", folder)
+            path.write_text(page(text, folder, arguments.clothing), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    main()
