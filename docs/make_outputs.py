@@ -66,7 +66,7 @@ def run(command, folder, stderr=subprocess.STDOUT):
     """Run a command as it is typed and return the lines that it prints."""
     print("$", command, file=sys.stderr)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "COLUMNS": "110", "LC_ALL": "C.UTF-8"}
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT / "src"), "COLUMNS": "110", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
@@ -76,6 +76,8 @@ def run(command, folder, stderr=subprocess.STDOUT):
         text=True,
         check=False,
     )
+    if done.returncode not in (0, 2):  # done, or an error that is meant to be shown
+        raise SystemExit(f"{command} failed:\n{done.stdout}")
     return tidy(done.stdout, folder)
 
 

@@ -5,6 +5,7 @@
 docs/make_outputs.py writes the quick start from a real run. Of the long outputs, only the last lines are shown.
 """
 
+import io
 import re
 import runpy
 from pathlib import Path
@@ -16,14 +17,14 @@ from rich.text import Text
 DOCS = Path(__file__).parent
 RECORDING = DOCS / "figures" / "recording.svg"
 OUTPUTS = runpy.run_path(str(DOCS / "make_outputs.py"))
-SHOWN = {"prepare": 10, "train": 8, "evaluate": 6, "predict": 5}
+SHOWN = {"prepare": 9, "train": 6, "evaluate": 6, "predict": 5}
 """The commands of the recording, with the number of lines shown."""
-WIDTH = 104
+WIDTH = 112
 
 
 def recording(page):
     """Return the SVG of the quick start's commands."""
-    console = Console(record=True, width=WIDTH, file=open("/dev/null", "w"), highlight=False)  # noqa: SIM115
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), highlight=False)
     for command, lines in transcript(page):
         console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
         most = SHOWN[command.split()[1]]
