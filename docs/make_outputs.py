@@ -1,6 +1,6 @@
 """Write the outputs that the documentation quotes, by running the commands and the Python beside them.
 
-    .venv/bin/python docs/make_outputs.py [--clothing FOLDER] [PAGE ...]
+    .venv/bin/python docs/make_outputs.py [--clothing FOLDER] [--folder FOLDER] [PAGE ...]
 
 In a `console` block, what follows a line `$ COMMAND` is replaced by what the command prints. A `text` block after a
 `python` block is replaced by what the Python prints. Each page runs in a new folder: all of them take about five
@@ -117,17 +117,23 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pages", nargs="*", default=PAGES, metavar="PAGE", help=f"default: {' '.join(PAGES)}")
     parser.add_argument("--clothing", type=Path, metavar="FOLDER", help="the clothing-dataset: images.csv and images/")
+    parser.add_argument("--folder", type=Path, help="new folder to run in, which stays; a temporary one when left out")
     arguments = parser.parse_args()
-    for path in (ROOT / "docs" / name for name in arguments.pages):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            (folder / "examples").symlink_to(ROOT / "examples")
-            make_pets(folder / "pets")
-            if arguments.clothing:
-                (folder / "clothing").symlink_to(arguments.clothing.resolve())
-            if "demo/solar-cells" in (text := path.read_text(encoding="utf-8")):
-                run("python examples/solar_cells.py demo/solar-cells", folder)
-            path.write_text(page(text, folder, arguments.clothing), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in arguments.pages:
+            rewrite(ROOT / "docs" / name, (arguments.folder or Path(temporary)).resolve() / name, arguments.clothing)
+
+
+def rewrite(path, folder, clothing):
+    """Run a page in a folder with what its commands need, and write its outputs."""
+    make_pets(folder / "pets")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    if clothing:
+        (folder / "clothing").symlink_to(clothing.resolve())
+    text = path.read_text(encoding="utf-8")
+    if "demo/solar-cells" in text:
+        run("python examples/solar_cells.py demo/solar-cells", folder)
+    path.write_text(page(text, folder, clothing), encoding="utf-8")
 
 
 if __name__ == "__main__":
