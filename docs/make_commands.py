@@ -14,9 +14,9 @@ from resnet50.options.config import flag, name_type
 INTRODUCTION = """\
 # Commands
 
-<!-- Written by docs/make_commands.py: change the help texts in src/resnet50/options/, then run it. -->
+<!-- Written by docs/make_commands.py: change the help texts in src/resnet50/config.py, then run it. -->
 
-Every option is declared once, in `src/resnet50/options/`, and has the same name everywhere: `--batch-size 64` on the
+Every option is declared once, in `src/resnet50/config.py`, and has the same name everywhere: `--batch-size 64` on the
 command line is `batch_size: 64` in a YAML file (`--config FILE`, flags go over it) and `batch_size=64` in Python.
 `resnet50 COMMAND --help` shows the same on the screen. A switch is turned off with `no-` in front: `--no-overwrite`.
 

@@ -74,7 +74,7 @@ def test_images_have_alternative_texts(page: Path) -> None:
 @each_page
 def test_every_command_in_a_block_is_understood(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    started = {"dataset": "dataset", "depth": 50}  # the options of the run that is resumed
+    started = {"dataset": "dataset", "depth": 50}  # what the run that is resumed was started with
     monkeypatch.setattr(
         config, "resumed_options", lambda _, values: started | {"out": "run"} if values.get("resume") else {}
     )
@@ -102,7 +102,7 @@ def test_the_command_reference_is_what_its_script_writes() -> None:
 
 def test_every_module_in_the_text_exists() -> None:
     modules = [f"/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("[dest]*/**/*.py")]
-    for page in PAGES:
+    for page in set(PAGES) - {ROOT / "docs" / "commands.md"}:
         for name in re.findall(r"`(\w+/[\w/]+\.py)`", prose(page)):
             assert any(path.endswith(f"/{name}") for path in modules), f"{page.name}: {name} does not exist"
 
