@@ -5,12 +5,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help venv demo test test-faults lint format clean
+.PHONY: help venv demo test test-fast test-faults mutants lint format clean
 
 help:
 	@echo "make demo    fine-tune ResNet-50 on real photographs of solar cells (WEIGHTS=none: train it from scratch)"
-	@echo "make test    the whole test suite"
+	@echo "make test    the whole test suite (6 minutes on two cores)"
+	@echo "make test-fast    what a change needs first: without slow tests, study and injected faults (a minute)"
 	@echo "make test-faults    kills, full disks, dead processes, bad data: what is survived (up to 50 minutes)"
+	@echo "make mutants    change the code in 300 places, one at a time, and list the changes that no test notices (an hour)"
 	@echo "make lint    style, types and the direction of imports"
 	@echo "make venv    only the virtual environment, with all extras"
 	@echo "make clean   remove what make demo made"
@@ -26,10 +28,18 @@ $(INSTALLED): pyproject.toml constraints.txt
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow and not faults" --ignore tests/study --ignore tests/faults
+
 # Kills, full disks, dead processes, bad data, a fuzzer; a table of what was survived at the end.
 FUZZ_S ?= 300
 test-faults: $(INSTALLED)
 	FUZZ_S=$(FUZZ_S) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "faults or not faults" tests/faults tests/training/recovery tests/runtime/test_sharding.py
+
+# Goes on where it ended: delete build/mutants.jsonl to start anew.
+MUTANTS ?= --count 300 --seed 0
+mutants: $(INSTALLED)
+	$(BIN)/python tools/mutants.py $(MUTANTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
