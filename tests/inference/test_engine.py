@@ -237,6 +237,7 @@ import openvino_telemetry  # is what it was before, for whoever else wants it
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("openvino_telemetry") is None, reason="there is nothing to report with")
 def test_openvino_reports_nothing_and_leaves_no_files(tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
