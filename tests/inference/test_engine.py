@@ -112,6 +112,7 @@ def test_every_kind_of_network_runs(
     assert_same(make_engine(model, FP32, name, batch_size=8)(images), expected)
 
 
+@pytest.mark.slow
 @both_engines
 def test_bf16_gives_the_same_answers_on_real_pictures(
     name: EngineName, model: Model, digits: tuple[Tensor, Tensor]

@@ -237,6 +237,7 @@ def test_a_frozen_network_trains_its_head_on_features_computed_once(
     assert resnet50.evaluate(run, workers=0, device="cpu", precision="fp32")["accuracy"] > 0.7
 
 
+@pytest.mark.slow
 def test_training_reads_the_store_or_the_files_as_asked(prepared: Path, tmp_path: Path) -> None:
     for row in pd.read_parquet(prepared / "manifest.parquet").itertuples():
         if row.split == "train":
