@@ -5,12 +5,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help venv demo test test-faults lint format clean
+.PHONY: help venv demo test test-faults coverage lint format clean
 
 help:
 	@echo "make demo    fine-tune ResNet-50 on real photographs of solar cells (WEIGHTS=none: train it from scratch)"
 	@echo "make test    the whole test suite"
 	@echo "make test-faults    kills, full disks, dead processes, bad data: what is survived (up to 50 minutes)"
+	@echo "make coverage    the test suite, and which lines and branches it reaches: htmlcov/index.html"
 	@echo "make lint    style, types and the direction of imports"
 	@echo "make venv    only the virtual environment, with all extras"
 	@echo "make clean   remove what make demo made"
@@ -29,7 +30,11 @@ test: $(INSTALLED)
 # Kills, full disks, dead processes, bad data, a fuzzer; a table of what was survived at the end.
 FUZZ_S ?= 300
 test-faults: $(INSTALLED)
-	FUZZ_S=$(FUZZ_S) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "faults or not faults" tests/faults tests/training/test_resume.py tests/training/test_trouble.py tests/training/test_checkpoint.py tests/test_sharding.py
+	FUZZ_S=$(FUZZ_S) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "faults or not faults" tests/faults tests/training/recovery tests/runtime/test_sharding.py
+
+# Processes that tests start on their own (torchrun, killed runs) are not counted.
+coverage: $(INSTALLED)
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --cov --cov-report=term --cov-report=xml --cov-report=html
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -3,36 +3,39 @@
 .venv/bin/python docs/make_commands.py > docs/commands.md
 """
 
-import dataclasses
 import sys
+from itertools import groupby
 from types import NoneType
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin
 
 from resnet50.cli import VERBS
-from resnet50.options.config import flag, name_type
+from resnet50.options.command_line import show_default
+from resnet50.options.fields import REQUIRED, annotations_of, fields_of, name_of, section_of
+from resnet50.options.validation import describe
 
 INTRODUCTION = """\
 # Commands
 
-<!-- Written by docs/make_commands.py: change the help texts in src/resnet50/config.py, then run it. -->
+<!-- Written by docs/make_commands.py: change the help texts in src/resnet50/options/, then run it. -->
 
-Every option is declared once, in `src/resnet50/config.py`, and has the same name everywhere: `--batch-size 64` on the
-command line is `batch_size: 64` in a YAML file (`--config FILE`, flags go over it) and `batch_size=64` in Python.
-`resnet50 COMMAND --help` shows the same on the screen. A switch is turned off with `no-` in front: `--no-overwrite`.
+Every option is declared once, in `src/resnet50/options/`, and has the same name everywhere: `--batch-size 64` on the
+command line is `batch_size: 64` in a YAML file (`--config FILE`, which flags override) and `batch_size=64` in Python.
+A value means the same in all three: `lr: 1e-3` is a number, `compile: on` the word, `lr: null` left out.
+`resnet50 COMMAND --help` prints this reference. To turn a switch off, put `no-` in front: `--no-overwrite`.
 
-Exit codes: 0 done; 2 something in the input can be mended, and one line says what; 1 a bug, with its traceback; 75
-training stopped before its end because a signal or `--max-time` asked for it, and `--resume` goes on; 130 Ctrl-C, after
-which `--resume` goes on too."""
+Exit codes: 0: success; 2: an error in the input, described in one line; 1: a bug, with its traceback; 75: training
+stopped early because a signal or `--max-time` asked for it, and `--resume` continues it; 130: Ctrl-C, after which
+`--resume` continues too."""
 
 EXAMPLES = {
     "prepare": (
-        "resnet50 prepare photos/train.csv --out dataset",
-        "Writes `dataset.yaml`, `manifest.parquet`, `audit.json` and the pixel store `pixels/`. The whole story: "
+        "resnet50 prepare competition/train.csv --out dataset",
+        "Writes `dataset.yaml`, `manifest.parquet`, `audit.json` and the pixel store `pixels/`. In detail: "
         "[own-data.md](own-data.md).",
     ),
     "check": (
         "resnet50 check dataset --images",
-        "Says what is sound; exits with 2 and names what is not.",
+        "Lists what is intact; exits with 2 and names what is not.",
     ),
     "train": (
         "resnet50 train dataset --out run",
@@ -44,8 +47,8 @@ EXAMPLES = {
         "Writes `evaluation/SPLIT.json`, `evaluation/SPLIT.csv` and `report.html` into the run folder.",
     ),
     "predict": (
-        "resnet50 predict run photos/new --out predictions.csv",
-        "Reads files, folders (to the bottom) and globs; the preprocessing comes from the model file.",
+        "resnet50 predict run images/new --out predictions.csv",
+        "Reads files, folders (recursively) and globs; the preprocessing comes from the model file.",
     ),
     "model": (
         "resnet50 model --depth 101 --image-size 256",
@@ -63,36 +66,39 @@ EXAMPLES = {
 }
 
 
-def values(annotation):
+def values(field, annotation):
     """Say which values an option takes."""
     kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    if annotation is bool:
+        return "switch"
     if NoneType in get_args(annotation) and len(kinds) == 1:
-        return values(kinds[0])
+        return values(field, kinds[0])
     if get_origin(annotation) is Literal:
         return " ".join(f"`{value}`" for value in get_args(annotation))
-    return "paths" if get_origin(annotation) is tuple else name_type(annotation)
+    limits = str(field.metadata["range"])
+    return f"{describe(annotation)}, {limits}" if limits else describe(annotation)
 
 
 def default(field):
     """Say what an option is when it is left out."""
-    if field.default is dataclasses.MISSING:
+    if field.default is REQUIRED:
         return "required"
     if field.default is None or field.default == ():
         return ""
-    return "off" if field.default is False else f"`{field.default}`"
+    return show_default(field) if isinstance(field.default, bool) else f"`{field.default}`"
 
 
 def section(verb, options):
-    """Return a verb's section."""
+    """Return a verb's section, with a table for each group of options."""
     example, result = EXAMPLES[verb]
-    types = get_type_hints(options)
-    lines = [f"## resnet50 {verb}", "", options.__doc__, "", "```", example, "```", "", result, ""]
-    lines += ["| option | values | default | meaning |", "| --- | --- | --- | --- |"]
-    for field in dataclasses.fields(options):
-        name = field.name.upper() if field.metadata["positional"] else flag(field.name)
-        kind = "switch" if types[field.name] is bool else values(types[field.name])
-        meaning = field.metadata["help"].replace("|", "\\|")
-        lines.append(f"| `{name}` | {kind} | {default(field)} | {meaning} |")
+    annotations = annotations_of(options)
+    lines = [f"## resnet50 {verb}", "", options.__doc__, "", "```", example, "```", "", result]
+    for title, fields in groupby(fields_of(options), lambda field: section_of(options, field.name)):
+        lines += ["", f"**{title}**", "", "| option | values | default | meaning |", "| --- | --- | --- | --- |"]
+        for field in fields:
+            meaning = field.metadata["help"].replace("|", "\\|")
+            kind = values(field, annotations[field.name])
+            lines.append(f"| `{name_of(field)}` | {kind} | {default(field)} | {meaning} |")
     return "\n".join(lines)
 
 

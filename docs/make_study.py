@@ -1,4 +1,4 @@
-"""Put figures, readings and numbers of finished studies into the pages of the course.
+"""Insert figures, readings and numbers of finished studies into the pages of the course.
 
 .venv/bin/python docs/make_study.py solar=STUDY clothing=STUDY
 """
@@ -13,13 +13,13 @@ import yaml
 
 from resnet50.runtime.console import duration
 from resnet50.study.experiment import Experiment, Observation
-from resnet50.study.lab import Plan
+from resnet50.study.lab import Plan, read_table
 from resnet50.study.page import OUTCOMES, cell
 from resnet50.study.run import COURSE, load
 
 PAGES = Path(__file__).parent / "study"
 
-NAMES = {"solar": "The demo's solar cells", "clothing": "The clothing photos"}
+NAMES = {"solar": "The demo's solar cells", "clothing": "The clothing images"}
 
 
 def main(arguments: list[str]) -> None:
@@ -37,41 +37,36 @@ def main(arguments: list[str]) -> None:
 
 
 def finished(studies: dict[str, Path], name: str) -> dict[str, Path]:
-    """Return the studies that have an experiment."""
+    """Return the studies that contain an experiment."""
     return {data: study for data, study in studies.items() if (study / f"{name}.csv").is_file()}
 
 
 def fill(text: str, mark: str, content: str) -> str:
-    """Put content between a mark and the next end mark."""
+    """Insert content between a mark and the next end mark."""
     pattern = rf"(<!-- {re.escape(mark)} -->\n).*?(<!-- end -->)"
     filled, count = re.subn(pattern, lambda match: f"{match[1]}\n{content}\n\n{match[2]}", text, flags=re.DOTALL)
     if count != 1:
-        raise SystemExit(f"{mark} is there {count} times")
+        raise SystemExit(f"{mark} occurs {count} times")
     return filled
 
 
 def shown(experiment: Experiment, data: str, study: Path) -> str:
-    """Return an experiment's figure, reading and numbers as Markdown; the figure is copied beside the pages."""
+    """Return an experiment's figure, reading and numbers as Markdown; copy the figure to the pages."""
     figure = PAGES / "figures" / f"{data}-{experiment.name}.svg"
     figure.parent.mkdir(exist_ok=True)
     shutil.copyfile(study / f"{experiment.name}.svg", figure)
-    table = read_table(experiment, study)
+    table = read_table(study / f"{experiment.name}.csv")
     about = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))
     lines = [
-        f"![{experiment.title}: {NAMES[data]}](figures/{figure.name})",
+        f"![{experiment.page.title}: {NAMES[data]}](figures/{figure.name})",
         "",
-        experiment.caption,
+        experiment.page.caption,
         "",
         experiment.setting(Plan(**about["plan"])),
         "",
     ]
     lines += [f"- **{OUTCOMES[seen.outcome]}**: {escape(seen.text)}" for seen in experiment.read(table)]
     return "\n".join([*lines, "", *markdown(experiment.summarize(table))])
-
-
-def read_table(experiment: Experiment, study: Path) -> pd.DataFrame:
-    """Return what an experiment measured."""
-    return pd.read_csv(study / f"{experiment.name}.csv", keep_default_na=False, na_values=[""])
 
 
 def markdown(numbers: pd.DataFrame) -> list[str]:
@@ -82,18 +77,19 @@ def markdown(numbers: pd.DataFrame) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """Protect what Markdown would read as something else."""
+    """Escape what Markdown would interpret."""
     return re.sub(r"([|*_<$])", r"\\\1", text)
 
 
 def overview(studies: dict[str, Path]) -> str:
-    """Return a table of all experiments: how each rule came out, on each data set."""
+    """Return a table of all rules and their outcomes on each dataset."""
     lines = ["| experiment | rule | " + " | ".join(NAMES[data] for data in studies) + " |"]
     lines.append("| --- | --- |" + " --- |" * len(studies))
     for name in COURSE:
         having = finished(studies, name)
         readings = [
-            load(name).read(read_table(load(name), study)) if data in having else [] for data, study in studies.items()
+            load(name).read(read_table(study / f"{name}.csv")) if data in having else []
+            for data, study in studies.items()
         ]
         for rule in dict.fromkeys(seen.rule for reading in readings for seen in reading if seen.outcome != "note"):
             cells = [outcomes(reading, rule) for reading in readings]
@@ -102,12 +98,12 @@ def overview(studies: dict[str, Path]) -> str:
 
 
 def outcomes(reading: list[Observation], rule: str) -> str:
-    """Return how a rule came out; with a slash between where it was applied to several networks."""
+    """Return a rule's outcome; one per network, separated by slashes, where it was applied to several."""
     return " / ".join(OUTCOMES[seen.outcome] for seen in reading if seen.rule == rule)
 
 
 def conditions(studies: dict[str, Path]) -> str:
-    """Return what the studies were made on, and how long they took."""
+    """Return the studies' devices and durations."""
     lines: list[str] = []
     for data, study in studies.items():
         about = yaml.safe_load((study / "study.yaml").read_text(encoding="utf-8"))

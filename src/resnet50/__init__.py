@@ -15,22 +15,22 @@ __all__ = ["Classifier", "evaluate", "prepare", "train"]
 
 
 def prepare(source: str | Path, out: str | Path, **options: Any) -> "PreparedDataset":
-    """Turn a table of labeled images into a prepared dataset; options as in `resnet50.options.config.PrepareOptions`.
+    """Turn a table of labeled images into a prepared dataset; options as in `resnet50.options.PrepareOptions`.
 
     With `shard` there is no dataset before the merge: nothing is returned.
     """
     from resnet50.etl.prepare import prepare
-    from resnet50.options.config import PrepareOptions, from_values
+    from resnet50.options import PrepareOptions, from_values
 
     return cast("PreparedDataset", prepare(from_values(PrepareOptions, {"source": source, "out": out, **options})))
 
 
 def train(dataset: str | Path | None = None, out: str | Path | None = None, **options: Any) -> Path:
-    """Train a network and return its run folder; options as in `resnet50.options.config.TrainOptions`.
+    """Train a network and return its run folder; options as in `resnet50.options.TrainOptions`.
 
     `train(resume=run)` goes on with one that was interrupted.
     """
-    from resnet50.options.config import TrainOptions, from_values
+    from resnet50.options import TrainOptions, from_values
     from resnet50.training.run import train
 
     places = {name: value for name, value in (("dataset", dataset), ("out", out)) if value is not None}
@@ -38,9 +38,9 @@ def train(dataset: str | Path | None = None, out: str | Path | None = None, **op
 
 
 def evaluate(run: str | Path, **options: Any) -> dict[str, Any]:
-    """Measure a run on a split and return the figures; options as in `resnet50.options.config.EvaluateOptions`."""
+    """Measure a run on a split and return the figures; options as in `resnet50.options.EvaluateOptions`."""
     from resnet50.evaluation.evaluate import evaluate
-    from resnet50.options.config import EvaluateOptions, from_values
+    from resnet50.options import EvaluateOptions, from_values
 
     return evaluate(from_values(EvaluateOptions, {"run": run, **options}))
 

@@ -2,27 +2,41 @@
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
 from typing import NoReturn
 
-from resnet50.options import config
+from resnet50.options import (
+    BenchOptions,
+    CheckOptions,
+    EvaluateOptions,
+    ModelOptions,
+    PredictOptions,
+    PrepareOptions,
+    StudyOptions,
+    TrainOptions,
+    from_arguments,
+)
 from resnet50.runtime import console
 from resnet50.runtime.errors import Stopped, UserError, nearest
 
 VERBS: dict[str, tuple[type, str]] = {
-    "prepare": (config.PrepareOptions, "resnet50.etl.prepare:prepare"),
-    "check": (config.CheckOptions, "resnet50.etl.check:check"),
-    "train": (config.TrainOptions, "resnet50.training.run:train"),
-    "evaluate": (config.EvaluateOptions, "resnet50.evaluation.evaluate:evaluate"),
-    "predict": (config.PredictOptions, "resnet50.inference.classifier:predict"),
-    "model": (config.ModelOptions, "resnet50.model.summary:show"),
-    "study": (config.StudyOptions, "resnet50.study.run:study"),
-    "bench": (config.BenchOptions, "resnet50.bench.run:bench"),
+    "prepare": (PrepareOptions, "resnet50.etl.prepare:prepare"),
+    "check": (CheckOptions, "resnet50.etl.check:check"),
+    "train": (TrainOptions, "resnet50.training.run:train"),
+    "evaluate": (EvaluateOptions, "resnet50.evaluation.evaluate:evaluate"),
+    "predict": (PredictOptions, "resnet50.inference.predict:predict"),
+    "model": (ModelOptions, "resnet50.model.summary:show"),
+    "study": (StudyOptions, "resnet50.study.run:study"),
+    "bench": (BenchOptions, "resnet50.bench.run:bench"),
 }
 """Each verb's options and the function that carries it out, imported only when it is called."""
+
+GRACE = 10.0
+"""Seconds that the other processes give the first one to print an error about the options."""
 
 USAGE, BUG, GOES_ON, INTERRUPTED = 2, 1, 75, 130
 """Exit codes: the user can mend it; it is ours to mend; stopped as asked, to be resumed (EX_TEMPFAIL of sysexits.h);
@@ -66,7 +80,13 @@ def dispatch(verb: str, arguments: Sequence[str]) -> None:
     if verb not in VERBS:
         raise UserError(f"there is no command {verb!r}{nearest(verb, VERBS)}: commands are {', '.join(VERBS)}")
     options, target = VERBS[verb]
-    parsed = config.from_arguments(options, arguments, f"resnet50 {verb}")
+    try:
+        parsed = from_arguments(options, arguments, f"resnet50 {verb}")
+    except UserError:
+        if os.environ.get("RANK", "0") != "0":  # every process has the same options: the first says what is wrong,
+            time.sleep(GRACE)  # and torchrun ends the others
+            raise SystemExit(USAGE) from None
+        raise
     module, function = target.split(":")
     getattr(import_module(module), function)(parsed)
 

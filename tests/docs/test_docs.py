@@ -11,8 +11,7 @@ import pytest
 
 import resnet50
 from resnet50.cli import VERBS
-from resnet50.options import config
-from resnet50.options.config import flag, from_arguments
+from resnet50.options import build, flag, from_arguments
 from tests.conftest import TINY, MakeImage
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +75,7 @@ def test_every_command_in_a_block_is_understood(page: Path, monkeypatch: pytest.
     monkeypatch.chdir(ROOT)
     started = {"dataset": "dataset", "depth": 50}  # what the run that is resumed was started with
     monkeypatch.setattr(
-        config, "resumed_options", lambda _, values: started | {"out": "run"} if values.get("resume") else {}
+        build, "resumed_options", lambda _, values: started | {"out": "run"} if values.get("resume") else {}
     )
     for command in commands(page):
         verb, *arguments = shlex.split(command, comments=True)

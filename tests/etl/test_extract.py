@@ -8,7 +8,7 @@ import pytest
 
 from resnet50.etl.extract import Extracted, extract
 from resnet50.etl.files import FileIndex
-from resnet50.options.config import PrepareOptions
+from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
 WriteImage = Callable[..., Path]

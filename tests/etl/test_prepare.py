@@ -13,7 +13,7 @@ from resnet50.etl.audit import KINDS
 from resnet50.etl.files import FileIndex
 from resnet50.etl.prepare import prepare
 from resnet50.etl.prepared import COLUMNS, PreparedDataset, load_prepared
-from resnet50.options.config import PrepareOptions
+from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
 WriteImage = Callable[..., Path]
@@ -189,8 +189,8 @@ def test_zero_test_fraction_gives_no_test_split(zoo: Path) -> None:
         ({"label_column": "lable"}, "did you mean 'label'"),
         ({"group_column": "nobody"}, "nobody"),
         ({"images": Path("nowhere")}, "nowhere does not exist"),
-        ({"seed": -1}, "--seed -1 is below 0"),
-        ({"min_class_count": -1}, "--min-class-count -1 is below 0"),
+        ({"seed": -1}, "--seed -1: must be at least 0"),
+        ({"min_class_count": -1}, "--min-class-count -1: must be at least 0"),
     ],
 )
 def test_bad_input_is_reported_on_one_line_and_writes_nothing(zoo: Path, options: dict[str, Any], message: str) -> None:

@@ -13,7 +13,7 @@ from resnet50.etl.prepared import (
     load_prepared,
     write_prepared,
 )
-from resnet50.options.config import PrepareOptions
+from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
 

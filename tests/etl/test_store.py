@@ -18,7 +18,7 @@ from resnet50.etl.check import check
 from resnet50.etl.decode import DecodedImage, decode
 from resnet50.etl.prepared import load_prepared
 from resnet50.etl.store import FOLDER, StoreWriter, estimate_bytes, open_store, stored_size
-from resnet50.options.config import CheckOptions
+from resnet50.options import CheckOptions
 from resnet50.runtime.errors import UserError
 from tests.conftest import MakeImage
 
@@ -156,7 +156,7 @@ def test_disk_that_fills_up_leaves_nothing_behind(
 
 
 def test_store_size_below_the_smallest_input_is_refused(folders: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--store-size 16: the network needs at least 32"):
+    with pytest.raises(UserError, match="--store-size 16: must be at least 32"):
         prepare(folders, tmp_path / "d", store_size=16)
 
 

@@ -1,67 +1,40 @@
-"""Figures against scikit-learn's, and the evaluation of a run from folder to files."""
+"""The evaluation of a run, from its folder to metrics, rows and report."""
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn import metrics as sk
+import torch
 
 import resnet50
-from resnet50.evaluation.evaluate import measure
+from resnet50.etl.decode import decode
+from resnet50.etl.prepared import load_prepared
+from resnet50.evaluation.metrics import compute_metrics
+from resnet50.inference.classifier import Classifier
+from resnet50.model.file import load_model
+from resnet50.options import EngineName
 from resnet50.runtime.errors import UserError
+from tests.inference.test_engine import both_engines, needs_openvino
 
-CLASSES = ("a", "b", "c", "d", "e", "f", "g")
+TOLERANCE = 1e-6
+"""Largest difference of a probability between two passes of one engine over the same batches."""
 
-
-def draw(seed: int, images: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, len(CLASSES), images)
-    logits = rng.normal(size=(images, len(CLASSES))) + 1.5 * np.eye(len(CLASSES))[labels]
-    return labels, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+EAGER_TOLERANCE = 1e-4
+"""Largest difference of a probability, in fp32, between an engine and the eager network: folded batch norms round."""
 
 
-@given(st.integers(0, 10_000))
-@settings(deadline=None, max_examples=25)
-def test_figures_are_scikit_learns(seed: int) -> None:
-    labels, probabilities = draw(seed)
-    figures = measure(labels, probabilities, CLASSES)
-    predicted = probabilities.argmax(axis=1)
-    report = sk.classification_report(labels, predicted, target_names=CLASSES, output_dict=True, zero_division=0)
-    assert figures["accuracy"] == pytest.approx(report["accuracy"])
-    assert figures["macro_f1"] == pytest.approx(report["macro avg"]["f1-score"])
-    assert figures["balanced_accuracy"] == pytest.approx(sk.balanced_accuracy_score(labels, predicted))
-    assert figures["top5_accuracy"] == pytest.approx(sk.top_k_accuracy_score(labels, probabilities, k=5))
-    assert figures["log_loss"] == pytest.approx(sk.log_loss(labels, probabilities))
-    assert figures["confusion"] == sk.confusion_matrix(labels, predicted).tolist()
-    for row in figures["per_class"]:
-        expected = report[row["label"]]
-        assert (row["precision"], row["recall"], row["f1"], row["support"]) == pytest.approx(
-            (expected["precision"], expected["recall"], expected["f1-score"], expected["support"])
-        )
-
-
-def test_classes_without_an_image_do_not_count_as_missed() -> None:
-    labels, probabilities = draw(0)
-    some = labels < 3
-    figures = measure(labels[some], probabilities[some], CLASSES)
-    recalls = [row["recall"] for row in figures["per_class"][:3]]
-    assert figures["balanced_accuracy"] == pytest.approx(np.mean(recalls))
-    assert [row["support"] for row in figures["per_class"][3:]] == [0, 0, 0, 0]
-    assert np.array(figures["confusion"]).shape == (7, 7)
-
-
-def test_evaluate_writes_figures_rows_and_report(trained: Path) -> None:
-    figures = resnet50.evaluate(trained, device="cpu", workers=0)
+def test_evaluate_writes_metrics_rows_and_report(trained: Path) -> None:
+    metrics = resnet50.evaluate(trained, device="cpu", workers=0)
     written = json.loads((trained / "evaluation" / "test.json").read_text())
-    assert written == figures
+    assert written == metrics
     rows = pd.read_csv(trained / "evaluation" / "test.csv", dtype={"image_id": str})
     assert list(rows.columns) == ["image_id", "path", "label", "prediction", "p_cat", "p_dog"]
-    assert len(rows) == figures["images"] == sum(map(sum, figures["confusion"]))
-    assert (rows["label"] == rows["prediction"]).mean() == pytest.approx(figures["accuracy"])
+    assert len(rows) == metrics["images"] == sum(map(sum, metrics["confusion"]))
+    assert (rows["label"] == rows["prediction"]).mean() == pytest.approx(metrics["accuracy"])
     assert np.allclose(rows[["p_cat", "p_dog"]].sum(axis=1), 1.0)
     assert "<html" in (trained / "report.html").read_text()
 
@@ -69,8 +42,8 @@ def test_evaluate_writes_figures_rows_and_report(trained: Path) -> None:
 def test_another_dataset_is_measured_beside_the_runs_own(trained: Path, competition: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     resnet50.prepare(competition / "train.csv", other, seed=5)
-    figures = resnet50.evaluate(trained, dataset=other, split="val", device="cpu", workers=0)
-    assert figures["split"] == "val"
+    metrics = resnet50.evaluate(trained, dataset=other, split="val", device="cpu", workers=0)
+    assert metrics["split"] == "val"
     assert [path.name for path in (trained / "evaluation").glob("*.json")] == ["other-val.json"]
 
 
@@ -87,3 +60,51 @@ def test_a_split_that_the_dataset_has_not_got_is_refused(trained: Path, competit
     resnet50.prepare(competition / "train.csv", tmp_path / "untested", split="0.8/0.2/0")
     with pytest.raises(UserError, match="test"):
         resnet50.evaluate(trained, dataset=tmp_path / "untested", device="cpu")
+
+
+def evaluated(run: Path, monkeypatch: pytest.MonkeyPatch, name: EngineName) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Evaluate a run with or without OpenVINO installed; return the metrics and the table of images."""
+    if name == "torch":
+        monkeypatch.setitem(sys.modules, "openvino", None)
+    metrics = resnet50.evaluate(run, device="cpu", precision="fp32", workers=0, batch_size=4)
+    return metrics, pd.read_csv(run / "evaluation" / "test.csv", dtype={"image_id": str})
+
+
+@both_engines
+def test_metrics_are_those_of_the_classifier_that_is_shipped(
+    name: EngineName, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics, rows = evaluated(trained, monkeypatch, name)
+    assert f"{name} (" in capsys.readouterr().out
+    classifier = Classifier.load(trained, device="cpu", precision="fp32", engine=name)
+    probabilities = classifier.predict_proba(rows["path"], batch_size=4)
+    assert np.abs(rows[["p_cat", "p_dog"]].to_numpy() - probabilities).max() <= TOLERANCE
+    labels = (rows["label"] == "dog").to_numpy().astype(int)
+    expected = compute_metrics(labels, probabilities, classifier.classes)
+    assert metrics["log_loss"] == pytest.approx(expected["log_loss"], abs=1e-5)
+    for exact in ("accuracy", "balanced_accuracy", "macro_f1", "confusion", "per_class"):
+        assert metrics[exact] == expected[exact]
+    assert [prediction.label for prediction in classifier.predict(rows["path"])] == rows["prediction"].tolist()
+
+
+@both_engines
+def test_probabilities_are_the_eager_networks_within_tolerance(
+    name: EngineName, trained: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, rows = evaluated(trained, monkeypatch, name)
+    model = load_model(trained)
+    pixels = torch.stack([model.preprocess(decode(path)) for path in load_prepared(prepared).split("test")["path"]])
+    with torch.no_grad():
+        expected = model.network(model.preprocess.normalize(pixels)).softmax(dim=1).numpy()
+    assert np.abs(rows[["p_cat", "p_dog"]].to_numpy() - expected).max() <= EAGER_TOLERANCE
+
+
+@needs_openvino
+def test_shards_of_another_engine_are_not_merged(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"device": "cpu", "precision": "fp32", "workers": 0, "batch_size": 4}
+    resnet50.evaluate(trained, **options, shard="1/2")
+    with monkeypatch.context() as without_openvino:
+        without_openvino.setitem(sys.modules, "openvino", None)
+        resnet50.evaluate(trained, **options, shard="2/2")
+    with pytest.raises(UserError, match=r"other images, weights or options.*--shard 2/2"):
+        resnet50.evaluate(trained, **options, merge=2)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from resnet50.evaluation.plots import Line, plot_by_epoch
 from resnet50.evaluation.report import write_report
-from resnet50.options.config import TrainOptions, write_yaml
+from resnet50.options import TrainOptions, write_yaml
 from resnet50.runtime.errors import UserError
 
 MakeRun = Callable[..., Path]
@@ -80,8 +80,8 @@ def write_metrics(run: Path, epochs: np.ndarray, losses: np.ndarray) -> None:
     )
 
 
-def write_evaluation(run: Path, rows: pd.DataFrame, name: str, classes: tuple[str, ...], /, **figures: Any) -> None:
-    """Write figures and rows in which every third image is taken for the next class, ever more surely."""
+def write_evaluation(run: Path, rows: pd.DataFrame, name: str, classes: tuple[str, ...], /, **metrics: Any) -> None:
+    """Write metrics and rows in which every third image is predicted as the next class, ever more confidently."""
     k = len(classes)
     labels = rows["label_index"].to_numpy()
     predicted = np.where(np.arange(len(rows)) % 3 == 0, (labels + 1) % k, labels)
@@ -102,7 +102,7 @@ def write_evaluation(run: Path, rows: pd.DataFrame, name: str, classes: tuple[st
                     for c, r, s in zip(classes, right, support, strict=True)
                 ],
             }
-            | figures
+            | metrics
         )
     )  # fmt: skip
     table = rows[["image_id", "path", "label"]].reset_index(drop=True)
@@ -164,7 +164,7 @@ class Page(HTMLParser):
     def count(self, tag: str) -> int:
         return sum(name == tag for name, _ in self.elements)
 
-    def pictures(self) -> list[Image.Image]:
+    def images(self) -> list[Image.Image]:
         uris = [attributes["src"] or "" for tag, attributes in self.elements if tag == "img"]
         return [Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/jpeg;base64,")))) for uri in uris]
 
@@ -176,27 +176,27 @@ def read(run: Path) -> Page:
     return Page(path.read_text(encoding="utf-8"))
 
 
-def test_report_has_every_chapter_with_the_run_s_numbers(make_run: MakeRun) -> None:
+def test_report_has_every_section_with_the_run_s_numbers(make_run: MakeRun) -> None:
     page = read(make_run(splits=("val", "test")))
     for expected in (
-        "Accuracy 66.7 %", "95 % interval 39.1–86.2", "Majority baseline 50.0 %", "Log loss 0.734", "12 min",
-        "The course of training", "The classes, on the test split", "rows without an image 2 left out gone-1, gone-2",
-        "Every epoch in numbers", "pets, test 12", "pets, val 6", "What is taken for what", "Class by class",
+        "Accuracy 66.7%", "95% interval 39.1–86.2", "Majority baseline 50.0%", "Log loss 0.734", "12 min",
+        "What the numbers say", "Classes, on the test split", "rows without an image 2 left out gone-1, gone-2",
+        "Metrics of every epoch", "pets, test 12", "pets, val 6", "Confusion matrix", "Metrics per class",
         "4 of 4 mistakes", "a" * 64, "precision fp32: this CPU has no bf16", "torch 2.8.0", "label_smoothing: 0.05",
     ):  # fmt: skip
         assert expected in page.text, expected
     assert page.count("svg") == 4
 
 
-def test_observed_run_has_a_chapter_on_the_inside(make_run: MakeRun) -> None:
+def test_observed_run_has_a_section_about_its_layers(make_run: MakeRun) -> None:
     run = make_run()
     before = read(run)
     write_probed(run)
     page = read(run)
     for expected in (
-        "20.0 % of the output channels of layer1.0 are zero", "The hardest training pictures", "over 3 epochs",
+        "20.0% of the output channels of layer1.0 are zero", "Hardest training images", "over 3 epochs",
         "mean loss 7.00", "conv1 (first), layer1.0.conv1 (middle), fc (last)",
-        "the first look is before the first step",
+        "the first probe is before the first step",
     ):  # fmt: skip
         assert expected in page.text, expected
     losses = [float(value) for value in re.findall(r"mean loss (\d+\.\d+)", page.text)]
@@ -208,7 +208,7 @@ def test_observed_run_has_a_chapter_on_the_inside(make_run: MakeRun) -> None:
     assert ("section", {"id": "inside"}) in page.elements
 
 
-def test_run_that_was_not_observed_has_no_such_chapter(make_run: MakeRun) -> None:
+def test_run_that_was_not_observed_has_no_such_section(make_run: MakeRun) -> None:
     page = read(make_run())
     assert "Inside the network" not in page.text
     assert ("a", {"href": "#inside"}) not in page.elements
@@ -227,19 +227,19 @@ def test_names_from_inside_are_text_never_markup(make_run: MakeRun) -> None:
     write_probed(run, block="<script>$x^</script>")
     page = read(run)
     assert page.count("script") == 0
-    assert "20.0 % of the output channels of <script>$x^</script>" in page.text
+    assert "20.0% of the output channels of <script>$x^</script>" in page.text
 
 
-def test_observed_run_without_its_dataset_or_samples_has_no_pictures(make_run: MakeRun) -> None:
+def test_observed_run_without_its_dataset_or_samples_has_no_images(make_run: MakeRun) -> None:
     run = make_run()
     write_probed(run)
     for path in (run.parent / "dataset" / "images").iterdir():
         path.unlink()
-    assert "6 of 6 hardest pictures cannot be read any more" in read(run).text
+    assert "6 of 6 hardest images can no longer be read" in read(run).text
     (run.parent / "dataset").rename(run.parent / "elsewhere")
     text = read(run).text
     assert "Inside the network" in text
-    assert "hardest" not in text
+    assert "hardest" not in text.lower()
     (run / "observed" / "samples.parquet").unlink()
     assert "Inside the network" in read(run).text
 
@@ -252,7 +252,7 @@ def test_observed_run_with_a_frozen_backbone_or_no_epoch_gives_a_report(make_run
     table[table["layer"] == "fc"].to_csv(path, index=False)
     assert "fc (first)" in read(run).text
     table[table["quantity"] == "dead_channels"].to_csv(path, index=False)
-    assert "20.0 % of the output channels" in read(run).text
+    assert "20.0% of the output channels" in read(run).text
     table.iloc[:0].to_csv(path, index=False)
     assert "Inside the network" not in read(run).text
 
@@ -289,33 +289,33 @@ def test_names_and_paths_are_text_never_markup(make_run: MakeRun) -> None:
 def test_most_confident_mistakes_come_first(make_run: MakeRun) -> None:
     text = read(make_run()).text
     # Rows 0, 3, 6 and 9 of 12 are wrong, the later the surer.
-    sure = [int(n) for n in re.findall(r"(\d+) % sure", text.replace("\u00a0", " "))]
+    sure = [int(n) for n in re.findall(r"(\d+)% confident", text)]
     assert sure == [85, 76, 68, 60]
-    assert "taken for" in text
+    assert "predicted dog" in text
 
 
 def test_classes_called_na_null_and_7_keep_their_names(make_run: MakeRun) -> None:
     text = read(make_run(classes=("7", "NA", "null"))).text
-    assert "taken for NA" in text
+    assert "predicted NA" in text
     assert "nan" not in text.lower().replace("nanosecond", "")
 
 
-def test_pictures_are_small_jpegs_of_each_class(make_run: MakeRun) -> None:
-    pictures = read(make_run(side=400)).pictures()
+def test_images_are_small_jpegs_of_each_class(make_run: MakeRun) -> None:
+    images = read(make_run(side=400)).images()
     samples, mistakes = 6, 4
-    assert len(pictures) == samples + mistakes
-    assert {max(make_image.size) for make_image in pictures} == {160}
-    assert all(make_image.format == "JPEG" for make_image in pictures)
+    assert len(images) == samples + mistakes
+    assert {max(image.size) for image in images} == {160}
+    assert all(image.format == "JPEG" for image in images)
 
 
-def test_missing_pictures_are_counted_and_left_out(make_run: MakeRun) -> None:
+def test_missing_images_are_counted_and_left_out(make_run: MakeRun) -> None:
     run = make_run()
     for path in (run.parent / "dataset" / "images").iterdir():
         path.unlink()
     page = read(run)
     assert page.count("img") == 0
-    assert "6 of 6 chosen pictures cannot be read any more" in page.text
-    assert "4 of these pictures cannot be read any more" in page.text
+    assert "6 of 6 sample images can no longer be read" in page.text
+    assert "4 of these images can no longer be read" in page.text
 
 
 def test_report_without_its_dataset_says_so(make_run: MakeRun) -> None:
@@ -324,13 +324,13 @@ def test_report_without_its_dataset_says_so(make_run: MakeRun) -> None:
     text = read(run).text
     assert "The prepared dataset is no longer at" in text
     assert "6 train, 6 val, 12 test images" in text
-    assert "Accuracy 66.7 %" in text
+    assert "Accuracy 66.7%" in text
 
 
 def test_report_without_evaluation_shows_the_training(make_run: MakeRun) -> None:
     text = read(make_run(splits=())).text
-    assert "has not been measured on a split of its own yet" in text
-    assert "Validation accuracy 75.0 % in the best epoch, 5" in text
+    assert "This run has not been evaluated yet" in text
+    assert "Validation accuracy 75.0% in the best epoch, 5" in text
 
 
 def test_interrupted_run_before_its_first_epoch_gives_a_report(make_run: MakeRun) -> None:
@@ -346,16 +346,16 @@ def test_losses_that_are_not_finite_are_shown_as_such(make_run: MakeRun) -> None
     run = make_run()
     write_metrics(run, np.arange(1, 5), np.array([1.0, np.nan, np.inf, np.nan]))
     text = read(run).text
-    assert "Training broke down in epoch 2" in text
+    assert "Training diverged in epoch 2" in text
     assert "∞" in text
-    assert "Values that are not finite are left out" in text
+    assert "Non-finite values are left out" in text
 
 
 def test_run_without_any_finite_loss_gives_a_report(make_run: MakeRun) -> None:
     run = make_run()
     (run / "run.json").write_text("{}")
     write_metrics(run, np.arange(1, 3), np.array([np.nan, np.inf]))
-    assert "Training broke down in epoch 1" in read(run).text
+    assert "Training diverged in epoch 1" in read(run).text
 
 
 def test_one_epoch_is_drawn_as_points(make_run: MakeRun) -> None:
@@ -369,10 +369,10 @@ def test_test_split_of_the_own_dataset_leads_whatever_else_was_measured(make_run
     manifest = pd.read_parquet(run.parent / "dataset" / "manifest.parquet")
     other = {"dataset": "others", "dataset_fingerprint": "0" * 64, "split": "test"}
     write_evaluation(run, manifest, "others-test", ("cat", "dog"), **other)
-    assert "The classes, on the validation split" in read(run).text
+    assert "Classes, on the validation split" in read(run).text
     write_evaluation(run, manifest[manifest["split"] == "test"], "test", ("cat", "dog"))
     text = read(run).text
-    assert "The classes, on the test split" in text
+    assert "Classes, on the test split" in text
     assert "others, test 24" in text
 
 
@@ -426,11 +426,11 @@ def test_plotting_leaves_matplotlib_as_it_was() -> None:
     assert dict(mpl.rcParams) == before
 
 
-def test_what_happened_on_the_way_is_told(make_run: MakeRun) -> None:
+def test_events_during_training_are_listed(make_run: MakeRun) -> None:
     run = make_run()
-    assert "What happened on the way" not in write_report(run).read_text()
+    assert "Events during training" not in write_report(run).read_text()
     about = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(about | {"events": ["left out of train, 1 of up to 3: <cat>.jpg: gone"]}))
     text = write_report(run).read_text()
-    assert "What happened on the way" in text
+    assert "Events during training" in text
     assert "left out of train, 1 of up to 3: &lt;cat&gt;.jpg: gone" in text

@@ -6,10 +6,8 @@ import pytest
 
 FAULTS = (
     "tests/faults/",
-    "tests/training/test_resume",
-    "tests/training/test_trouble",
-    "tests/training/test_checkpoint",
-    "tests/test_sharding",
+    "tests/training/recovery/",
+    "tests/runtime/test_sharding",
 )
 
 

@@ -20,7 +20,7 @@ from resnet50.etl.decode import UnreadableImageError, decode_image
 from resnet50.etl.prepare import prepare
 from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.etl.table import read_table
-from resnet50.options.config import PrepareOptions
+from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 from tests.faults import corpus
 
@@ -370,9 +370,9 @@ import numpy as np
 from PIL import Image
 from resnet50.etl.decode import decode_image
 content = open(sys.argv[1], "rb").read()
-before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
 assert decode_image(content).pixels.dtype == np.uint8
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024**2, time.perf_counter() - start)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024**2, time.process_time() - start)
 """
 
 

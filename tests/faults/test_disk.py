@@ -61,12 +61,12 @@ FILES = 15
 """Files, or new versions of one, that a training writes."""
 
 
-def check_at(prepared: Path, tmp_path: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def check_at(
+    prepared: Path, tmp_path: Path, undisturbed: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     """Train on a disk that is full after so many files; then, with room again, resume."""
-    run, alone = tmp_path / f"run-{number}", tmp_path / "alone"
+    run = tmp_path / f"run-{number}"
     monkeypatch.setattr(checkpoint, "LARGEST_SHARE", 1e9)  # as often as epochs end
-    if not alone.exists():
-        resnet50.train(prepared, alone, **OPTIONS)
     fail_at(number, errno.ENOSPC)
     with pytest.raises(UserError, match="could not be written: the disk is full"):
         resnet50.train(prepared, run, **OPTIONS)
@@ -76,14 +76,14 @@ def check_at(prepared: Path, tmp_path: Path, fail_at: Fail, monkeypatch: pytest.
         resnet50.train(resume=run)
     else:
         resnet50.train(prepared, run, **OPTIONS, overwrite=(run / "config.yaml").exists())
-    assert same_results(run, alone) == []
+    assert same_results(run, undisturbed) == []
 
 
 @pytest.mark.parametrize("number", [0, 3, 7])
 def test_a_full_disk_loses_no_more_than_the_steps_since_the_last_checkpoint(
-    prepared: Path, tmp_path: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch, number: int
+    prepared: Path, tmp_path: Path, shared_run: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    check_at(prepared, tmp_path, fail_at, monkeypatch, number)
+    check_at(prepared, tmp_path, shared_run, fail_at, monkeypatch, number)
 
 
 def test_the_disk_is_tried_full_at_each_file(
@@ -98,9 +98,9 @@ def test_the_disk_is_tried_full_at_each_file(
 @pytest.mark.faults
 @pytest.mark.parametrize("number", range(FILES))
 def test_a_disk_that_is_full_from_any_file_on_loses_nothing_else(
-    prepared: Path, tmp_path: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch, number: int
+    prepared: Path, tmp_path: Path, shared_run: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    check_at(prepared, tmp_path, fail_at, monkeypatch, number)
+    check_at(prepared, tmp_path, shared_run, fail_at, monkeypatch, number)
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EIO])

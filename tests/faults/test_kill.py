@@ -1,14 +1,13 @@
 """A training that is killed again and again ends with the same bits as one that was left alone."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from resnet50 import cli
 from tests.conftest import TINY
-from tests.faults.killing import PHASES, RUNNER, Killed, kill_and_resume, same_results
+from tests.faults.killing import PHASES, Killed, kill_and_resume, same_results
 
 CASES = {
     "adamw": ["--optimizer=adamw", "--workers=0", "--no-store"],
@@ -30,10 +29,7 @@ def command(dataset: Path, run: Path, flags: list[str], epochs: int) -> list[str
 def check(dataset: Path, folder: Path, flags: list[str], *, kills: int, epochs: int) -> Killed:
     """Train once without and once with kills, and compare; return how often it was killed in what."""
     alone, killed = folder / "alone", folder / "killed"
-    subprocess.run(
-        [sys.executable, str(RUNNER), str(folder / "marks"), *command(dataset, alone, flags, epochs)],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    assert cli.run(command(dataset, alone, flags, epochs)) == 0
     result = kill_and_resume(command(dataset, killed, flags, epochs), killed, kills, seed=0)
     assert sum(result.phases.values()) == kills, result
     assert same_results(killed, alone) == []

@@ -56,8 +56,8 @@ def test_a_single_column_of_whole_numbers_gets_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,label\n1,cat\nzebra,cat\n", "1 ids have no picture.*'zebra'"),
-        ("id,dog,cats\n1,0,0\n", r"column 'cats' is no class.*did you mean 'cat'"),
+        ("id,label\n1,cat\nzebra,cat\n", "1 ids have no image.*'zebra'"),
+        ("id,dog,cats\n1,0,0\n", r"column 'cats' is not a class.*did you mean 'cat'"),
         ("id\n1\n", "at least one column to predict"),
         ("", "not a CSV file"),
     ],

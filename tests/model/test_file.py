@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from resnet50.data import Preprocess
 from resnet50.model import ResNet
 from resnet50.model.file import Model, load_model, load_tensors, read_metadata, save_model
-from resnet50.options.config import ShortcutKind, Variant
+from resnet50.options import ShortcutKind, Variant
 from resnet50.runtime.errors import UserError
 
 CLASSES = ("Hund", 'Straße, "nass"', "猫")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from resnet50.model.fold import fold_batch_norms
-from resnet50.options.config import Depth, ShortcutKind, Variant
+from resnet50.options import Depth, ShortcutKind, Variant
 from tests.conftest import with_random_statistics
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from resnet50.model import ResNet, resnet18, resnet34, resnet50, resnet101, resnet152
 from resnet50.model.resnet import BasicBlock, Bottleneck
-from resnet50.options.config import Depth, ShortcutKind, Variant
+from resnet50.options import Depth, ShortcutKind, Variant
 from resnet50.runtime.errors import UserError
 
 

@@ -4,7 +4,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from resnet50.model import ResNet, resnet50
 from resnet50.model.summary import show, summarize
-from resnet50.options.config import ModelOptions, ShortcutKind, Variant
+from resnet50.options import ModelOptions, ShortcutKind, Variant
 from resnet50.runtime.console import console
 from resnet50.runtime.errors import UserError
 
@@ -99,7 +99,7 @@ def test_table_has_every_stage_and_the_totals() -> None:
 def test_image_too_small_and_unknown_architecture_are_refused() -> None:
     with pytest.raises(UserError, match="31"):
         summarize(resnet50(2), 31)
-    with pytest.raises(UserError, match="depth 51"):
+    with pytest.raises(UserError, match="--depth '51': expected one of 18, 34"):
         show(ModelOptions(depth=51))  # type: ignore[arg-type]
-    with pytest.raises(UserError, match="at least one class"):
+    with pytest.raises(UserError, match="--classes 0: must be at least 1"):
         show(ModelOptions(classes=0))

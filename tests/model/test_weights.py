@@ -22,7 +22,7 @@ from resnet50.data import Preprocess
 from resnet50.model import ResNet, hubs, resnet18, resnet50
 from resnet50.model.file import Model, save_model
 from resnet50.model.weights import PretrainedWeights, apply, load_pretrained
-from resnet50.options.config import Variant
+from resnet50.options import Variant
 from resnet50.runtime.errors import UserError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -9,7 +9,7 @@ import pytest
 import resnet50
 from resnet50.cli import run as command_line
 from resnet50.runtime.errors import UserError
-from resnet50.runtime.sharding import Shard, parse_shard, read_parts, write_part
+from resnet50.runtime.sharding import Shard, parse_shard, read_shards, write_shard
 
 
 @pytest.mark.parametrize(("items", "unit", "count"), [(10, 1, 3), (100, 8, 4), (5, 32, 3), (0, 1, 2), (7, 2, 7)])
@@ -31,20 +31,20 @@ def test_parts_come_back_in_order(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).random((10, 3))
     for index in (2, 0, 1):
         shard = Shard(index, 3)
-        write_part(tmp_path, shard, rows[shard.of(10)], "same")
-    assert np.array_equal(read_parts(tmp_path, 3, "same"), rows)
+        write_shard(tmp_path, shard, rows[shard.of(10)], "same")
+    assert np.array_equal(read_shards(tmp_path, 3, "same"), rows)
 
 
 def test_parts_that_are_missing_damaged_or_of_other_work_are_named(tmp_path: Path) -> None:
-    write_part(tmp_path, Shard(0, 2), np.zeros((2, 2)), "same")
+    write_shard(tmp_path, Shard(0, 2), np.zeros((2, 2)), "same")
     with pytest.raises(UserError, match=r"shards 2/2 are not in .*--shard"):
-        read_parts(tmp_path, 2, "same")
-    path = write_part(tmp_path, Shard(1, 2), np.zeros((2, 2)), "other")
+        read_shards(tmp_path, 2, "same")
+    path = write_shard(tmp_path, Shard(1, 2), np.zeros((2, 2)), "other")
     with pytest.raises(UserError, match=r"other images, weights or options.*--shard 2/2"):
-        read_parts(tmp_path, 2, "same")
+        read_shards(tmp_path, 2, "same")
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(UserError, match=r"damaged.*--shard 2/2"):
-        read_parts(tmp_path, 2, "same")
+        read_shards(tmp_path, 2, "same")
 
 
 def folder_bytes(folder: Path) -> dict[str, bytes]:
@@ -85,13 +85,13 @@ def test_a_shard_of_other_images_is_not_merged(competition: Path, tmp_path: Path
 
 def test_evaluation_in_shards_is_the_same_byte_by_byte(trained: Path) -> None:
     options = {"device": "cpu", "precision": "fp32", "workers": 0, "batch_size": 2}
-    figures = resnet50.evaluate(trained, **options)
+    metrics = resnet50.evaluate(trained, **options)
     whole = folder_bytes(trained / "evaluation")
     for path in (trained / "evaluation").iterdir():
         path.unlink()
     for shard in ("2/2", "1/2"):
         assert resnet50.evaluate(trained, **options, shard=shard) == {}
-    assert resnet50.evaluate(trained, **options, merge=2) == figures
+    assert resnet50.evaluate(trained, **options, merge=2) == metrics
     assert folder_bytes(trained / "evaluation") == whole
 
 

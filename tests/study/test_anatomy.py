@@ -46,7 +46,7 @@ def outcomes(readings: list[Observation]) -> dict[str, str]:
 
 
 def test_the_papers_findings_are_seen() -> None:
-    found = outcomes(anatomy.read(table()))
+    found = outcomes(anatomy.EXPERIMENT.read(table()))
     assert found == {
         "work_is_as_published": "seen", "where_the_costs_are": "note", "share_of_the_roofline": "note",
         "bottlenecks_cost_no_more_work": "seen", "bottlenecks_train_better": "seen",
@@ -55,7 +55,7 @@ def test_the_papers_findings_are_seen() -> None:
 
 
 def test_the_opposite_is_said_too() -> None:
-    found = outcomes(anatomy.read(table(deep=0.9, kinds=(0.5, 0.9, 0.7), work=2.0)))
+    found = outcomes(anatomy.EXPERIMENT.read(table(deep=0.9, kinds=(0.5, 0.9, 0.7), work=2.0)))
     assert found["work_is_as_published"] == "not seen"
     assert found["bottlenecks_cost_no_more_work"] == "not seen"
     assert found["bottlenecks_train_better"] == "not seen"
@@ -76,8 +76,8 @@ def test_seeds_that_disagree_decide_nothing_about_blocks() -> None:
 
 def test_the_stage_with_most_of_a_cost_is_named() -> None:
     text = anatomy.where_the_costs_are(table()).text
-    assert "58.6 % of the parameters in layer4" in text
-    assert "35.8 % of the multiply-accumulates in layer3" in text
+    assert "58.6% of the parameters in layer4" in text
+    assert "35.8% of the multiply-accumulates in layer3" in text
 
 
 def test_the_figure_names_its_axes() -> None:

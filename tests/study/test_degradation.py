@@ -27,25 +27,25 @@ def outcomes(readings: list[Observation]) -> dict[str, str]:
     return {reading.rule: reading.outcome for reading in readings}
 
 
-def test_the_papers_picture_is_seen() -> None:
-    found = outcomes(degradation.read(table(plain=(0.4, 0.8, 1.2), residual=(0.3, 0.32, 0.31))))
+def test_the_papers_findings_are_seen() -> None:
+    found = outcomes(degradation.EXPERIMENT.read(table(plain=(0.4, 0.8, 1.2), residual=(0.3, 0.32, 0.31))))
     assert set(found.values()) == {"seen"}
 
 
 def test_no_degradation_leaves_nothing_to_mend() -> None:
-    found = outcomes(degradation.read(table(plain=(0.8, 0.6, 0.5), residual=(0.3, 0.3, 0.3))))
+    found = outcomes(degradation.EXPERIMENT.read(table(plain=(0.8, 0.6, 0.5), residual=(0.3, 0.3, 0.3))))
     assert found["degradation_without_shortcuts"] == "not seen"
     assert found["no_degradation_with_shortcuts"] == "undecided"
 
 
 def test_shortcuts_that_do_not_help_are_said_not_to() -> None:
-    found = outcomes(degradation.read(table(plain=(0.4, 0.8, 1.0), residual=(0.4, 0.8, 1.2))))
+    found = outcomes(degradation.EXPERIMENT.read(table(plain=(0.4, 0.8, 1.0), residual=(0.4, 0.8, 1.2))))
     assert found["no_degradation_with_shortcuts"] == "not seen"
     assert found["shortcuts_help_at_the_same_depth"] == "not seen"
 
 
 def test_seeds_that_disagree_decide_nothing() -> None:
-    found = outcomes(degradation.read(table(plain=(0.5, 0.52, 0.5), residual=(0.5, 0.5, 0.5), noise=0.1)))
+    found = outcomes(degradation.EXPERIMENT.read(table(plain=(0.5, 0.52, 0.5), residual=(0.5, 0.5, 0.5), noise=0.1)))
     assert found["degradation_without_shortcuts"] == "undecided"
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.stats import spearmanr
 from torch import nn
 
 import resnet50
@@ -16,21 +15,13 @@ from resnet50.etl.prepared import load_prepared
 from resnet50.model.resnet import ResNet
 from resnet50.runtime.device import resolve_device
 from resnet50.study import dynamics
-from resnet50.study.dynamics import (
-    SHUFFLED,
-    TRUE,
-    data_map,
-    forgetting_events,
-    gradient_norms,
-    learning_epochs,
-    noise_scale,
-    regions,
-)
+from resnet50.study.dynamics import SHUFFLED, TRUE
 from resnet50.study.experiment import Measured, Observation
 from resnet50.study.figures import style
-from resnet50.study.lab import Lab, Pictures
-from resnet50.study.small import Setup, small_pictures, train_small
-from tests.study.conftest import TINY_PLAN
+from resnet50.study.lab import Images, Lab, Plan
+from resnet50.study.noise import gradient_norms, noise_scale
+from resnet50.study.samples import data_map, forgetting_events, learning_epochs, regions
+from resnet50.study.small import Setup, small_images, train_small
 
 NAN = float("nan")
 
@@ -48,7 +39,7 @@ def test_forgetting_events_are_counted_as_by_hand() -> None:
     assert forgetting_events(HISTORY).tolist() == [0, 1, 0, 2, 0, 1]
 
 
-def test_a_picture_is_learned_since_it_has_stayed_right() -> None:
+def test_an_image_is_learned_since_it_has_stayed_right() -> None:
     assert learning_epochs(HISTORY).tolist() == [1, 4, 5, 5, 2, 4]
 
 
@@ -70,17 +61,6 @@ def test_gradients_that_are_all_the_same_have_no_noise() -> None:
 
 def test_where_the_gradient_is_zero_all_is_noise() -> None:
     assert noise_scale(np.full(5, 4.0), 0.0, 32) == float("inf")
-
-
-def test_intervals_of_rank_correlations_hold_the_truth() -> None:
-    rng = np.random.default_rng(0)
-    held = 0
-    for _ in range(200):
-        x = rng.standard_normal(100)
-        y = 0.5 * x + np.sqrt(0.75) * rng.standard_normal(100)
-        low, high = dynamics.interval(float(spearmanr(x, y).statistic), 100)
-        held += low < 6 / np.pi * np.arcsin(0.25) < high  # of the normal distribution with correlation 0.5
-    assert held / 200 == pytest.approx(0.95, abs=0.04)
 
 
 def test_a_map_is_mean_and_deviation_of_the_own_class() -> None:
@@ -136,16 +116,16 @@ def outcomes(readings: list[Observation]) -> dict[str, str]:
 
 
 def test_what_the_papers_say_is_seen() -> None:
-    found = outcomes(dynamics.read(table()))
-    assert found.pop("pictures_to_look_at") == "note"
+    found = outcomes(dynamics.EXPERIMENT.read(table()))
+    assert found.pop("images_to_check") == "note"
     assert set(found.values()) == {"seen"}
     assert len(found) == 7
 
 
 def test_the_opposite_is_said_too() -> None:
     made = table(samples=900, same=False, shuffled=0.5, true=0.4, forgotten=0.95, settle=2.0, noise=(200.0, 20.0))
-    found = outcomes(dynamics.read(made))
-    assert found.pop("pictures_to_look_at") == "note"
+    found = outcomes(dynamics.EXPERIMENT.read(made))
+    assert found.pop("images_to_check") == "note"
     assert set(found.values()) == {"not seen"}
 
 
@@ -159,13 +139,13 @@ def test_the_commonest_label_alone_is_not_memorizing() -> None:
     assert dynamics.shuffled_labels_are_memorized(made).outcome == "not seen"
 
 
-def test_few_pictures_leave_open_whether_the_order_repeats() -> None:
-    found = outcomes(dynamics.read(table(same=False, samples=30)))
+def test_few_images_leave_open_whether_the_order_repeats() -> None:
+    found = outcomes(dynamics.EXPERIMENT.read(table(same=False, samples=30)))
     assert found["order_repeats"] == "undecided"
 
 
 def test_one_seed_says_nothing_of_agreement() -> None:
-    found = outcomes(dynamics.read(table(seeds=1)))
+    found = outcomes(dynamics.EXPERIMENT.read(table(seeds=1)))
     assert found["order_repeats"] == found["forgetting_repeats"] == "undecided"
 
 
@@ -173,19 +153,19 @@ def test_noise_without_a_finite_scale_counts_as_larger() -> None:
     assert dynamics.noise_grows(table(noise=(20.0, float("inf")))).outcome == "seen"
 
 
-def test_doubtful_pictures_are_named() -> None:
-    text = dynamics.pictures_to_look_at(table()).text
+def test_doubtful_images_are_named() -> None:
+    text = dynamics.images_to_check(table()).text
     assert text.startswith("1 of 90")
     assert "s3 first" in text
 
 
 def test_the_figure_names_its_axes() -> None:
-    pictures: dict[str, np.ndarray] = {}
+    images: dict[str, np.ndarray] = {}
     for region in dynamics.REGIONS:
-        pictures[region] = np.zeros((3, 8, 8, 3), np.uint8)
-        pictures[f"{region} labels"] = np.array(["a", "b", "a name of many letters"])
+        images[region] = np.zeros((3, 8, 8, 3), np.uint8)
+        images[f"{region} labels"] = np.array(["a", "b", "a name of many letters"])
     with style():
-        figure = dynamics.draw(Measured(table(), pictures))
+        figure = dynamics.draw(Measured(table(), images))
     assert [bool(axes.get_xlabel()) for axes in figure.axes[:5]] == [True] * 5
     assert [bool(axes.get_ylabel()) for axes in figure.axes[:6]] == [True] * 6
 
@@ -197,12 +177,12 @@ def test_the_summary_has_spread_and_count() -> None:
 
 
 @pytest.mark.slow
-def test_it_is_measured_from_pictures_to_page(lab: Lab, trained: object) -> None:
+def test_it_is_measured_from_images_to_page(lab: Lab, trained: object) -> None:
     lab.given = (trained,)  # type: ignore[assignment]
     result = dynamics.EXPERIMENT.conduct(lab)
     assert {"learning_epoch", "forgetting_events", "noise_scale", "confidence"} <= set(result.table["quantity"])
     assert dynamics.map_network(result.table) == "ResNet-18, small"  # the run was not observed
-    assert result.pictures["hard"].shape[1:] == (64, 64, 3)
+    assert result.images["hard"].shape[1:] == (64, 64, 3)
     assert len(result.reading) == 8
 
 
@@ -210,10 +190,10 @@ def test_gradient_norms_are_those_of_a_linear_network_by_hand(lab: Lab) -> None:
     rng = np.random.default_rng(0)
     pixels = torch.from_numpy(rng.integers(0, 256, (70, 3, 32, 32), dtype=np.uint8))
     labels = torch.from_numpy(rng.integers(0, 2, 70))
-    pictures = Pictures(pixels, labels, [str(row) for row in range(70)], np.arange(70))
+    images = Images(pixels, labels, [str(row) for row in range(70)], np.arange(70))
     torch.manual_seed(0)
     linear = nn.Linear(3 * 32 * 32, 2)
-    squares, square_of_mean = gradient_norms(lab, pictures, cast(ResNet, nn.Sequential(nn.Flatten(), linear)), draw=1)
+    squares, square_of_mean = gradient_norms(lab, images, cast(ResNet, nn.Sequential(nn.Flatten(), linear)), draw=1)
 
     order = np.random.default_rng([lab.seed, 0x4015E, 1]).permutation(70)
     x = lab.small_preprocess().normalize(pixels).flatten(1).double()
@@ -225,7 +205,7 @@ def test_gradient_norms_are_those_of_a_linear_network_by_hand(lab: Lab) -> None:
 
 
 @pytest.mark.slow
-def test_planted_wrong_labels_are_among_the_hard_ones(competition: Path, tmp_path: Path) -> None:
+def test_planted_wrong_labels_are_among_the_hard_ones(competition: Path, tmp_path: Path, tiny_plan: Plan) -> None:
     table = pd.read_csv(competition / "train.csv", dtype=str)
     resnet50.prepare(competition / "train.csv", tmp_path / "right")
     train = load_prepared(tmp_path / "right").split("train")["image_id"]
@@ -237,10 +217,10 @@ def test_planted_wrong_labels_are_among_the_hard_ones(competition: Path, tmp_pat
     options = {"label_column": "label", "split_column": "split"}
     resnet50.prepare(competition / "train.csv", tmp_path / "planted", **options)
     (tmp_path / "study").mkdir()
-    plan = dataclasses.replace(TINY_PLAN, images=len(train), epochs=12)
+    plan = dataclasses.replace(tiny_plan, images=len(train), epochs=12)
     lab = Lab(tmp_path / "study", load_prepared(tmp_path / "planted"), (), plan, resolve_device("cpu", "fp32"), 0)
     training = train_small(lab, Setup())
-    ids = np.array(small_pictures(lab, "train").ids, dtype=object)
+    ids = np.array(small_images(lab, "train").ids, dtype=object)
     mapped = data_map(training.samples.assign(sample=ids[training.samples["row"]]))
     ranks = mapped.set_index("sample")["confidence"].rank()
     assert ranks[list(planted)].mean() < len(ranks) / 3, sorted(ranks[list(planted)])  # by chance: half

@@ -25,6 +25,7 @@ from resnet50.study.figures import style
 from resnet50.study.lab import Lab, Plan
 from resnet50.study.lesions import (
     Lesion,
+    blocks_by_name,
     keeps_shape,
     kendall_tau,
     lesioned_logits,
@@ -32,10 +33,10 @@ from resnet50.study.lesions import (
     shortcut_only,
     swappable,
     swapped,
-    the_blocks,
     without,
 )
 from resnet50.study.paths import mean_norm, path_graph, path_shares
+from resnet50.study.runs import residual_runs
 
 PREPROCESS = Preprocess(size=32, resize=32, resize_mode="squash")
 CPU = resolve_device("cpu", "fp32")
@@ -50,7 +51,7 @@ def network(depth: Any = 18, shortcuts: Any = "B", seed: int = 0) -> ResNet:
 
 
 def pixels(n: int = 5) -> Tensor:
-    """Return random pictures."""
+    """Return random images."""
     return torch.randint(0, 256, (n, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
 
 
@@ -119,7 +120,7 @@ def test_the_network_stays_as_it_was() -> None:
 
 
 def test_a_plain_block_that_changes_the_shape_cannot_be_removed() -> None:
-    blocks = the_blocks(network(shortcuts="none"))
+    blocks = blocks_by_name(network(shortcuts="none"))
     with pytest.raises(ValueError, match="can't be removed"):
         shortcut_only(blocks["layer2.0"])
     x = torch.randn(2, 64, 4, 4)
@@ -130,7 +131,7 @@ def test_which_blocks_can_be_swapped() -> None:
     fifty = network(50)
     assert len(swappable(fifty)) == 1 + 3 + 10 + 1
     assert ("layer3.1", "layer3.5") in swappable(fifty)
-    assert [name for name, block in the_blocks(fifty).items() if not keeps_shape(block)] == [
+    assert [name for name, block in blocks_by_name(fifty).items() if not keeps_shape(block)] == [
         "layer1.0", "layer2.0", "layer3.0", "layer4.0",
     ]  # fmt: skip
 
@@ -159,7 +160,7 @@ def detached_gradient(made: ResNet, image: Tensor, labels: Tensor, through: set[
     """Return a path's gradient by autograd, with every side of an addition that it doesn't take detached."""
     image = image.clone().requires_grad_()
     x = made.maxpool(made.relu(made.bn1(made.conv1(image))))
-    for number, block in enumerate(cast(list[Any], list(the_blocks(made).values()))):
+    for number, block in enumerate(cast(list[Any], list(blocks_by_name(made).values()))):
         residual = block.bn2(block.conv2(torch.relu(block.bn1(block.conv1(x)))))
         shortcut = x if block.downsample is None else block.downsample(x)
         total = residual + shortcut.detach() if number in through else residual.detach() + shortcut
@@ -206,7 +207,7 @@ def made_up(
     whole: float = 0.9,
     n: int = 200,
 ) -> pd.DataFrame:
-    """Return what a network could give: 40 % of the pictures are of one class."""
+    """Return what a network could give: 40% of the images are of one class."""
     rows: list[tuple[Any, ...]] = [
         ("intact", "-", 0, 0, 1.0, name, value)
         for name, value in (("accuracy", whole), ("loss", 0.3), ("majority", 0.4), ("images", n), ("depth", 50))
@@ -321,7 +322,7 @@ def whole_table() -> pd.DataFrame:
 
 
 def test_every_rule_is_read_for_every_trained_network() -> None:
-    reading = ensemble.read(whole_table())
+    reading = ensemble.EXPERIMENT.read(whole_table())
     assert len(reading) == 1 + 6 * 2
     assert reading[-1].outcome == "note"
     assert len(ensemble.summarize(whole_table())) <= 20
@@ -360,12 +361,12 @@ def intact_accuracies(table: pd.DataFrame) -> list[float]:
 def test_a_run_without_shortcuts_is_refused() -> None:
     plain = SimpleNamespace(network=network(shortcuts="none"), folder="run", kind="from scratch")
     with pytest.raises(UserError, match="with shortcuts"):
-        ensemble.residual_runs(cast(Lab, SimpleNamespace(runs=[plain])))
+        residual_runs(cast(Lab, SimpleNamespace(runs=[plain])))
 
 
 def test_two_runs_of_a_kind_are_told_apart() -> None:
     runs = [SimpleNamespace(network=network(), folder="run", kind="fine-tuned") for _ in range(2)]
-    assert list(ensemble.residual_runs(cast(Lab, SimpleNamespace(runs=runs)))) == [
+    assert list(residual_runs(cast(Lab, SimpleNamespace(runs=runs)))) == [
         "fine-tuned", "fine-tuned, the other",
     ]  # fmt: skip
 

@@ -12,9 +12,12 @@ import torch
 from resnet50.model.resnet import STAGES
 from resnet50.study import features
 from resnet50.study.experiment import Measured, Observation
-from resnet50.study.features import COLUMNS, HALVES, SEEDS, WHOLE, filter_tiles, most_varied, tile
+from resnet50.study.features import COLUMNS
+from resnet50.study.features_figure import HALVES, SEEDS, WHOLE
 from resnet50.study.figures import style
 from resnet50.study.lab import Lab
+from resnet50.study.runs import named
+from resnet50.study.tiles import filter_tiles, most_varied, tile
 
 BLOCKS = [f"layer{stage}.{number}" for stage in (1, 2, 3, 4) for number in (0, 1)]
 
@@ -52,7 +55,7 @@ def table(
 
 def outcomes(made: pd.DataFrame) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for reading in features.read(made):
+    for reading in features.EXPERIMENT.read(made):
         found.setdefault(reading.rule, set()).add(reading.outcome)
     return found
 
@@ -67,7 +70,7 @@ CLAIMS = (
 def test_what_the_papers_say_is_seen() -> None:
     found = outcomes(table())
     assert {rule: found[rule] for rule in CLAIMS} == {rule: {"seen"} for rule in CLAIMS}
-    assert found["fields_and_pictures"] == found["what_training_changed"] == {"note"}
+    assert found["fields_and_images"] == found["what_training_changed"] == {"note"}
 
 
 def test_the_opposite_is_said_too() -> None:
@@ -86,7 +89,7 @@ def test_canvases_that_disagree_decide_nothing() -> None:
 
 
 def mixed_up(made: pd.DataFrame, quantity: str, part: str, value: float) -> pd.DataFrame:
-    """Return the numbers with another value of a quantity on one canvas, or on one half of the pictures."""
+    """Return the numbers with another value of a quantity on one canvas, or on one half of the images."""
     rows = (made["quantity"] == quantity) & (made["part"] == part)
     return made.assign(value=made["value"].where(~rows, value))
 
@@ -114,14 +117,14 @@ def test_a_field_that_is_gaussian_in_one_stage_only_decides_nothing() -> None:
 
 def test_the_figure_names_its_axes() -> None:
     rng = np.random.default_rng(0)
-    pictures: dict[str, np.ndarray] = {}
+    images: dict[str, np.ndarray] = {}
     for kind in KINDS:
-        pictures |= {f"field {kind} {state}": rng.random((64, 64), np.float32) for state in ("before", "after")}
-        pictures |= {f"{stage} {kind}": tile(rng.random((4, 8, 8))) for stage in STAGES}
-        pictures |= {f"picture {kind}": rng.integers(0, 256, (32, 32, 3), np.uint8)}
-        pictures |= {f"filters {kind}": filter_tiles(torch.randn(64, 3, 7, 7))}
+        images |= {f"field {kind} {state}": rng.random((64, 64), np.float32) for state in ("before", "after")}
+        images |= {f"{stage} {kind}": tile(rng.random((4, 8, 8))) for stage in STAGES}
+        images |= {f"picture {kind}": rng.integers(0, 256, (32, 32, 3), np.uint8)}
+        images |= {f"filters {kind}": filter_tiles(torch.randn(64, 3, 7, 7))}
     with style():
-        figure = features.draw(Measured(table(), pictures))
+        figure = features.draw(Measured(table(), images))
     names = {name for axes in figure.axes for name in (axes.get_xlabel(), axes.get_ylabel())}
     assert names >= {
         "side of the receptive field (pixels)", "CKA of the same block", "depth (first block 0, last 1)",
@@ -137,15 +140,15 @@ def test_without_an_untrained_network_nothing_is_said_of_random_weights() -> Non
 
 def test_two_runs_of_a_kind_are_told_apart() -> None:
     runs: Any = [SimpleNamespace(kind=kind) for kind in ("fine-tuned", "fine-tuned", "from scratch")]
-    assert list(features.named(runs)) == ["fine-tuned", "fine-tuned, the other", "from scratch"]
+    assert list(named(runs)) == ["fine-tuned", "fine-tuned, the other", "from scratch"]
     made = table()
     twice = pd.concat([made, made[made["network"] == "fine-tuned"].assign(network="fine-tuned, the other")])
     assert len(features.summarize(twice)) == 15
-    assert sum(reading.rule == "training_enlarges_the_field" for reading in features.read(twice)) == 3
+    assert sum(reading.rule == "training_enlarges_the_field" for reading in features.EXPERIMENT.read(twice)) == 3
 
 
-def test_a_stage_that_sees_more_than_the_picture_is_named() -> None:
-    note: Observation = features.fields_and_pictures(table(), "fine-tuned")
+def test_a_stage_that_sees_more_than_the_image_is_named() -> None:
+    note: Observation = features.fields_and_images(table(), "fine-tuned")
     assert "96 pixels" in note.text
     assert "from layer3 on" in note.text
 
@@ -189,4 +192,4 @@ def test_it_is_measured_and_drawn(lab: Lab, trained: object) -> None:
         "side of the receptive field (pixels)", "CKA of the same block",
     }  # fmt: skip
     with style():
-        features.draw(Measured(result.table, result.pictures))  # from what is kept on disk, too
+        features.draw(Measured(result.table, result.images))  # from what is kept on disk, too

@@ -6,17 +6,16 @@ import torch
 from torch import nn
 
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Variant
+from resnet50.options import Variant
 from resnet50.study.fields import (
     GAUSSIAN_RATIO,
     STAGE_ENDS,
-    calibrate,
     canvas_side,
     input_gradients,
     side_holding,
     theoretical_fields,
 )
-from resnet50.study.small import remove_norms
+from resnet50.study.norms import remove_norms
 
 
 def by_hand(blocks: tuple[int, ...], variant: Variant) -> dict[str, int]:
@@ -106,13 +105,3 @@ def test_a_gaussian_has_the_ratio_of_a_gaussian() -> None:
     bell = np.exp(-(away**2) / (2 * 30**2))
     gaussian = np.outer(bell, bell)
     assert side_holding(gaussian, 0.5) / side_holding(gaussian, 0.95) == pytest.approx(GAUSSIAN_RATIO, abs=0.01)
-
-
-def test_calibrated_norms_give_unit_variance() -> None:
-    torch.manual_seed(0)
-    network, images = ResNet(18, 2), torch.randn(8, 3, 64, 64)
-    calibrate(network, images)
-    assert not network.training
-    with torch.no_grad():
-        normed = network.bn1(network.conv1(images))
-    assert normed.var().item() == pytest.approx(1, abs=0.05)

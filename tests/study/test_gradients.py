@@ -10,11 +10,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from resnet50.model.resnet import ResNet
-from resnet50.study import gradients
+from resnet50.study import gradients, shattering
 from resnet50.study.experiment import Measured, Observation
 from resnet50.study.figures import style
-from resnet50.study.gradients import COLUMNS, LAGS, NETWORKS
+from resnet50.study.gradients import COLUMNS, NETWORKS
 from resnet50.study.lab import QUICK, Lab
+from resnet50.study.norms import settle_norms
+from resnet50.study.outcome import agree
+from resnet50.study.shattering import LAGS
 from resnet50.study.small import Setup, make_network
 
 
@@ -47,56 +50,47 @@ def test_signals_are_those_of_autograd() -> None:
 
 def test_white_noise_has_no_autocorrelation_and_a_constant_has_all() -> None:
     generator = torch.Generator().manual_seed(0)
-    white = gradients.autocorrelation(torch.randn(200, 3000, generator=generator), 10)
+    white = shattering.autocorrelation(torch.randn(200, 3000, generator=generator), 10)
     assert white[0] == pytest.approx(1)
     assert np.abs(white[1:]).max() < 0.01
     constant = torch.randn(1, 30, generator=generator).expand(20, 30)
-    assert gradients.autocorrelation(constant, 5) == pytest.approx(np.ones(5))
+    assert shattering.autocorrelation(constant, 5) == pytest.approx(np.ones(5))
 
 
 def test_brown_noise_follows_its_formula() -> None:
     steps = torch.randn(64, 50_000, generator=torch.Generator().manual_seed(0))
-    found = gradients.autocorrelation(steps.cumsum(0), LAGS)
-    assert found == pytest.approx(gradients.brown_autocorrelation(64, LAGS), abs=0.01)
+    found = shattering.autocorrelation(steps.cumsum(0), LAGS)
+    assert found == pytest.approx(shattering.brown_autocorrelation(64, LAGS), abs=0.01)
 
 
 def test_opposite_gradients_are_anticorrelated() -> None:
     signs = torch.tensor([1.0, -1.0] * 5).view(-1, 1) * torch.ones(10, 7)
-    assert gradients.autocorrelation(signs, 3) == pytest.approx([1, -1, 1])
+    assert shattering.autocorrelation(signs, 3) == pytest.approx([1, -1, 1])
 
 
 def test_a_linear_network_does_not_shatter() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
     x, _ = batch(2)
-    found = gradients.input_gradients(network, gradients.line(x[0], x[1], 8))
+    found = shattering.input_gradients(network, shattering.line(x[0], x[1], 8))
     assert torch.allclose(found, network[1].weight.detach()[:1].expand(8, -1))
 
 
-def test_gradients_belong_to_each_picture_alone() -> None:
+def test_gradients_belong_to_each_image_alone() -> None:
     torch.manual_seed(0)
     network = ResNet(18, 2)
     x, _ = batch()
-    gradients.settle_norms(network, x)
-    together = gradients.input_gradients(network, x)
-    alone = torch.cat([gradients.input_gradients(network, image[None]) for image in x])
+    settle_norms(network, [x])
+    together = shattering.input_gradients(network, x)
+    alone = torch.cat([shattering.input_gradients(network, image[None]) for image in x])
     assert torch.allclose(together, alone, atol=1e-4 * float(together.abs().max()))
 
 
-def test_norms_settle_on_the_batch_and_keep_their_momentum() -> None:
-    network = ResNet(18, 2)
-    x, _ = batch()
-    gradients.settle_norms(network, x)
-    assert not network.training
-    assert network.bn1.momentum == 0.1
-    assert torch.allclose(network.bn1.running_mean, network.conv1(x).mean((0, 2, 3)), atol=1e-5)
-
-
-def test_a_line_begins_at_one_picture_and_goes_toward_the_other() -> None:
+def test_a_line_begins_at_one_image_and_goes_toward_the_other() -> None:
     x, _ = batch(2)
-    points = gradients.line(x[0], x[1], 5)
+    points = shattering.line(x[0], x[1], 5)
     assert torch.equal(points[0], x[0])
-    assert torch.allclose(points[-1], x[0] + gradients.REACH * (x[1] - x[0]), atol=1e-6)
+    assert torch.allclose(points[-1], x[0] + shattering.REACH * (x[1] - x[0]), atol=1e-6)
 
 
 def test_a_blocks_gradient_is_that_of_its_convolutions_together() -> None:
@@ -150,8 +144,8 @@ def outcomes(readings: list[Observation]) -> dict[str, str]:
     return {reading.rule: reading.outcome for reading in readings}
 
 
-def test_the_papers_picture_is_seen() -> None:
-    found = outcomes(gradients.read(table()))
+def test_the_papers_findings_are_seen() -> None:
+    found = outcomes(gradients.EXPERIMENT.read(table()))
     assert found.pop("what_norms_are_for") == "note"
     assert set(found.values()) == {"seen"}
     assert len(found) == 8
@@ -159,7 +153,7 @@ def test_the_papers_picture_is_seen() -> None:
 
 def test_the_contrary_is_not_seen() -> None:
     found = outcomes(
-        gradients.read(
+        gradients.EXPERIMENT.read(
             table(
                 signal={"plain": 5000.0, "residual": 1e-5, "residual, zero γ": 1e-7},
                 near={("plain", 18): 0.1, ("plain", 50): 0.5, ("residual", 50): 0.2},
@@ -176,14 +170,14 @@ def test_seeds_that_disagree_decide_nothing() -> None:
     readings = table(
         signal={"plain": 9.0}, growth={"residual, no norms": 1.15}, loss={"residual, zero γ": 0.7}, spread=0.5
     )
-    found = outcomes(gradients.read(readings))
+    found = outcomes(gradients.EXPERIMENT.read(readings))
     assert found["batch_norm_keeps_plain_gradients_healthy"] == "undecided"
     assert found["shortcuts_need_norms"] == "undecided"
     assert found["zero_gamma_eases_the_start"] == "undecided"
 
 
 def test_no_seed_decides_nothing() -> None:
-    assert gradients.vote(np.array([], bool)) == "undecided"
+    assert agree(np.array([], bool)) == "undecided"
 
 
 def test_explosion_and_vanishing_are_told_apart() -> None:
@@ -212,7 +206,7 @@ def test_the_summary_has_a_row_per_network() -> None:
 
 
 def test_the_setting_says_how_much_was_done() -> None:
-    assert f"{QUICK.draws} straight lines" in gradients.setting(QUICK)
+    assert f"{QUICK.draws} straight lines" in gradients.EXPERIMENT.setting(QUICK)
 
 
 def test_trainings_are_shared_where_they_can_be() -> None:
@@ -234,14 +228,14 @@ def test_zero_gamma_lets_the_signal_through(lab: Lab) -> None:
 
 
 def test_shattering_is_measured_for_every_network_and_repeats(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gradients, "SHATTERING_DEPTHS", (18,))
-    monkeypatch.setattr(gradients, "POINTS", 6)
-    monkeypatch.setattr(gradients, "LAGS", 3)
-    found = gradients.measure_shattering(lab)
+    monkeypatch.setattr(shattering, "SHATTERING_DEPTHS", (18,))
+    monkeypatch.setattr(shattering, "POINTS", 6)
+    monkeypatch.setattr(shattering, "LAGS", 3)
+    found = shattering.measure_shattering(lab)
     assert set(found["network"]) == {"shallow", "plain", "residual"}
     assert found["seed"].nunique() == lab.plan.seeds
     assert (found[found["lag"] == 0]["value"] - 1).abs().max() < 1e-6
-    pd.testing.assert_frame_equal(found, gradients.measure_shattering(lab))
+    pd.testing.assert_frame_equal(found, shattering.measure_shattering(lab))
 
 
 def test_an_experiment_in_miniature(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

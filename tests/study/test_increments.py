@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
 from resnet50.etl.prepared import load_prepared
@@ -20,13 +19,14 @@ from resnet50.study import increments
 from resnet50.study.experiment import Measured
 from resnet50.study.figures import style
 from resnet50.study.lab import Lab, Plan, TrainedRun
+from resnet50.study.norms import settle_norms
 
 
 def network(shortcuts: Any = "B") -> ResNet:
-    """Return a small network whose norms have seen pictures."""
+    """Return a small network whose norms have seen images."""
     torch.manual_seed(0)
     made = ResNet(18, 3, shortcuts=shortcuts)
-    increments.settle_norms(made, torch.randn(8, 3, 32, 32))
+    settle_norms(made, [torch.randn(8, 3, 32, 32)])
     return made
 
 
@@ -51,7 +51,7 @@ def test_a_block_of_the_network_that_adds_a_constant_share_of_its_input() -> Non
         nn.init.constant_(norm.weight, scale)
         norm.running_mean.zero_()
         norm.running_var.fill_(1 - norm.eps)
-    found = increments.look_at_blocks(made, torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
+    found = increments.probe_blocks(made, torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
     torch.testing.assert_close(found["layer1.1"][:, :2], torch.tensor([[0.5, 1.0]] * 2), rtol=1e-4, atol=1e-4)
 
 
@@ -77,16 +77,16 @@ def by_hand(made: ResNet, image: Tensor, label: Tensor, block: str) -> float:
 @pytest.mark.parametrize("block", ["layer1.0", "layer2.0", "layer3.1", "layer4.1"])
 def test_the_alignment_with_the_negative_gradient_is_that_by_hand(block: str) -> None:
     made, images, labels = network(), torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2])
-    found = increments.look_at_blocks(made, images, labels)[block][:, 2]
+    found = increments.probe_blocks(made, images, labels)[block][:, 2]
     expected = [by_hand(made, images[i : i + 1], labels[i : i + 1], block) for i in range(3)]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_looking_changes_nothing_and_needs_no_trainable_weights() -> None:
+def test_probing_changes_nothing_and_needs_no_trainable_weights() -> None:
     made = network().requires_grad_(requires_grad=False)
     before = {name: value.clone() for name, value in made.state_dict().items()}
     with torch.no_grad():
-        increments.look_at_blocks(made, torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
+        increments.probe_blocks(made, torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
     assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
     assert not any(module._forward_hooks for module in made.modules())
 
@@ -94,16 +94,6 @@ def test_looking_changes_nothing_and_needs_no_trainable_weights() -> None:
 def test_identity_blocks_by_kind_of_shortcut() -> None:
     assert increments.identity_blocks(network()) == ["layer1.0", "layer1.1", "layer2.1", "layer3.1", "layer4.1"]
     assert increments.identity_blocks(network("C")) == []
-
-
-def test_settled_norms_normalize() -> None:
-    made, images = network(), torch.randn(8, 3, 32, 32)
-    increments.settle_norms(made, images)
-    with torch.no_grad():
-        out = made.bn1(made.conv1(images))
-    assert not made.training
-    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(64), atol=1e-3, rtol=0)
-    torch.testing.assert_close(out.var((0, 2, 3)), torch.ones(64), atol=1e-2, rtol=0)
 
 
 def test_a_read_out_of_separable_features_is_always_right_and_of_noise_is_chance() -> None:
@@ -114,13 +104,6 @@ def test_a_read_out_of_separable_features_is_always_right_and_of_noise_is_chance
     separable[np.arange(200), labels] += 12
     assert increments.readout_accuracy(separable[:100], labels[:100], separable[100:], labels[100:]) == 1
     assert increments.readout_accuracy(noise[:100], labels[:100], noise[100:], labels[100:]) < 0.45
-
-
-def test_the_interval_is_students() -> None:
-    values = np.array([1.0, 2.0, 4.0])
-    expected = stats.t.interval(0.95, 2, loc=values.mean(), scale=stats.sem(values))
-    np.testing.assert_allclose(increments.interval(values), expected)
-    assert increments.interval(values[:1]) == (-np.inf, np.inf)
 
 
 BLOCKS = [f"layer{stage}.{number}" for stage, count in ((1, 3), (2, 4), (3, 6), (4, 3)) for number in range(count)]
@@ -207,7 +190,7 @@ def test_the_figure_names_its_axes(epochs: bool) -> None:
     labels = " ".join(f"{axes.get_xlabel()} {axes.get_ylabel()}" for axes in figure.axes)
     for name in ("block (stage.number)", "‖F(x)‖ / ‖x‖", "cosine", "validation accuracy", "∂L/∂x", "epoch"):
         assert name in labels
-    assert len(increments.read(table)) == 4 * 2
+    assert len(increments.EXPERIMENT.read(table)) == 4 * 2
     assert len(increments.summarize(table)) == 2 * 8
 
 

@@ -1,4 +1,4 @@
-"""The lab: pictures that are always the same, parts that are made once, folders that hold one study."""
+"""The lab: images that are always the same, parts that are made once, folders that hold one study."""
 
 import dataclasses
 from pathlib import Path
@@ -13,8 +13,8 @@ from resnet50.runtime.errors import UserError
 from resnet50.study.lab import FULL, QUICK, SLOW, Lab, open_lab, plan_for
 
 
-def test_pictures_are_drawn_once_and_for_all(lab: Lab) -> None:
-    some, all_ = lab.pictures("train", lab.small_preprocess(), 8), lab.pictures("train", lab.small_preprocess())
+def test_images_are_drawn_once_and_for_all(lab: Lab) -> None:
+    some, all_ = lab.images("train", lab.small_preprocess(), 8), lab.images("train", lab.small_preprocess())
     assert some.pixels.shape == (8, 3, 32, 32)
     assert some.pixels.dtype == torch.uint8
     assert some.ids == all_.ids[:8]
@@ -48,10 +48,10 @@ def test_a_run_is_opened_with_what_it_was_trained_with(lab: Lab, trained: Path) 
     (run,) = lab.runs
     assert run.kind == "from scratch"
     assert run.options.depth == 18
-    pictures = lab.pictures("val", run.model.preprocess)
-    logits = lab.logits(run.network, pictures.pixels, run.model.preprocess)
+    images = lab.images("val", run.model.preprocess)
+    logits = lab.logits(run.network, images.pixels, run.model.preprocess)
     with torch.no_grad():
-        expected = load_model(trained).network(run.model.preprocess.normalize(pictures.pixels))
+        expected = load_model(trained).network(run.model.preprocess.normalize(images.pixels))
     torch.testing.assert_close(logits, expected)
 
 

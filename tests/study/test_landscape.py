@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resnet50.model.resnet import ResNet
-from resnet50.study import landscape
+from resnet50.study import curvature, landscape, surface
 from resnet50.study.experiment import Measured, Observation
 from resnet50.study.figures import style
 from resnet50.study.lab import QUICK, Lab
@@ -19,7 +19,7 @@ from resnet50.study.landscape import COLUMNS, NETWORKS
 
 
 def tiny() -> tuple[nn.Module, Tensor, Tensor]:
-    """Return a network of 58 weights with a norm, pictures 3×4×4 and labels."""
+    """Return a network of 58 weights with a norm, images 3×4×4 and labels."""
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 1, 3, bias=False), nn.BatchNorm2d(1), nn.Tanh(), nn.Flatten(), nn.Linear(4, 3), nn.Linear(3, 3)
@@ -44,11 +44,11 @@ def whole_spectrum(network: nn.Module, x: Tensor, labels: Tensor) -> np.ndarray:
 def test_curvature_is_the_end_of_the_whole_spectrum(monkeypatch: pytest.MonkeyPatch) -> None:
     network, x, labels = tiny()
     values = whole_spectrum(copy.deepcopy(network).train(), x, labels)
-    found = landscape.curvature(network, x, labels, 0)
-    assert found.largest == pytest.approx(values[-1], rel=landscape.TOLERANCE)
-    monkeypatch.setattr(landscape, "TOLERANCE", 1e-9)
-    monkeypatch.setattr(landscape, "LANCZOS_STEPS", 60)
-    exact = landscape.curvature(network, x, labels, 0)
+    found = curvature.curvature(network, x, labels, 0)
+    assert found.largest == pytest.approx(values[-1], rel=curvature.TOLERANCE)
+    monkeypatch.setattr(curvature, "TOLERANCE", 1e-9)
+    monkeypatch.setattr(curvature, "LANCZOS_STEPS", 60)
+    exact = curvature.curvature(network, x, labels, 0)
     assert exact.largest == pytest.approx(values[-1], rel=1e-6)
     assert exact.smallest == pytest.approx(values[0], rel=1e-3, abs=1e-6)
 
@@ -57,12 +57,12 @@ def test_curvature_of_a_known_matrix_and_its_error_bound() -> None:
     eigenvalues = torch.tensor([-3.0, 0.5, 1.0, 2.0, 9.0, 10.0], dtype=torch.double)
     basis = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.double))[0]
     matrix = basis @ torch.diag(eigenvalues) @ basis.T
-    found = landscape.lanczos(lambda vector: matrix @ vector, torch.ones(6, dtype=torch.double))
+    found = curvature.lanczos(lambda vector: matrix @ vector, torch.ones(6, dtype=torch.double))
     assert abs(found.largest - 10) <= found.error * abs(found.largest) + 1e-9
 
 
 def test_a_flat_function_has_no_curvature() -> None:
-    found = landscape.lanczos(torch.zeros_like, torch.ones(5))
+    found = curvature.lanczos(torch.zeros_like, torch.ones(5))
     assert found.largest == found.smallest == 0
 
 
@@ -70,7 +70,7 @@ def test_looking_at_curvature_changes_nothing() -> None:
     torch.manual_seed(0)
     network = ResNet(18, 2).eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    landscape.curvature(network, torch.randn(4, 3, 32, 32), torch.arange(4) % 2, 0)
+    curvature.curvature(network, torch.randn(4, 3, 32, 32), torch.arange(4) % 2, 0)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert not network.training
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -79,7 +79,7 @@ def test_looking_at_curvature_changes_nothing() -> None:
 def test_directions_are_as_long_as_the_weights_filter_by_filter() -> None:
     torch.manual_seed(0)
     network = ResNet(18, 2)
-    direction = landscape.filter_normalized_direction(network, torch.Generator().manual_seed(0))
+    direction = surface.filter_normalized_direction(network, torch.Generator().manual_seed(0))
     for part, (name, weight) in zip(direction, network.named_parameters(), strict=True):
         if weight.ndim > 1:
             norms = (part.flatten(1).norm(dim=1), weight.detach().flatten(1).norm(dim=1))
@@ -91,7 +91,7 @@ def test_directions_are_as_long_as_the_weights_filter_by_filter() -> None:
 def test_a_filter_of_zeros_stays_where_it_is() -> None:
     network = nn.Conv2d(3, 2, 3, bias=False)
     nn.init.zeros_(network.weight)
-    assert not landscape.filter_normalized_direction(network, torch.Generator())[0].any()
+    assert not surface.filter_normalized_direction(network, torch.Generator())[0].any()
 
 
 def test_the_surfaces_center_is_the_loss_and_the_weights_come_back_bit_for_bit() -> None:
@@ -99,30 +99,30 @@ def test_the_surfaces_center_is_the_loss_and_the_weights_come_back_bit_for_bit()
     network.eval()
     before = [parameter.detach().clone() for parameter in network.parameters()]
     generator = torch.Generator().manual_seed(0)
-    directions = [landscape.filter_normalized_direction(network, generator) for _ in range(2)]
-    loss = landscape.mean_loss(network, x, labels)
+    directions = [surface.filter_normalized_direction(network, generator) for _ in range(2)]
+    loss = surface.mean_loss(network, x, labels)
     assert loss == pytest.approx(float(F.cross_entropy(network(x), labels).detach()))
-    values = landscape.along(
-        network, directions, [(0.0, 0.0), (0.3, -0.7)], lambda: landscape.mean_loss(network, x, labels, 5)
+    values = surface.along(
+        network, directions, [(0.0, 0.0), (0.3, -0.7)], lambda: surface.mean_loss(network, x, labels, 5)
     )
     assert values[0] == pytest.approx(loss, rel=1e-12)
     assert all(torch.equal(parameter, old) for parameter, old in zip(network.parameters(), before, strict=True))
     with torch.no_grad():
         for parameter, first, second in zip(network.parameters(), *directions, strict=True):
             parameter.add_(0.3 * first - 0.7 * second)
-    assert values[1] == pytest.approx(landscape.mean_loss(network, x, labels), rel=1e-9)
+    assert values[1] == pytest.approx(surface.mean_loss(network, x, labels), rel=1e-9)
 
 
 def test_the_weights_come_back_even_when_the_loss_fails() -> None:
     network, _, _ = tiny()
     before = copy.deepcopy(network.state_dict())
-    direction = landscape.filter_normalized_direction(network, torch.Generator().manual_seed(0))
+    direction = surface.filter_normalized_direction(network, torch.Generator().manual_seed(0))
 
     def fail() -> float:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        landscape.along(network, [direction], [(0.5,)], fail)
+        surface.along(network, [direction], [(0.5,)], fail)
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
@@ -203,8 +203,8 @@ def outcomes(readings: list[Observation]) -> dict[str, str]:
     return {reading.rule: reading.outcome for reading in readings}
 
 
-def test_the_papers_picture_is_seen() -> None:
-    found = outcomes(landscape.read(table()))
+def test_the_papers_findings_are_seen() -> None:
+    found = outcomes(landscape.EXPERIMENT.read(table()))
     assert found.pop("both_have_learned") == "note"
     assert set(found.values()) == {"seen"}
 
@@ -212,7 +212,7 @@ def test_the_papers_picture_is_seen() -> None:
 def test_the_contrary_is_not_seen() -> None:
     courses = {"plain": (900.0, 1500.0, 800.0), "residual": (50.0, 1300.0, 900.0)}
     contrary = table(0.6, 0.2, ripple={"plain": 0.0, "residual": 0.5}, sharpness=courses)
-    found = outcomes(landscape.read(contrary))
+    found = outcomes(landscape.EXPERIMENT.read(contrary))
     assert found.pop("both_have_learned") == "note"
     assert set(found.values()) == {"not seen"}
 
@@ -220,7 +220,7 @@ def test_the_contrary_is_not_seen() -> None:
 def test_what_is_alike_or_divided_decides_nothing() -> None:
     courses = {"plain": (900.0, 1500.0, 800.0), "residual": (50.0, 60.0, 90.0)}
     same = table(0.4, 0.4, ripple={"plain": 0.0, "residual": 0.0}, sharpness=courses)
-    found = outcomes(landscape.read(same))
+    found = outcomes(landscape.EXPERIMENT.read(same))
     assert found.pop("both_have_learned") == "note"
     assert set(found.values()) == {"undecided"}
 
@@ -244,13 +244,13 @@ def test_the_summary_has_a_row_per_network() -> None:
 
 
 def test_the_setting_says_how_much_was_done() -> None:
-    assert f"{QUICK.grid}×{QUICK.grid} points" in landscape.setting(QUICK)
+    assert f"{QUICK.grid}×{QUICK.grid} points" in landscape.EXPERIMENT.setting(QUICK)
 
 
 def test_an_experiment_in_miniature(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landscape, "SURFACE_DEPTH", 18)
-    monkeypatch.setattr(landscape, "LANCZOS_STEPS", 2)
-    monkeypatch.setattr(landscape, "SHARPNESS_LOOKS", 2)
+    monkeypatch.setattr(curvature, "LANCZOS_STEPS", 2)
+    monkeypatch.setattr(landscape, "SHARPNESS_EPOCHS", 2)
     monkeypatch.setattr(lab, "plan", dataclasses.replace(lab.plan, epochs=1, images=16, looked_at=12, draws=1))
     measured = landscape.measure(lab)
     table = measured.table
@@ -263,4 +263,4 @@ def test_an_experiment_in_miniature(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
     centers = table[(table["x"] == 0) & ((table["y"] == 0) | table["y"].isna())]
     assert len(centers) == 4
     assert len(centers.drop_duplicates(["network", "value"])) == 2
-    assert {reading.rule for reading in landscape.read(table)}
+    assert {reading.rule for reading in landscape.EXPERIMENT.read(table)}

@@ -10,7 +10,7 @@ import torch
 from scipy.integrate import quad
 
 from resnet50.data.transforms import Preprocess
-from resnet50.options.config import ResizeMode
+from resnet50.options import ResizeMode
 from resnet50.runtime.errors import UserError
 from resnet50.study import resolution
 from resnet50.study.experiment import Measured, Observation
@@ -33,18 +33,18 @@ def table(
     images: int = 100,
     network: str = "fine-tuned",
 ) -> pd.DataFrame:
-    """Return measurements of a network trained at 96 pixels: the pictures it gets right, by test size."""
+    """Return measurements of a network trained at 96 pixels: the images it gets right, by test size."""
     zeros = zeros or {size: 10.0 / size for size in right}
     rows: list[tuple[object, ...]] = []
-    for size, pictures in right.items():
-        figures = {
-            "accuracy": len(pictures) / images, "loss": 0.5, "images": images, "majority": 0.3,
+    for size, those in right.items():
+        metrics = {
+            "accuracy": len(those) / images, "loss": 0.5, "images": images, "majority": 0.3,
             "feature_mean": 0.4, "zeros": zeros[size],
         }  # fmt: skip
-        rows += [(network, size, 0, quantity, float(value)) for quantity, value in figures.items()]
+        rows += [(network, size, 0, quantity, float(value)) for quantity, value in metrics.items()]
         for other in right.keys() - {size}:
             rows += [
-                (network, size, other, "only_here", float(len(pictures - right[other]))),
+                (network, size, other, "only_here", float(len(those - right[other]))),
                 (network, size, other, "zeros_change", zeros[size] - zeros[other]),
                 (network, size, other, "zeros_change_error", error),
             ]
@@ -54,7 +54,7 @@ def table(
 
 
 def first(count: int) -> set[int]:
-    """Return the first pictures."""
+    """Return the first images."""
     return set(range(count))
 
 
@@ -65,29 +65,29 @@ def outcomes(readings: list[Observation]) -> dict[str, str]:
 THE_PAPERS = table({64: first(50), 96: first(60), 128: first(75), 192: first(62)})
 
 
-def test_the_papers_picture_is_seen() -> None:
-    assert outcomes(resolution.read(THE_PAPERS)) == dict.fromkeys(RULES, "seen")
+def test_the_papers_findings_are_seen() -> None:
+    assert outcomes(resolution.EXPERIMENT.read(THE_PAPERS)) == dict.fromkeys(RULES, "seen")
 
 
 def test_the_training_size_may_be_the_best() -> None:
-    found = outcomes(resolution.read(table({64: first(50), 96: first(75), 128: first(60), 192: first(40)})))
+    found = outcomes(resolution.EXPERIMENT.read(table({64: first(50), 96: first(75), 128: first(60), 192: first(40)})))
     assert found["a_larger_test_size_is_better"] == "not seen"
     assert found["predicted_by_magnification"] == "not seen"
 
 
 def test_a_smaller_size_that_is_best_is_no_larger_one() -> None:
-    found = outcomes(resolution.read(table({64: first(90), 96: first(70), 128: first(70), 192: first(60)})))
+    found = outcomes(resolution.EXPERIMENT.read(table({64: first(90), 96: first(70), 128: first(70), 192: first(60)})))
     assert found["a_larger_test_size_is_better"] == "not seen"
 
 
 def test_another_size_than_the_predicted_one_may_be_better() -> None:
-    found = outcomes(resolution.read(table({64: first(50), 96: first(60), 128: first(62), 192: first(80)})))
+    found = outcomes(resolution.EXPERIMENT.read(table({64: first(50), 96: first(60), 128: first(62), 192: first(80)})))
     assert found["a_larger_test_size_is_better"] == "seen"
     assert found["predicted_by_magnification"] == "not seen"
 
 
 def test_chance_decides_nothing() -> None:
-    found = outcomes(resolution.read(table({64: first(58), 96: first(60), 128: first(63), 192: first(60)})))
+    found = outcomes(resolution.EXPERIMENT.read(table({64: first(58), 96: first(60), 128: first(63), 192: first(60)})))
     assert found["a_larger_test_size_is_better"] == "undecided"
     assert found["predicted_by_magnification"] == "undecided"
 
@@ -123,7 +123,7 @@ def test_zeros_are_compared_with_their_error(zeros: dict[int, float], outcome: s
 
 def test_a_network_that_has_learned_nothing_decides_nothing() -> None:
     right = {64: first(30), 96: first(25), 128: first(35), 192: first(20)}  # the most frequent class: 30 of 100
-    found = outcomes(resolution.read(table(right)))
+    found = outcomes(resolution.EXPERIMENT.read(table(right)))
     assert found["a_larger_test_size_is_better"] == found["predicted_by_magnification"] == "undecided"
 
 
@@ -136,8 +136,8 @@ def test_the_room_that_chance_leaves_by_hand() -> None:
 
 def test_the_numbers_stand_in_the_text() -> None:
     text = resolution.a_larger_test_size_is_better(THE_PAPERS, "fine-tuned").text
-    assert "75.0 % at 128 pixels, 60.0 % at 96" in text
-    assert "15 pictures right only at 128, 0 only at 96" in text
+    assert "75.0% at 128 pixels, 60.0% at 96" in text
+    assert "15 images right only at 128, 0 only at 96" in text
 
 
 def test_mcnemar_by_hand() -> None:
@@ -173,7 +173,7 @@ def test_magnification_of_the_test(mode: ResizeMode, expected: float) -> None:
     assert resolution.magnification(preprocess, 300, 400) == pytest.approx(expected)
 
 
-def test_whole_pictures_are_as_large_as_in_the_test() -> None:
+def test_whole_images_are_as_large_as_in_the_test() -> None:
     squash = Preprocess(size=64, resize=64, resize_mode="squash")
     rng = np.random.default_rng(0)
     # Of a square nothing but the square itself has its whole area; of 400×300, 4/3, neither.
@@ -215,8 +215,8 @@ def test_a_cropping_test_magnifies_by_itself() -> None:
     assert squash / crop == pytest.approx(256 / 224)
 
 
-def test_no_training_picture_is_refused() -> None:
-    with pytest.raises(UserError, match="training pictures"):
+def test_no_training_image_is_refused() -> None:
+    with pytest.raises(UserError, match="training images"):
         resolution.mean_magnification(np.empty((0, 2)), Preprocess(), 0.35, np.random.default_rng(0))
 
 
@@ -242,18 +242,18 @@ def test_the_summary_has_a_row_per_size() -> None:
     assert summary["accuracy"].tolist() == [0.5, 0.6, 0.75, 0.62]
 
 
-def test_the_setting_says_how_many_pictures() -> None:
-    assert str(QUICK.looked_at) in resolution.setting(QUICK)
+def test_the_setting_says_how_many_images() -> None:
+    assert str(QUICK.looked_at) in resolution.EXPERIMENT.setting(QUICK)
 
 
 def test_the_features_are_what_the_head_takes(lab: Lab, trained: Path) -> None:
     lab.given = (trained,)
     (run,) = lab.runs
     preprocess = run.model.preprocess.resized(64)
-    pictures = lab.pictures("val", preprocess, 4)
-    logits, features = resolution.logits_and_features(lab, run.network, pictures, preprocess)
+    images = lab.images("val", preprocess, 4)
+    logits, features = resolution.logits_and_features(lab, run.network, images, preprocess)
     with torch.no_grad():
-        expected = run.network.features(preprocess.normalize(pictures.pixels))
+        expected = run.network.features(preprocess.normalize(images.pixels))
         torch.testing.assert_close(features, expected)
         torch.testing.assert_close(logits, run.network.fc(expected))
 

@@ -10,13 +10,14 @@ import yaml
 from matplotlib.figure import Figure
 
 from resnet50.cli import run as run_cli
-from resnet50.options.config import StudyName
+from resnet50.options import StudyName
 from resnet50.study import run as verb
 from resnet50.study.estimate import QUICK_SECONDS, estimate
-from resnet50.study.experiment import Experiment, Measured, Observation, Source
+from resnet50.study.experiment import Experiment, Measured, Rule
 from resnet50.study.figures import new_figure
-from resnet50.study.lab import FULL, QUICK, SLOW, Lab
+from resnet50.study.lab import FULL, QUICK, SLOW, Lab, Plan
 from resnet50.study.page import cell, inline, write_page
+from resnet50.study.pages import Page, Source
 
 EXPERIMENTS = [verb.load(name) for name in verb.COURSE]
 
@@ -26,7 +27,7 @@ def made_up(name: str = "made_up", calls: list[int] | None = None) -> Experiment
         if calls is not None:
             calls.append(1)
         table = pd.DataFrame({"network": ["<b>none"], "quantity": ["loss"], "value": [0.5]})
-        return Measured(table, {"picture": np.zeros((2, 2), np.uint8)})
+        return Measured(table, {"image": np.zeros((2, 2), np.uint8)})
 
     def draw(measured: Measured) -> Figure:
         figure, axes = new_figure(1, 1, 2)
@@ -34,12 +35,17 @@ def made_up(name: str = "made_up", calls: list[int] | None = None) -> Experiment
         axes[0, 0].set_title("a < b")
         return figure
 
-    return Experiment(
-        name=name, title="Made up", question="Is it?", claim="It is.", setting=lambda plan: f"{plan.seeds} seeds",
-        caption="A line.", sources=(Source("Nobody", 2026, "Nothing", "0000.00000", "page 1"),), measure=measure,
-        draw=draw, summarize=lambda table: table,
-        read=lambda table: [Observation("rule", "seen", f"It is {table['value'].item()}.")],
-    )  # fmt: skip
+    page = Page(
+        name=name,
+        title="Made up",
+        question="Is it?",
+        claim="It is.",
+        setting="{plan.seeds} seeds",
+        caption="A line.",
+        sources=(Source("Nobody", 2026, "Nothing", "0000.00000", "page 1"),),
+    )
+    rule = Rule(lambda table: ("seen", f"It is {table['value'].item()}."), "rule", per_network=False)
+    return Experiment(page, measure, draw, summarize=lambda table: table, rules=(rule,))
 
 
 def test_the_course_has_every_experiment_that_can_be_asked_for() -> None:
@@ -50,10 +56,10 @@ def test_the_course_has_every_experiment_that_can_be_asked_for() -> None:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
 def test_every_experiment_says_what_it_asks_claims_does_and_cites(experiment: Experiment) -> None:
-    assert experiment.question.endswith("?")
-    assert len(experiment.claim) > 100
-    assert experiment.sources
-    for source in experiment.sources:
+    assert experiment.page.question.endswith("?")
+    assert len(experiment.page.claim) > 100
+    assert experiment.page.sources
+    for source in experiment.page.sources:
         assert re.fullmatch(r"\d{4}\.\d{4,5}", source.arxiv)
     for plan in (QUICK, SLOW, FULL):
         assert len(experiment.setting(plan)) > 100
@@ -65,7 +71,7 @@ def test_a_finished_experiment_is_read_not_measured_again(lab: Lab) -> None:
     first, again = (made_up(calls=calls).conduct(lab) for _ in range(2))
     assert len(calls) == 1
     pd.testing.assert_frame_equal(first.table, again.table)
-    assert np.array_equal(again.pictures["picture"], np.zeros((2, 2)))
+    assert np.array_equal(again.images["image"], np.zeros((2, 2)))
     assert again.reading[0].text == "It is 0.5."
     assert isinstance(again.figure, Figure)
     assert {"made_up.csv", "made_up.npz", "made_up.svg"} <= {path.name for path in lab.folder.iterdir()}
@@ -117,11 +123,13 @@ def test_an_estimate_grows_with_the_plan(lab: Lab) -> None:
 
 @pytest.mark.slow
 def test_the_verb_from_dataset_to_page(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prepared: Path,
+    tmp_path: Path,
+    tiny_plan: Plan,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from tests.study.conftest import TINY_PLAN
-
-    monkeypatch.setattr("resnet50.study.lab.plan_for", lambda effort, device: TINY_PLAN)
+    monkeypatch.setattr("resnet50.study.lab.plan_for", lambda effort, device: tiny_plan)
     monkeypatch.setattr("resnet50.study.degradation.DEPTHS", (18, 34, 50))
     arguments = ["study", "degradation", str(prepared), "--out", str(tmp_path / "s"), "--device", "cpu"]
     assert run_cli([*arguments, "--precision", "fp32"]) == 0

@@ -32,7 +32,7 @@ def test_other_directions_stretched_are_not_the_same() -> None:
     assert similarity(x, x * torch.logspace(-2, 2, 20)) < 0.7
 
 
-def test_independent_features_have_nothing_in_common_even_if_there_are_more_than_pictures() -> None:
+def test_independent_features_have_nothing_in_common_even_if_there_are_more_than_images() -> None:
     values = [similarity(features(256, 2000, seed), features(256, 2000, 100 + seed)) for seed in range(5)]
     assert abs(np.mean(values)) < 0.05
 
@@ -44,20 +44,20 @@ def plain_cka(x: Tensor, y: Tensor) -> float:
     return float((k * l).sum() / (k.norm() * l.norm()))
 
 
-def test_with_many_pictures_it_is_the_plain_cka() -> None:
+def test_with_many_images_it_is_the_plain_cka() -> None:
     x = features(2000, 6, 0)
     y = x @ features(6, 6, 1) + features(2000, 6, 2)
     assert similarity(x, y) == pytest.approx(plain_cka(x, y), abs=0.02)
 
 
-def test_with_few_pictures_the_plain_cka_finds_likeness_where_there_is_none() -> None:
+def test_with_few_images_the_plain_cka_finds_likeness_where_there_is_none() -> None:
     x, y = features(32, 2000, 0), features(32, 2000, 1)
     assert plain_cka(x, y) > 0.9
     assert abs(similarity(x, y)) < 0.3
 
 
 def hsic_by_definition(k: Tensor, l: Tensor) -> float:  # noqa: E741  # the paper's letters
-    """Average over all quadruples of different pictures (Song et al. 2012, equation 4): unbiased by definition."""
+    """Average over all quadruples of different images (Song et al. 2012, equation 4): unbiased by definition."""
     n, total, count = len(k), 0.0, 0
     for i in range(n):
         for j in range(n):
@@ -92,6 +92,6 @@ def test_a_network_is_like_itself_block_by_block() -> None:
     np.testing.assert_allclose(matrix, matrix.T)
 
 
-def test_too_few_pictures_are_refused() -> None:
+def test_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="too few"):
         block_grams(ResNet(18, 2), torch.zeros(6, 3, 32, 32, dtype=torch.uint8), Preprocess(size=32, resize=32))

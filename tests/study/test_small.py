@@ -1,4 +1,4 @@
-"""Small trainings: the loop of every run, on pictures in memory, made once in a study."""
+"""Small trainings: the loop of every run, on images in memory, made once in a study."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from resnet50.model.resnet import ResNet
 from resnet50.study.lab import Lab
-from resnet50.study.small import Setup, make_network, remove_norms, small_data, train_small, training_options
+from resnet50.study.small import Setup, make_network, small_data, train_small, training_options
 
 
 def test_setups_that_differ_have_names_that_differ() -> None:
@@ -24,7 +24,7 @@ def test_setups_that_differ_have_names_that_differ() -> None:
 
 def test_a_training_is_made_once_and_read_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     first = train_small(lab, Setup())
-    monkeypatch.setattr("resnet50.study.small.dispatch", None)  # would fail if it were called again
+    monkeypatch.setattr("resnet50.study.small.train_into", None)  # would fail if it were called again
     again = train_small(lab, Setup())
     pd.testing.assert_frame_equal(first.history, again.history)
     assert first.history["epoch"].tolist() == [1, 2]
@@ -65,7 +65,7 @@ def test_seeds_give_other_weights_and_another_order(lab: Lab) -> None:
     assert orders[0] != orders[1]
 
 
-def test_shuffled_labels_are_the_same_labels_on_other_pictures(lab: Lab) -> None:
+def test_shuffled_labels_are_the_same_labels_on_other_images(lab: Lab) -> None:
     def labels(setup: Setup) -> torch.Tensor:
         data = small_data(lab, setup, training_options(lab, setup))
         return data.train.labels  # pyright: ignore
@@ -76,8 +76,7 @@ def test_shuffled_labels_are_the_same_labels_on_other_pictures(lab: Lab) -> None
 
 
 def test_a_network_without_norms_runs_and_its_weights_are_not_kept(lab: Lab) -> None:
-    network = ResNet(50, 2)
-    remove_norms(network)
+    network = make_network(lab, Setup(batch_norm=False))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
     training = train_small(lab, Setup(batch_norm=False, lr=1e-6))
     assert len(training.history) == 2

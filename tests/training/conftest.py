@@ -10,7 +10,7 @@ from resnet50.data import Augmentation, AugmentedDataset, ImageDataset, Preproce
 from resnet50.data.loader import SequentialBatchSampler
 from resnet50.model import resnet18
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.device import Device
 from resnet50.training.state import TrainState, start_state
 from resnet50.training.training import TrainingData

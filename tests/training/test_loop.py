@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from resnet50.data import AugmentedDataset
 from resnet50.data.loader import ordered_loader
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.console import plain_progress
 from resnet50.runtime.errors import UserError
 from resnet50.training.callbacks.callback import Callback
@@ -119,25 +119,36 @@ def test_a_head_on_cached_features_learns_as_on_images(data: TrainingData, ema: 
 
 
 def test_waiting_for_a_slow_loader_is_counted_and_reported(
-    data: TrainingData, capsys: pytest.CaptureFixture[str]
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def advance(seconds: float) -> None:
+        now[0] += seconds
+
     class Slow:
         def __len__(self) -> int:
             return 2
 
         def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
             for _ in range(2):
-                time.sleep(0.5)
+                advance(1.5)
                 yield batch()
 
-    rows = run(fresh_state(), replace(data, train=Slow()), OPTIONS, SlowLoadingWarning())[1]
-    assert all(row.wait_seconds >= 1.0 for row in rows)
-    assert all(row.wait_seconds <= row.seconds for row in rows)
+    def two_seconds_a_batch() -> TrainState:
+        state = fresh_state()
+        state.network.register_forward_pre_hook(lambda *_: advance(2.0))
+        return state
+
+    rows = run(two_seconds_a_batch(), replace(data, train=Slow()), OPTIONS, SlowLoadingWarning())[1]
+    assert [row.wait_seconds for row in rows] == [3.0, 3.0]
+    assert [row.seconds for row in rows] == [3.0 + 2.0 * (2 + len(data.val))] * 2
     words = " ".join(capsys.readouterr().err.split())
-    assert "of the epoch went by waiting for images" in words
+    assert "23% of the epoch went by waiting for images" in words
     assert words.count("waiting for images") == 1
-    quick = run(fresh_state(), replace(data, train=[batch(), batch()]))[1]
-    assert all(row.wait_seconds < 0.1 * row.seconds for row in quick)
+    quick = run(two_seconds_a_batch(), replace(data, train=[batch(), batch()]))[1]
+    assert [row.wait_seconds for row in quick] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("parts", [2, 3, 8])

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, lr_scheduler
 
 from resnet50.model import resnet18
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.errors import UserError
 from resnet50.training.optim import (
     Schedule,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from resnet50.etl.prepared import PreparedDataset, load_prepared
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.device import Device, resolve_device, tune_allocator
 from resnet50.training.setup.compile import compile_step, decide_compile

@@ -6,7 +6,7 @@ from resnet50.bench.clock import repeated
 from resnet50.bench.limits import matrix_limit
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Row, Side, Sides
-from resnet50.options.config import Depth, EngineName
+from resnet50.options import Depth, EngineName
 
 TORCHVISION = "torchvision resnet50, eager fp32 NCHW"
 

@@ -9,7 +9,7 @@ import torch
 from resnet50.bench.clock import repeated
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Side
-from resnet50.options.config import Depth
+from resnet50.options import Depth
 from resnet50.runtime.cpu import available_cores
 
 COPY_BYTES = 256 * 2**20

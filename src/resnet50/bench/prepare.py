@@ -44,7 +44,7 @@ def images_of(table: str) -> list[Path]:
 def candidate(table: str, out: str) -> dict[str, Workload]:
     """Return a workload that runs `prepare`, each time into a new folder."""
     from resnet50.etl.prepare import prepare
-    from resnet50.options.config import PrepareOptions
+    from resnet50.options import PrepareOptions
 
     options, count = PrepareOptions(source=Path(table), out=Path(out), store_size=SHORTER_SIDE), len(images_of(table))
 

@@ -11,7 +11,7 @@ from resnet50.bench.process import BenchmarkProcess
 from resnet50.bench.results import Measurement, show, summarize, summary_line, write
 from resnet50.bench.rounds import Rounds, Workload, alternate
 from resnet50.bench.rows import Row, Scratch, Side
-from resnet50.options.config import BenchOptions
+from resnet50.options import BenchOptions
 from resnet50.runtime.console import progress, say, warn
 from resnet50.runtime.errors import UserError, nearest
 
@@ -76,8 +76,6 @@ def choose(names: tuple[str, ...], *, full: bool) -> list[Row]:
 
 def check(options: BenchOptions) -> None:
     """Raise a UserError for errors that would otherwise appear after minutes."""
-    if options.rounds < 2:
-        raise UserError(f"--rounds {options.rounds}: an interval needs at least 2")
     if options.json is not None and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
         raise UserError(f"--json {options.json}: give a file in a folder that exists")
     if options.dataset is not None:

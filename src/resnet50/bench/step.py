@@ -11,7 +11,7 @@ from resnet50.bench.clock import repeated, seconds_of
 from resnet50.bench.limits import matrix_limit
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Row, Scratch, Side, Sides
-from resnet50.options.config import Depth
+from resnet50.options import Depth
 from resnet50.runtime.device import Device
 
 TORCHVISION = "torchvision resnet50, eager fp32 NCHW, AdamW"

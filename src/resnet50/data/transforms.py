@@ -19,7 +19,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
 from resnet50.etl.decode import DecodedImage
-from resnet50.options.config import Augment, Flips, ResizeMode
+from resnet50.options import Augment, Flips, ResizeMode
 from resnet50.runtime.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

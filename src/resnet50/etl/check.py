@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.etl.store import PixelStore, format_bytes, open_store
-from resnet50.options.config import CheckOptions
+from resnet50.options import CheckOptions
 from resnet50.runtime.console import progress, say
 from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.errors import UserError

@@ -20,7 +20,7 @@ from resnet50.etl.table import (
     require_column,
     template_fields,
 )
-from resnet50.options.config import PrepareOptions
+from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
 GENERIC_NAMES = {"data", "images", "index", "labels", "metadata", "table", "train"}

@@ -23,11 +23,11 @@ from resnet50.etl.prepared import COLUMNS, PreparedDataset, atomic_folder, check
 from resnet50.etl.shards import read_shards, shards_folder, write_shard
 from resnet50.etl.split import SPLITS, Fractions, keep_published, parse_fractions, split_rows
 from resnet50.etl.store import FOLDER as STORE
-from resnet50.etl.store import MIN_SIZE, StoreWriter, check_space, estimate_bytes, format_bytes
-from resnet50.options.config import PrepareOptions
+from resnet50.etl.store import StoreWriter, check_space, estimate_bytes, format_bytes
+from resnet50.options import PrepareOptions
 from resnet50.runtime.console import console, rank_zero_output, say, warn
 from resnet50.runtime.errors import UserError, nearest
-from resnet50.runtime.sharding import Shard, check_sharding, parse_shard, remove_parts, started_by_torchrun
+from resnet50.runtime.sharding import Shard, check_sharding, parse_shard, remove_shards, started_by_torchrun
 
 MAX_CLASSES_SHOWN = 30
 """With more classes, the table of splits shows the totals only."""
@@ -51,12 +51,6 @@ def prepare_on_rank(options: PrepareOptions, torchrun_shard: Shard | None) -> Pr
     """Run `prepare` in one of the processes that torchrun started, or alone."""
     check_sharding(options.shard, options.merge)
     fractions = parse_fractions(options.split)
-    if options.min_class_count < 0:
-        raise UserError(f"--min-class-count {options.min_class_count} is below 0")
-    if options.seed < 0:
-        raise UserError(f"--seed {options.seed} is below 0")
-    if options.store_size < MIN_SIZE:
-        raise UserError(f"--store-size {options.store_size}: the network needs at least {MIN_SIZE} pixels")
     check_output(options.out, options.overwrite, options.source, options.images)
 
     source = extract(options)
@@ -76,7 +70,7 @@ def prepare_on_rank(options: PrepareOptions, torchrun_shard: Shard | None) -> Pr
     with atomic_folder(options.out) as folder:
         dataset = build(folder, source, dropped, fractions, merge)
     if merge is not None:
-        remove_parts(shards_folder(options))
+        remove_shards(shards_folder(options))
     say(f"written to {options.out}")
     return dataset
 

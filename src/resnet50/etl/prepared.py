@@ -1,6 +1,5 @@
 """The folder of a prepared dataset: dataset.yaml, manifest.parquet, audit.json, pixels/."""
 
-import dataclasses
 import errno
 import hashlib
 import json
@@ -17,7 +16,7 @@ import pyarrow as pa
 import yaml
 
 from resnet50.etl.split import SPLITS
-from resnet50.options.config import PrepareOptions
+from resnet50.options import PrepareOptions, plain_values
 from resnet50.runtime.atomic import cannot_write, flush
 from resnet50.runtime.errors import UserError
 
@@ -168,8 +167,8 @@ def write_prepared(
             "by_class": {label: int(count) for label, count in manifest["label"].value_counts().sort_index().items()},
         },
         "options": {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in dataclasses.asdict(options).items()
+            key: value
+            for key, value in plain_values(options).items()
             if key not in ("out", "overwrite", "shard", "merge")
         },
     }

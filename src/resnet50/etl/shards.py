@@ -18,7 +18,7 @@ import pyarrow as pa
 from resnet50.etl.audit import ImageRecord, read_parallel
 from resnet50.etl.prepared import atomic_folder
 from resnet50.etl.store import map_file
-from resnet50.options.config import PrepareOptions
+from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 from resnet50.runtime.sharding import Shard, check_all_there, digest_of, shard_name, started_by_torchrun
 

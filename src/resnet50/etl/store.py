@@ -30,9 +30,6 @@ cv2.setNumThreads(1)  # images are processed in parallel; threads within one ima
 SHARD_BYTES = 1 << 30
 """A shard is closed once it has this many bytes."""
 
-MIN_SIZE = 32
-"""The network's smallest input, in pixels; a smaller store would be useless."""
-
 MAX_SAMPLED = 2_000
 """Headers read to estimate the size of the store; all of them if there are no more."""
 

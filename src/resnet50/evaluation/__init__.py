@@ -1,1 +1,1 @@
-"""Metrics, an epoch-wise reading, the report."""
+"""Measure a trained network: metrics, diagnoses of its training, and the report."""

@@ -154,7 +154,7 @@ def style(axes: Axes, epochs: Sequence[int], unit: Unit) -> None:
     axes.margins(y=0.1)
     if unit == "percent":
         axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.0f} %"))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.0f}%"))
     elif unit == "log":
         axes.set_yscale("log")
         low, high = axes.get_ylim()

@@ -1,1 +1,1 @@
-"""A trained network on images: the classifier, its engines, a competition's submission."""
+"""Run a trained network on images: the classifier, its engines, batches of files, and a competition's submission."""

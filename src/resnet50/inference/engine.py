@@ -1,12 +1,14 @@
-"""What runs a trained network on images: torch anywhere, OpenVINO on a processor.
+"""Engines that run a trained network on images: PyTorch on any device, OpenVINO on a CPU.
 
-An engine has the batch norms folded into the convolutions, `Preprocess.normalize` inside its graph, and the network in
-the machine's number format. In fp32 its logits are those of the network in eager mode but for rounding.
+An engine folds the batch norms into the convolutions, holds `Preprocess.normalize` inside its graph, and runs the
+network in the device's precision. In fp32 its logits equal those of the eager network up to rounding (1e-4).
 """
 
 import threading
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from resnet50.inference.openvino_graph import build_graph, import_openvino
 from resnet50.model.file import Model
 from resnet50.model.fold import fold_batch_norms
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import EngineName
+from resnet50.options import EngineName
 from resnet50.runtime.console import warn
 from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.device import DTYPES, Device
@@ -25,15 +27,15 @@ from resnet50.runtime.errors import UserError
 OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
 FEW = 1 / 4
-"""Share of a batch up to which images are not worth being padded to a whole one."""
+"""Share of a batch up to which its images are run one by one, or uncompiled, rather than padded to a whole batch."""
 
 
 class Engine(Protocol):
-    """Maps uint8 images, N×3×S×S, to float32 logits, N×classes, on the machine's device, whatever N is.
+    """Maps uint8 images, N×3×S×S for any N, to float32 logits, N×classes, on the device.
 
     Attributes:
         name: torch or openvino.
-        why: the reason for it, in words.
+        why: Why this engine was chosen, for messages.
     """
 
     name: str
@@ -45,40 +47,38 @@ class Engine(Protocol):
 def make_engine(
     model: Model, device: Device, engine: EngineName = "auto", *, batch_size: int = 32, compiled: bool = False
 ) -> Engine:
-    """Make an engine for a model; `auto` is OpenVINO on a processor where it is installed, torch everywhere else.
+    """Make an engine for a model; `auto` is OpenVINO on a CPU if it is installed, torch otherwise.
 
     Args:
-        model: stays as it is; the engine has a copy of its weights.
-        device: device and number format.
+        model: Not modified; the engine copies its weights.
+        device: Device and precision.
         engine: auto, torch or openvino.
-        batch_size: images that go through the network at a time.
-        compiled: for torch: compile the network for whole batches, on the first one; takes some 15 seconds.
+        batch_size: Images per forward pass.
+        compiled: For torch: compile the network for whole batches when the first one arrives, which takes about 15 s.
 
     Raises:
-        UserError: OpenVINO is asked for and not installed, or for another device than a processor.
+        UserError: OpenVINO was requested but is not installed, or the device is not a CPU.
     """
     if engine == "openvino" and device.torch_device.type != "cpu":
-        raise UserError(
-            f"OpenVINO runs on the processor, not on {device.torch_device}: add --device cpu, or --engine torch"
-        )
+        raise UserError(f"OpenVINO runs on the CPU, not on {device.torch_device}: add --device cpu, or --engine torch")
     if engine == "torch" or device.torch_device.type != "cpu":
-        why = "as asked" if engine == "torch" else f"it runs on {device.torch_device}"
+        why = "as asked" if engine == "torch" else f"OpenVINO does not run on {device.torch_device}"
         return TorchEngine(model, device, why, batch_size, compiled=compiled)
     try:
         import_openvino()
     except UserError:
         if engine == "openvino":
             raise
-        why = "OpenVINO, which is faster on a processor, is not installed (pip install 'resnet50[openvino]')"
+        why = "OpenVINO, which is faster on a CPU, is not installed (pip install 'resnet50[openvino]')"
         return TorchEngine(model, device, why, batch_size, compiled=compiled)
-    why = "as asked" if engine == "openvino" else "the fastest on a processor"
+    why = "as asked" if engine == "openvino" else "the fastest on a CPU"
     return OpenVinoEngine(model, device, why, batch_size)
 
 
 class ImagesToLogits(nn.Module):
     """Normalization and network in one graph.
 
-    The head stays in fp32: it costs nothing, and in bf16 logits that are close would become equal.
+    The head stays in fp32: that costs nothing, and bf16 would round close logits to equal ones.
     """
 
     def __init__(self, network: ResNet, preprocess: Preprocess, dtype: torch.dtype) -> None:
@@ -93,12 +93,12 @@ class ImagesToLogits(nn.Module):
 
 
 class TorchEngine:
-    """PyTorch: at once in eager mode; compiled, faster after a wait."""
+    """PyTorch: eager, ready at once; or compiled, faster but only after a wait."""
 
     name = "torch"
 
     def __init__(self, model: Model, device: Device, why: str, batch_size: int, *, compiled: bool) -> None:
-        self.why = f"{why}; compiled on the first batch, a wait of some 15 s" if compiled else why
+        self.why = f"{why}; compiled on the first batch, which takes about 15 s" if compiled else why
         self.device, self.batch_size = device.torch_device, batch_size
         graph = ImagesToLogits(fold_batch_norms(model.network), model.preprocess, DTYPES[device.precision])
         self.graph = graph.to(device.torch_device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -110,29 +110,29 @@ class TorchEngine:
         return torch.cat([self.logits(part) for part in images.split(self.batch_size)])
 
     def logits(self, images: Tensor) -> Tensor:
-        """Run at most a batch: compiled unless there are few, for there is one compiled graph, of whole batches."""
+        """Run at most one batch: uncompiled if it is small, since the only compiled graph is of whole batches."""
         if self.compiled is None or is_few(images, self.batch_size):
             return self.graph(self.move(images))
         try:
             return self.compiled(self.move(padded(images, self.batch_size)))[: len(images)]
-        except RuntimeError as error:  # what torch.compile raises, whatever went wrong below it
+        except RuntimeError as error:  # torch.compile wraps every failure in it
             self.compiled = None
             warn(f"torch.compile failed, going on without (is there a C++ compiler?): {str(error).splitlines()[0]}")
             return self.graph(self.move(images))
 
     def move(self, images: Tensor) -> Tensor:
-        """Put images on the device, channels last: the layout that convolutions like."""
+        """Move images to the device in channels-last layout, which convolutions prefer."""
         return images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
 
 
 def compile_graph(graph: ImagesToLogits, device: Device) -> Any:
-    """Compile for fixed shapes; on a processor with the weights as constants, laid out as its kernels like them."""
+    """Compile for fixed shapes; on a CPU with the weights frozen in the layout that its kernels prefer."""
     options: dict[str, Any] | None = {"freezing": True} if device.torch_device.type == "cpu" else None
     return torch.compile(graph, dynamic=False, options=options)
 
 
 class OpenVinoEngine:
-    """OpenVINO: a graph for whole batches and one for single images, each compiled (0.1 s) when it is first needed."""
+    """OpenVINO: one graph for whole batches and one for single images, each compiled on first use (0.1 s)."""
 
     name = "openvino"
 
@@ -146,9 +146,9 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": "LATENCY",  # all threads on one batch
             "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[device.precision],
             "INFERENCE_NUM_THREADS": min(torch.get_num_threads(), available_cores()),
-            "ENABLE_CPU_PINNING": False,  # pinned, two processes side by side would share the first cores
+            "ENABLE_CPU_PINNING": False,  # pinned processes would all share the first cores
         }
-        self.lock = threading.Lock()  # a graph can do one thing at a time
+        self.lock = threading.Lock()  # a graph runs one request at a time
 
     def __call__(self, images: Tensor) -> Tensor:
         """Map uint8 images to logits."""
@@ -157,13 +157,13 @@ class OpenVinoEngine:
         return torch.cat(parts) if parts else torch.zeros(0, self.classes)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Run at most a batch: padded to a whole one, or, if there are few, one image after the other."""
+        """Run at most one batch: padded to a whole one, or image by image if it is small."""
         if is_few(images, self.batch_size):
             return torch.cat([self.run(image) for image in images.split(1)])
         return self.run(padded(images, self.batch_size))[: len(images)]
 
     def run(self, images: Tensor) -> Tensor:
-        """Run the graph of just this many images."""
+        """Run the graph of exactly this batch size."""
         count = len(images)
         if count not in self.graphs:
             self.model.reshape([count, 3, self.size, self.size])
@@ -173,10 +173,15 @@ class OpenVinoEngine:
 
 
 def is_few(images: Tensor, batch_size: int) -> bool:
-    """Return whether running a batch padded to its size would take longer than the images by themselves."""
+    """Tell whether padding to a whole batch would take longer than running the images one by one."""
     return len(images) <= FEW * batch_size
 
 
 def padded(images: Tensor, batch_size: int) -> Tensor:
-    """Fill a batch up with black images."""
+    """Fill up a batch with black images."""
     return F.pad(images, (0, 0, 0, 0, 0, 0, 0, batch_size - len(images)))
+
+
+def to_probabilities(logits: Sequence[Tensor]) -> np.ndarray:
+    """Turn batches of logits into the probability of every class: float64, N×classes."""
+    return torch.cat([batch.double().softmax(dim=1).cpu() for batch in logits]).numpy()

@@ -1,7 +1,7 @@
 """The network as an OpenVINO graph, from uint8 images to logits.
 
-It is built node by node from our own modules: there are few kinds of them. OpenVINO's converters from PyTorch give
-the same graph, but take seconds to trace the network where this takes 50 ms, and count every use (see
+It is built node by node from our own modules, of which there are few kinds. OpenVINO's converter from PyTorch gives
+the same graph, but takes seconds to trace the network where this takes 50 ms, and reports every use (see
 `import_openvino`).
 """
 
@@ -21,17 +21,17 @@ TELEMETRY = "openvino_telemetry"
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO so that it sends nothing.
+    """Import OpenVINO with its telemetry disabled.
 
-    `import openvino` imports its model converter too, and that reports the import, and later every conversion, to
-    Google Analytics unless the user has opted out, and writes an identifier to ~/intel. It does without where the
-    package for that can't be imported, for as long as the process lives; so that package can't be, for the moment.
+    `import openvino` also imports its model converter, which reports the import and every later conversion to Google
+    Analytics unless the user has opted out, and writes an identifier to ~/intel. If the telemetry package cannot be
+    imported, the converter does without it for the life of the process. So it is hidden during the import.
 
     Raises:
-        UserError: it is not installed.
+        UserError: OpenVINO is not installed.
     """
     hidden = sys.modules.get(TELEMETRY)
-    sys.modules[TELEMETRY] = cast(Any, None)  # Python's own way to say: there is no such module
+    sys.modules[TELEMETRY] = cast(Any, None)  # makes `import` raise ImportError
     try:
         return import_module("openvino")
     except ImportError as error:
@@ -46,18 +46,18 @@ def import_openvino() -> Any:
 
 
 def build_graph(network: ResNet, preprocess: Preprocess) -> Any:
-    """Return an `openvino.Model` from uint8 images, N×3×size×size with any N, to float32 logits, N×classes.
+    """Build an `openvino.Model` that maps uint8 images, N×3×size×size for any N, to float32 logits, N×classes.
 
     Args:
-        network: on the CPU, its batch norms folded.
-        preprocess: gives size and normalization.
+        network: On the CPU, with its batch norms folded.
+        preprocess: Gives image size and normalization.
     """
     openvino = import_openvino()
     ops = import_module("openvino.opset13")
     images = ops.parameter([-1, 3, preprocess.size, preprocess.size], np.uint8, "images")
     x = ops.relu(convolution(ops, normalized(ops, images, preprocess), network.conv1))
     pool = network.maxpool
-    x = ops.max_pool(x, *([side, side] for side in window(pool))).output(0)  # its second output is where they were
+    x = ops.max_pool(x, *([side, side] for side in window(pool))).output(0)  # the second output holds the indices
     for stage in STAGES[1:]:
         for block in cast(nn.Sequential, network.stage(stage)[0]):
             x = residual_block(ops, x, cast(BasicBlock | Bottleneck, block))
@@ -68,13 +68,13 @@ def build_graph(network: ResNet, preprocess: Preprocess) -> Any:
 
 
 def window(pool: nn.MaxPool2d) -> tuple[int, int, int, int, int]:
-    """Return stride, dilation, padding before and after, and side of a pooling window, as OpenVINO orders them."""
+    """Return stride, dilation, padding before and after, and size of a pooling window, in OpenVINO's order."""
     stride, dilation, padding, side = pool.stride, pool.dilation, pool.padding, pool.kernel_size
     return cast(tuple[int, int, int, int, int], (stride, dilation, padding, padding, side))
 
 
 def normalized(ops: Any, images: Any, preprocess: Preprocess) -> Any:
-    """Add what `Preprocess.normalize` does: a line through its values at black and at white, channel by channel."""
+    """Add `Preprocess.normalize`, which is linear, from its values at black and at white for each channel."""
     black, white = (preprocess.normalize(torch.full((1, 3, 1, 1), gray, dtype=torch.uint8)) for gray in (0, 255))
     slope = constant(ops, (white - black) / 255)
     return ops.add(ops.multiply(ops.convert(images, np.float32), slope), constant(ops, black))

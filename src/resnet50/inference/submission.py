@@ -1,4 +1,4 @@
-"""A competition's file of predictions: the ids and columns of its sample, filled in."""
+"""Fill in a competition's sample_submission.csv with predictions."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ from resnet50.runtime.errors import UserError, nearest
 
 
 def fill_template(template: Path, predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Fill a sample_submission.csv: its first column holds ids, the rest is to be predicted.
+    """Fill a sample_submission.csv: its first column holds ids, the other columns are to be predicted.
 
-    One column to predict gets the label; or, where the sample holds fractions and the classes are 0 and 1, the
-    probability of 1. Several columns are classes and get their probabilities.
+    A single column gets the label, or the probability of class 1 if the sample holds fractions and the classes are 0
+    and 1. Several columns are class names and get their probabilities.
 
     Args:
-        template: the sample; its ids are file names with or without extension, its order is kept.
-        predictions: columns image_id, path, prediction and `p_CLASS` for every class.
-        classes: class names.
+        template: The sample. Its ids are file names with or without extension; its order is kept.
+        predictions: Columns image_id, path, prediction, and `p_CLASS` for every class.
+        classes: Class names.
 
     Raises:
-        UserError: no such file, an id without a picture, a column that is no class.
+        UserError: The file does not exist, an id has no image, or a column is not a class.
     """
     sample = read_template(template)
     id_column, *targets = sample.columns
@@ -28,7 +28,9 @@ def fill_template(template: Path, predictions: pd.DataFrame, classes: tuple[str,
     if len(targets) > 1:
         for column in targets:
             if column not in classes:
-                raise UserError(f"{template}: column {column!r} is no class of this network{nearest(column, classes)}")
+                raise UserError(
+                    f"{template}: column {column!r} is not a class of this network{nearest(column, classes)}"
+                )
             filled[column] = rows[f"p_{column}"]
     elif wants_probability(sample[targets[0]], classes):
         filled[targets[0]] = rows["p_1"]
@@ -38,7 +40,7 @@ def fill_template(template: Path, predictions: pd.DataFrame, classes: tuple[str,
 
 
 def read_template(template: Path) -> pd.DataFrame:
-    """Read the sample as text, ids untouched."""
+    """Read the sample with every cell as text, so that ids keep their leading zeros."""
     if not template.is_file():
         raise UserError(f"template {template} does not exist")
     try:
@@ -53,18 +55,16 @@ def read_template(template: Path) -> pd.DataFrame:
 
 
 def match_ids(ids: "pd.Series[str]", predictions: pd.DataFrame, template: Path) -> pd.DataFrame:
-    """Return the predictions in the order of the ids."""
+    """Put the predictions into the order of the ids."""
     by_name = {str(name): row for row, name in enumerate(predictions["image_id"])}
     by_name |= {Path(str(path)).name: row for row, path in enumerate(predictions["path"])}
     missing = [name for name in ids if name not in by_name]
     if missing:
-        raise UserError(
-            f"{template}: {len(missing):,} ids have no picture among the images given, first {missing[0]!r}"
-        )
+        raise UserError(f"{template}: {len(missing):,} ids have no image among those given, first {missing[0]!r}")
     return predictions.iloc[[by_name[name] for name in ids]].reset_index(drop=True)
 
 
 def wants_probability(values: "pd.Series[str]", classes: tuple[str, ...]) -> bool:
-    """Return whether a sample's only column asks for the probability of class 1: it holds fractions, as 0.5."""
+    """Tell whether a sample's only column asks for the probability of class 1: it holds fractions such as 0.5."""
     numbers = pd.to_numeric(values, errors="coerce")
     return set(classes) == {"0", "1"} and bool((numbers % 1 != 0).any() or values.str.contains(".", regex=False).all())

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from resnet50.data.transforms import Preprocess
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Depth, ShortcutKind, Variant
+from resnet50.options import Depth, ShortcutKind, Variant
 from resnet50.runtime.atomic import atomic_write
 from resnet50.runtime.errors import UserError
 

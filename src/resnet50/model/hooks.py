@@ -60,7 +60,7 @@ def record(network: nn.Module, names: Iterable[str], hook_fn: HookFn[T] = output
 
 
 def has_forward_hooks(network: nn.Module) -> bool:
-    """Return whether a hook is registered on a module's forward pass."""
+    """Return whether any module of the network has a forward hook."""
     return any(module._forward_hooks for module in network.modules())  # pyright: ignore[reportPrivateUsage]
 
 

@@ -29,7 +29,7 @@ from torchvision.models import WeightsEnum, get_model_weights
 
 from resnet50.data.transforms import Preprocess
 from resnet50.model.keras import convert, read_layers_model
-from resnet50.options.config import Depth
+from resnet50.options import Depth
 from resnet50.runtime.console import errors, say
 from resnet50.runtime.errors import UserError, nearest
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from resnet50.data.transforms import IMAGENET_STD
-from resnet50.options.config import Variant
+from resnet50.options import Variant
 from resnet50.runtime.errors import UserError
 
 TORCH_EPSILON = 1e-5

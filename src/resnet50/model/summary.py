@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import ModelOptions
+from resnet50.options import ModelOptions
 from resnet50.runtime.console import console
 from resnet50.runtime.errors import UserError
 

@@ -15,7 +15,7 @@ from resnet50.model import hubs
 from resnet50.model.file import load_tensors, read_metadata
 from resnet50.model.keras import convert, read_layers_model
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Depth, ShortcutKind, Variant
+from resnet50.options import Depth, ShortcutKind, Variant
 from resnet50.runtime.console import say
 from resnet50.runtime.errors import UserError, nearest
 from resnet50.runtime.provenance import sha256_of_file

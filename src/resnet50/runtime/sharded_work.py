@@ -1,4 +1,4 @@
-"""Work on a table that shards, or the processes that torchrun starts, do in shares."""
+"""Work on the rows of a table, split into shards or among the processes that torchrun started."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +8,11 @@ import numpy as np
 
 from resnet50.runtime.console import say
 from resnet50.runtime.distributed import Distributed
-from resnet50.runtime.sharding import Shard, parse_shard, read_parts, write_part
+from resnet50.runtime.sharding import Shard, parse_shard, read_shards, write_shard
 
 
-class Sharding(Protocol):
-    """The options of a command whose work can be cut into shards."""
+class ShardOptions(Protocol):
+    """Options of a command whose work can be split into shards."""
 
     @property
     def shard(self) -> str | None: ...
@@ -28,27 +28,27 @@ def run_sharded(
     folder: Path,
     digest: Callable[[], str],
     dist: Distributed,
-    options: Sharding,
+    options: ShardOptions,
 ) -> np.ndarray | None:
-    """Return a row for each item: worked out here, in the shares of all processes, or merged from shards.
+    """Compute a row per item: all here, split among the processes, or merged from shards.
 
     Args:
-        work: returns the rows of some of the items.
-        items: how many there are.
-        folder: of the shards.
-        digest: works out that of what all shards have in common; asked only where there are shards.
-        processes: each does its share of it.
-        options: whether this is about a shard.
+        work: Computes the rows of a slice of the items.
+        items: Number of items.
+        folder: Where shards are kept until they are merged.
+        digest: Identifies the work that all shards belong to; called only if there are shards.
+        dist: The processes; each computes its slice, and gets the rows of all.
+        options: Which shard to compute, or how many to merge; slices are whole batches.
 
     Returns:
-        None after a shard, whose rows are in the folder for a merge.
+        The rows, or None after a shard, whose rows are then in `folder`.
     """
     if options.merge is not None:
-        return read_parts(folder, options.merge, digest())
+        return read_shards(folder, options.merge, digest())
     if options.shard is not None:
         shard = parse_shard(options.shard)
-        path = write_part(folder, shard, work(shard.of(items, options.batch_size)), digest())
-        say(f"shard {options.shard} in {path}; when all are there, --merge {shard.count} puts them together")
+        path = write_shard(folder, shard, work(shard.of(items, options.batch_size)), digest())
+        say(f"shard {options.shard} in {path}; once all are there, --merge {shard.count} puts them together")
         return None
-    share = Shard(dist.rank, dist.world_size).of(items, options.batch_size)
-    return np.concatenate(dist.all_gather(work(share)))
+    rows = work(Shard(dist.rank, dist.world_size).of(items, options.batch_size))
+    return np.concatenate(dist.all_gather(rows))

@@ -1,7 +1,7 @@
-"""Work cut into shards for several machines: `--shard 2/8` does the second of eight, `--merge 8` puts them together.
+"""Work split into shards for several machines: `--shard 2/8` does the second of eight, `--merge 8` merges all eight.
 
-A shard is a run of whole batches, so that a network sees the same batches as without: the result is the same, byte by
-byte. A shard can be done again; what belongs to other images (by name and size), weights or options is not merged.
+A shard is a run of whole batches, so the network sees the same batches as without shards and the result is the same,
+byte by byte. A shard can be done again. Shards of other images (by name and size), weights or options are not merged.
 """
 
 import hashlib
@@ -31,47 +31,47 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Return what its files are called."""
+        """Name of its files."""
         return shard_name(self.index, self.count)
 
     def of(self, items: int, unit: int = 1) -> slice:
-        """Return which of the items it has: whole units, as evenly as they go."""
+        """Slice the items that it covers: whole units, spread as evenly as possible."""
         units = -(-items // unit)
-        first, behind = (units * number // self.count * unit for number in (self.index, self.index + 1))
-        return slice(first, min(behind, items))
+        start, stop = (units * number // self.count * unit for number in (self.index, self.index + 1))
+        return slice(start, min(stop, items))
 
 
 def shard_name(index: int, count: int) -> str:
-    """Return what the files of a shard, counted from 0, are called."""
+    """Name the files of a shard; its index counts from 0, its name from 1."""
     return f"{index + 1}-of-{count}"
 
 
 def parse_shard(text: str) -> Shard:
-    """Read 2/8: the second of eight."""
+    """Parse 2/8, the second of eight; a UserError for anything else."""
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise UserError(f"--shard {text!r}: give which of how many, as 2/8, counted from 1")
+        raise UserError(
+            f"--shard {text!r}: give the number of the shard and of all shards, as 2/8; shards count from 1"
+        )
     return Shard(int(match[1]) - 1, int(match[2]))
 
 
 def started_by_torchrun() -> Shard | None:
-    """Return the shard of this process among those that torchrun has started; None without it."""
+    """Return this process's shard of the work under torchrun, None without it."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     return Shard(int(os.environ["RANK"]), count) if count > 1 else None
 
 
 def check_sharding(shard: str | None, merge: int | None) -> None:
-    """Raise a UserError unless the two options make sense together."""
+    """Raise a UserError unless `--shard` and `--merge` are valid and not both given."""
     if shard is not None and merge is not None:
-        raise UserError("--shard does a part and --merge puts the parts together: give one of them")
+        raise UserError("--shard does one shard and --merge merges all: give one of the two")
     if shard is not None:
         parse_shard(shard)
-    if merge is not None and merge < 1:
-        raise UserError(f"--merge {merge}: give the number of shards")
 
 
 def digest_of(*facts: Any) -> str:
-    """Return a SHA-256 over what all shards of the same work have in common."""
+    """Compute a SHA-256 over facts that all shards of one work share."""
     digest = hashlib.sha256()
     for fact in facts:
         content = fact if isinstance(fact, bytes) else json.dumps(fact, ensure_ascii=False, default=str).encode()
@@ -80,8 +80,8 @@ def digest_of(*facts: Any) -> str:
     return digest.hexdigest()
 
 
-def write_part(folder: Path, shard: Shard, rows: np.ndarray, digest: str) -> Path:
-    """Write a shard's rows (N×anything), whole or not at all."""
+def write_shard(folder: Path, shard: Shard, rows: np.ndarray, digest: str) -> Path:
+    """Write a shard's rows (N×anything) atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{shard.name}.safetensors"
     with atomic_write(path) as partial:
@@ -89,15 +89,15 @@ def write_part(folder: Path, shard: Shard, rows: np.ndarray, digest: str) -> Pat
     return path
 
 
-def read_parts(folder: Path, count: int, digest: str) -> np.ndarray:
-    """Put the rows of all shards together, in order.
+def read_shards(folder: Path, count: int, digest: str) -> np.ndarray:
+    """Concatenate the rows of all shards, in order.
 
     Raises:
-        UserError: one is missing, damaged, or of other work.
+        UserError: A shard is missing, damaged or of other work.
     """
     paths = [folder / f"{shard_name(index, count)}.safetensors" for index in range(count)]
     check_all_there(paths)
-    parts: list[np.ndarray] = []
+    shards: list[np.ndarray] = []
     for index, path in enumerate(paths):
         again = f"run the command with --shard {index + 1}/{count} again"
         try:
@@ -107,12 +107,12 @@ def read_parts(folder: Path, count: int, digest: str) -> np.ndarray:
             raise UserError(f"{path} is damaged: {again}") from error
         if found != digest:
             raise UserError(f"{path} was made from other images, weights or options: {again}")
-        parts.append(rows)
-    return np.concatenate(parts)
+        shards.append(rows)
+    return np.concatenate(shards)
 
 
 def check_all_there(shards: Sequence[Path]) -> None:
-    """Raise a UserError that names the shards that are missing."""
+    """Raise a UserError that names the missing shards."""
     missing = [f"{index}/{len(shards)}" for index, path in enumerate(shards, start=1) if not path.exists()]
     if missing:
         raise UserError(
@@ -120,6 +120,6 @@ def check_all_there(shards: Sequence[Path]) -> None:
         )
 
 
-def remove_parts(folder: Path) -> None:
-    """Remove the shards of a work whose result is written."""
+def remove_shards(folder: Path) -> None:
+    """Delete the shards of work whose result is written."""
     shutil.rmtree(folder, ignore_errors=True)

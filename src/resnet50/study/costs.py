@@ -1,4 +1,4 @@
-"""What a network costs, stage by stage: counted, kept in memory, and timed against what the machine allows."""
+"""A network's costs by stage: counts, memory, and time against the machine's limits."""
 
 import time
 from collections.abc import Callable, Generator
@@ -18,7 +18,7 @@ STAGE_OF = {
     "conv1": "stem", "bn1": "stem", "relu": "stem", "maxpool": "stem", "layer1": "layer1", "layer2": "layer2",
     "layer3": "layer3", "layer4": "layer4", "avgpool": "head", "fc": "head",
 }  # fmt: skip
-"""The stage of each of the network's children, in the order an image passes them."""
+"""The stage of each child of the network, in forward order."""
 
 STAGES: tuple[str, ...] = ("stem", "layer1", "layer2", "layer3", "layer4", "head")
 
@@ -48,10 +48,10 @@ def entering(network: ResNet, at: Callable[[str], None]) -> Generator[None]:
 
 
 def activation_bytes(network: ResNet, images: Tensor, device: Device) -> dict[str, float]:
-    """Return how many bytes each stage's forward pass keeps for the backward pass, for each further image.
+    """Return the bytes that each stage's forward pass keeps for the backward pass, per additional image.
 
-    The difference of two batches, the whole one and half of it: weights, their copies in another number format and
-    norms' statistics don't grow with the batch, and are not counted.
+    The difference between the batch and half of it: weights, their copies in another precision and the norms'
+    statistics don't grow with the batch and are not counted.
     """
     half = len(images) // 2
     whole, less = kept_bytes(network, images, device), kept_bytes(network, images[:half], device)
@@ -59,10 +59,10 @@ def activation_bytes(network: ResNet, images: Tensor, device: Device) -> dict[st
 
 
 def kept_bytes(network: ResNet, images: Tensor, device: Device) -> dict[str, int]:
-    """Return how many bytes each stage's forward pass keeps in all, but for the network's own tensors and the images.
+    """Return the bytes that each stage's forward pass keeps, without the network's own tensors and the images.
 
-    What several operations keep is counted once, where it is kept first. Measured with autograd's own hooks on saved
-    tensors, in training mode and in the machine's number format.
+    A tensor kept by several operations counts once, for the first. Measured by autograd's hooks on saved tensors, in
+    training mode and in the device's precision.
     """
     known = {tensor.untyped_storage().data_ptr() for tensor in network.state_dict().values()}
     known.add(images.untyped_storage().data_ptr())
@@ -83,7 +83,7 @@ def kept_bytes(network: ResNet, images: Tensor, device: Device) -> dict[str, int
     hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
     with entering(network, enter), hooks, device.autocast():
         logits = network(images)
-    del logits  # the graph, with all that it kept, lived until here
+    del logits  # the graph and what it kept live until here
     return kept
 
 
@@ -102,7 +102,7 @@ def stage_seconds(network: ResNet, images: Tensor, labels: Tensor, device: Devic
     def watch(child: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def mark(module: nn.Module, inputs: tuple[Tensor, ...], y: Tensor) -> None:
             del module, inputs
-            y.register_hook(arrived(child))  # its gradient is there when the later stages are done
+            y.register_hook(arrived(child))  # its gradient arrives when the later stages are done
 
         return mark
 
@@ -119,7 +119,7 @@ def stage_seconds(network: ResNet, images: Tensor, labels: Tensor, device: Devic
 
 
 def between(marks: list[tuple[str, str, float]]) -> dict[tuple[str, str], float]:
-    """Turn (pass, stage that begins, time) into seconds by (stage, pass); an empty stage ends a pass."""
+    """Turn (pass, starting stage, time) into seconds by (stage, pass); an empty stage ends a pass."""
     seconds = {(stage, way): 0.0 for stage in STAGES for way in ("forward", "backward")}
     for (way, stage, start), (_, _, end) in pairwise(marks):
         if stage:
@@ -130,15 +130,15 @@ def between(marks: list[tuple[str, str, float]]) -> dict[tuple[str, str], float]
 def roofline_seconds(
     network: ResNet, images: Tensor, device: Device, rate: float, bandwidth: float
 ) -> dict[str, float]:
-    """Return the least seconds that each stage's forward and backward pass could take (Williams et al. 2009).
+    """Return the roofline of each stage's forward and backward pass, in seconds (Williams et al. 2009).
 
-    Every module takes the longer of two times: that of its arithmetic at the rate of a large matrix product, and that
-    of reading its input and writing its output once. Backward counts twice the forward pass.
+    A module takes the longer of its arithmetic at the rate of a large matrix product and one read of its input plus
+    one write of its output. The backward pass counts twice the forward pass.
 
     Args:
         network: on its device.
         images: normalized, N×3×H×W.
-        device: its number format gives the size of a number.
+        device: its precision gives the bytes per number.
         rate: floating-point operations a second.
         bandwidth: bytes a second.
     """
@@ -163,7 +163,7 @@ def roofline_seconds(
 
 
 def best_seconds(work: Callable[[], object], device: Device, repeats: int = 6) -> float:
-    """Return the shortest of several times that some work takes, after one to warm up."""
+    """Return the shortest time of several repeats, after one to warm up."""
     times: list[float] = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -175,7 +175,7 @@ def best_seconds(work: Callable[[], object], device: Device, repeats: int = 6) -
 
 
 def matrix_rate(device: Device) -> float:
-    """Return the operations a second of a large matrix product in the machine's number format."""
+    """Return the operations a second of a large matrix product in the device's precision."""
     side = 4096 if device.torch_device.type == "cuda" else 2048
     a = torch.randn(side, side, device=device.torch_device, dtype=DTYPES[device.precision])
     product = torch.empty_like(a)
@@ -183,7 +183,7 @@ def matrix_rate(device: Device) -> float:
 
 
 def copy_bandwidth(device: Device) -> float:
-    """Return the bytes a second that copying a large array reads and writes."""
+    """Return the bytes a second read and written by a copy of a large array."""
     source = torch.ones(64 * 2**20, device=device.torch_device)
     target = torch.zeros_like(source)
     return 2 * source.nbytes / best_seconds(lambda: target.copy_(source), device)

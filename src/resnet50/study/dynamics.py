@@ -1,26 +1,27 @@
-"""What happens in which order while a network learns? Order, forgetting, memorizing, a map of the pictures, noise."""
+"""The order of learning: which images come first, forgetting, memorizing, a map of the data, gradient noise."""
 
-import math
 from itertools import combinations
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
-from torch import nn
 
 from resnet50.data.dataset import ImageDataset
-from resnet50.model.resnet import ResNet
 from resnet50.runtime.stats import number, percent, standard_error
-from resnet50.study.experiment import Experiment, Measured, Observation, Source
-from resnet50.study.figures import BLUE, GRAY, GREEN, ORANGE, VERMILION, WIDTH, band
-from resnet50.study.lab import Lab, Pictures, Plan, TrainedRun
-from resnet50.study.small import BATCH_SIZE, Setup, SmallTraining, make_network, small_pictures, train_small
+from resnet50.study.experiment import Experiment, Measured, rule
+from resnet50.study.figures import BLUE, DASHED, GRAY, GREEN, ORANGE, VERMILION, LineStyle, band, new_strips
+from resnet50.study.intervals import rank_interval
+from resnet50.study.lab import Lab
+from resnet50.study.noise import noise_scales
+from resnet50.study.outcome import Outcome, agree, decide
+from resnet50.study.pages import load_page
+from resnet50.study.samples import data_map, forgetting_events, histories, learning_epochs, regions, samples_to_map
+from resnet50.study.small import BATCH_SIZE, Setup, SmallTraining, small_images, train_small
+from resnet50.study.tables import final_values, select, value_of, values_of
 
 COLUMNS = ["network", "seed", "sample", "epoch", "quantity", "value"]
 
@@ -30,7 +31,7 @@ MEMORIZING_SEEDS = 2
 """Trainings with shuffled labels: each takes twice as long as the others."""
 
 SHOWN = 7
-"""Pictures that are shown of each region of the map."""
+"""Images shown of each region of the map."""
 
 THUMBNAIL = 64
 """Their side in pixels."""
@@ -40,27 +41,30 @@ REGIONS = {"easy": (GREEN, "o"), "ambiguous": (ORANGE, "^"), "hard": (VERMILION,
 
 
 def measure(lab: Lab) -> Measured:
-    """Follow small networks with true and with shuffled labels, and map the pictures of the best network at hand."""
+    """Follow small networks with true and with shuffled labels, and map the images of the best network available."""
     trainings = [train(lab, Setup(seed=seed)) for seed in range(lab.plan.seeds)]
     memorizing = [
         train(lab, Setup(seed=seed, shuffled_labels=True, epochs=2 * lab.plan.epochs))
         for seed in range(min(MEMORIZING_SEEDS, lab.plan.seeds))
     ]
-    ids = small_pictures(lab, "train").ids
+    ids = small_images(lab, "train").ids
     tables = [curves(training, TRUE) for training in trainings]
     tables += [curves(training, SHUFFLED) for training in memorizing]
     tables += [sample_facts(training.samples, ids).assign(seed=training.setup.seed) for training in trainings]
     tables += [drift(training) for training in trainings]
-    tables += [lab.keep("dynamics/noise", lambda: noise_scales(lab, trainings)), majority(lab)]
+    tables += [
+        lab.keep("dynamics/noise", lambda: noise_scales(lab, trainings[:MEMORIZING_SEEDS])).assign(network=TRUE),
+        majority(lab),
+    ]
     name, samples = samples_to_map(lab, trainings[0], ids)
     mapped = data_map(samples)
     tables.append(mapped.melt(["sample"], ["confidence", "variability"], "quantity").assign(network=name))
     table = pd.concat(tables).reindex(columns=COLUMNS).reset_index(drop=True)
-    return Measured(table, region_pictures(lab, mapped))
+    return Measured(table, region_images(lab, mapped))
 
 
 def train(lab: Lab, setup: Setup) -> SmallTraining:
-    """Train, and say so."""
+    """Train and print the step."""
     lab.step(setup.name)
     return train_small(lab, setup)
 
@@ -69,36 +73,6 @@ def curves(training: SmallTraining, network: str) -> pd.DataFrame:
     """Return the accuracies of a training by epoch."""
     tidy = training.history.melt(["epoch"], ["train_accuracy", "val_accuracy"], "quantity", "value")
     return tidy.assign(network=network, seed=training.setup.seed)
-
-
-def histories(samples: pd.DataFrame) -> np.ndarray:
-    """Return whether each sample was right in each epoch: rows×epochs, NaN where an epoch left it out."""
-    return samples.pivot_table("correct", "row", "epoch", dropna=False).sort_index().to_numpy(float)
-
-
-def forgetting_events(history: np.ndarray) -> np.ndarray:
-    """Count, for each row, how often right turned to wrong from one look to the next (Toneva et al., section 3).
-
-    Args:
-        history: rows×epochs, 1 right, 0 wrong, NaN not looked at.
-    """
-    counts = np.zeros(len(history), dtype=int)
-    for row, values in enumerate(history):
-        seen = values[np.isfinite(values)]
-        counts[row] = int(((seen[:-1] == 1) & (seen[1:] == 0)).sum())
-    return counts
-
-
-def learning_epochs(history: np.ndarray) -> np.ndarray:
-    """Return, for each row, the epoch (from 1) since which it has stayed right; one more than all if it never does."""
-    epochs = history.shape[1]
-    learned = np.full(len(history), epochs + 1)
-    for row, values in enumerate(history):
-        wrong = np.flatnonzero(values == 0)
-        since = wrong[-1] + 2 if len(wrong) else 1
-        if since <= epochs and np.isfinite(values[since - 1 :]).any():
-            learned[row] = since
-    return learned
 
 
 def sample_facts(samples: pd.DataFrame, ids: list[str]) -> pd.DataFrame:
@@ -124,125 +98,29 @@ def drift(training: SmallTraining) -> pd.DataFrame:
 
 
 def majority(lab: Lab) -> pd.DataFrame:
-    """Return the share of the commonest class among the small trainings' pictures, and their number."""
-    labels = small_pictures(lab, "train").labels
+    """Return the share of the most frequent class among the small trainings' images, and their number."""
+    labels = small_images(lab, "train").labels
     share = float(labels.bincount().max()) / len(labels)
     rows = [("majority_share", share), ("training_pictures", float(len(labels)))]
     return pd.DataFrame(rows, columns=["quantity", "value"]).assign(network="data")
 
 
-def noise_scales(lab: Lab, trainings: list[SmallTraining]) -> pd.DataFrame:
-    """Return the gradient noise scale before training and after it; `epoch` 0 is before, the last one after."""
-    pictures = small_pictures(lab, "train")
-    rows: list[tuple[str, int, int, str, float]] = []
-    for training in trainings[:MEMORIZING_SEEDS]:
-        networks = {0: make_network(lab, training.setup), lab.plan.epochs: lab.to_device(training.network())}
-        for (epoch, network), draw in ((item, draw) for item in networks.items() for draw in range(lab.plan.draws)):
-            lab.step(f"gradient noise, {training.setup.name}, epoch {epoch}, draw {draw}")
-            value = noise_scale(*gradient_norms(lab, pictures, network, draw), chunk=BATCH_SIZE)
-            rows.append((TRUE, training.setup.seed, epoch, "noise_scale", value))
-    return pd.DataFrame(rows, columns=["network", "seed", "epoch", "quantity", "value"])
-
-
-def gradient_norms(lab: Lab, pictures: Pictures, network: ResNet, draw: int) -> tuple[np.ndarray, float]:
-    """Return |g|² of every batch of the training pictures in a drawn order, and |mean of all g|²; in fp32.
-
-    In training mode: the batch norms take their statistics from each batch, as in a step.
-    """
-    preprocess = lab.small_preprocess()
-    order = torch.from_numpy(np.random.default_rng([lab.seed, 0x4015E, draw]).permutation(len(pictures)))
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    total = [torch.zeros_like(parameter) for parameter in parameters]
-    squares: list[float] = []
-    network.train()
-    batches = order.split(BATCH_SIZE)
-    batches = [batch for batch in batches if len(batch) == BATCH_SIZE]
-    for batch in batches:
-        images = preprocess.normalize(pictures.pixels[batch].to(lab.device.torch_device))
-        loss = F.cross_entropy(network(images), pictures.labels[batch].to(lab.device.torch_device))
-        gradients = torch.autograd.grad(loss, parameters)
-        squares.append(float(nn.utils.get_total_norm(gradients)) ** 2)
-        torch._foreach_add_(total, gradients)  # pyright: ignore
-    return np.array(squares), (float(nn.utils.get_total_norm(total)) / len(batches)) ** 2
-
-
-def noise_scale(squares: np.ndarray, square_of_mean: float, chunk: int) -> float:
-    """Return tr(Σ)/|G|², the batch size at which noise and gradient are equal (McCandlish et al., section 2.2).
-
-    The N training pictures are the whole population: G is their mean gradient, and Σ the covariance of single ones. Of
-    batches of b drawn from it without replacement, tr(Σ) = b·(|g|² − |G|²)·(N − 1)/(N − b) on average. (The paper's
-    estimator takes both from a sample; with so few pictures its |G|² is a difference of nearly equal numbers.)
-
-    Args:
-        squares: |g|² of the batches, that together are the population.
-        square_of_mean: |G|².
-        chunk: b, pictures in each batch.
-    """
-    population = chunk * len(squares)
-    noise = chunk * (squares.mean() - square_of_mean) * (population - 1) / max(1, population - chunk)
-    return float(noise / square_of_mean) if square_of_mean > 0 else float("inf")
-
-
-def samples_to_map(lab: Lab, training: SmallTraining, ids: list[str]) -> tuple[str, pd.DataFrame]:
-    """Return what was seen of the samples of a fine-tuned run, else another run's, else of a small training.
-
-    Columns: sample, epoch, loss.
-    """
-    known = set(lab.dataset.split("train")["image_id"])
-    for run in sorted(lab.runs, key=lambda run: run.kind != "fine-tuned"):
-        samples = observed(run)
-        if samples is not None and set(samples["sample"]) <= known:
-            return run.kind, samples
-    samples = training.samples.assign(sample=np.array(ids, dtype=object)[training.samples["row"]])
-    return "ResNet-18, small", samples
-
-
-def observed(run: TrainedRun) -> pd.DataFrame | None:
-    """Return what a run recorded of its samples, if it was trained with --observe."""
-    path = run.folder / "observed" / "samples.parquet"
-    return pd.read_parquet(path).rename(columns={"image_id": "sample"}) if path.is_file() else None
-
-
-def data_map(samples: pd.DataFrame) -> pd.DataFrame:
-    """Return confidence and variability of every sample: mean and deviation over the epochs of p(its own class).
-
-    Swayamdipta et al. 2020, section 2. Columns: sample, confidence, variability.
-    """
-    seen = samples.dropna(subset=["loss"])
-    p = np.exp(-seen["loss"].to_numpy(float))
-    grouped = seen[["sample"]].assign(p=p).groupby("sample", sort=True)["p"]
-    return pd.DataFrame({"confidence": grouped.mean(), "variability": grouped.std(ddof=0)}).reset_index()
-
-
-def regions(mapped: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the most easy, ambiguous and hard third of the samples, the extreme ones first; the thirds may overlap."""
-    third = max(1, len(mapped) // 3)
-    return {
-        "easy": mapped.sort_values("confidence", ascending=False, kind="stable").head(third),
-        "ambiguous": mapped.sort_values("variability", ascending=False, kind="stable").head(third),
-        "hard": mapped.sort_values("confidence", kind="stable").head(third),
-    }
-
-
-def region_pictures(lab: Lab, mapped: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the pictures of each region's extremes (n×S×S×3, uint8) and their labels."""
+def region_images(lab: Lab, mapped: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the images of each region's extremes (n×S×S×3, uint8) and their labels."""
     rows = lab.dataset.split("train").set_index("image_id")
     found: dict[str, np.ndarray] = {}
     for region, samples in regions(mapped).items():
         chosen = rows.loc[samples["sample"].head(SHOWN)]
-        photos = ImageDataset(chosen["path"], chosen["label_index"], lab.small_preprocess(THUMBNAIL))
-        found[region] = np.stack([photos[place][0].permute(1, 2, 0).numpy() for place in range(len(photos))])
+        dataset = ImageDataset(chosen["path"], chosen["label_index"], lab.small_preprocess(THUMBNAIL))
+        found[region] = np.stack([dataset[place][0].permute(1, 2, 0).numpy() for place in range(len(dataset))])
         found[f"{region} labels"] = np.array([str(label) for label in chosen["label"]])
     return found
 
 
 def draw(measured: Measured) -> Figure:
-    """Draw six panels of how learning went, and the pictures of the map's regions."""
+    """Draw six panels of how learning went, and the images of the map's regions."""
     table = measured.table
-    figure = Figure(figsize=(WIDTH, 9.4), layout="constrained")
-    above, below = cast(
-        list[SubFigure], np.atleast_1d(cast(Any, figure.subfigures(2, 1, height_ratios=(5.6, 3.8)))).tolist()
-    )
+    figure, (above, below) = new_strips(9.4, (5.6, 3.8))
     panels = above.subplots(2, 3)
     draw_memorizing(panels[0, 0], table)
     draw_forgetting(panels[0, 1], table)
@@ -254,15 +132,15 @@ def draw(measured: Measured) -> Figure:
     for row, region in zip(strips, REGIONS, strict=True):
         for place, axes in enumerate(row):
             axes.set_axis_off()
-            if place < len(measured.pictures[region]):
-                axes.imshow(measured.pictures[region][place])
-                axes.set_title(shortened(str(measured.pictures[f"{region} labels"][place])), loc="center", fontsize=7.5)
+            if place < len(measured.images[region]):
+                axes.imshow(measured.images[region][place])
+                axes.set_title(shortened(str(measured.images[f"{region} labels"][place])), loc="center", fontsize=7.5)
         row[0].text(-0.12, 0.5, region, rotation=90, ha="right", va="center", transform=row[0].transAxes)
     return figure
 
 
 def shortened(label: str) -> str:
-    """Return a label that fits over a small picture."""
+    """Return a label that fits above a thumbnail."""
     return label if len(label) <= 14 else f"{label[:13]}…"
 
 
@@ -273,17 +151,15 @@ def draw_memorizing(axes: Axes, table: pd.DataFrame) -> None:
         for quantity, dashes, words in (("train_accuracy", "-", "training"), ("val_accuracy", ":", "validation")):
             rows = of(table, quantity, network)
             rows = rows.assign(value=100 * rows["value"])
-            band(axes, rows, "epoch", f"{network}, {words}", color, dashes, marker)
+            band(axes, rows, "epoch", f"{network}, {words}", LineStyle(color, dashes, marker))
     axes.set_ylim(0, 165)
     axes.set_yticks(range(0, 101, 25))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("accuracy (%)")
-    axes.set_title("learning and memorizing")
+    axes.set(xlabel="epoch", ylabel="accuracy (%)", title="learning and memorizing")
     axes.legend(loc="upper left", fontsize=7.5)
 
 
 def draw_forgetting(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw how many pictures were forgotten how often."""
+    """Draw how many images were forgotten how often."""
     rows = of(table, "forgetting_events", TRUE)
     counts = rows.assign(n=1).pivot_table("n", "seed", "value", "count", fill_value=0)
     shares = 100 * counts.div(counts.sum(axis=1), axis=0)
@@ -291,13 +167,11 @@ def draw_forgetting(axes: Axes, table: pd.DataFrame) -> None:
         shares.columns, shares.mean(), color=BLUE, yerr=[shares.mean() - shares.min(), shares.max() - shares.mean()]
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("times a picture was forgotten")
-    axes.set_ylabel("share of the pictures (%)")
-    axes.set_title("forgetting")
+    axes.set(xlabel="times an image was forgotten", ylabel="share of the images (%)", title="forgetting")
 
 
 def draw_order(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw when the first two seeds learned the same pictures: larger dots, more pictures."""
+    """Draw when the first two seeds learned the same images: larger dots, more images."""
     orders = by_seed(table, "learning_epoch")
     first, second = orders[0], orders[min(1, orders.shape[1] - 1)]
     counts = pd.DataFrame({"x": first, "y": second}).value_counts().reset_index(name="n")
@@ -306,13 +180,11 @@ def draw_order(axes: Axes, table: pd.DataFrame) -> None:
     ticks = [1, *range(last // 3, last, max(1, last // 3)), last + 1]
     axes.set_xticks(ticks, [*map(str, ticks[:-1]), "never"])
     axes.set_yticks(ticks, [*map(str, ticks[:-1]), "never"])
-    axes.set_xlabel("epoch learned, seed 0")
-    axes.set_ylabel("epoch learned, seed 1")
-    axes.set_title("the same order from two seeds?")
+    axes.set(xlabel="epoch learned, seed 0", ylabel="epoch learned, seed 1", title="the same order from two seeds?")
 
 
 def draw_map(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw the map of the pictures, its regions marked."""
+    """Draw the map of the images, its regions marked."""
     mapped = mapped_in(table)
     axes.scatter(mapped["variability"], mapped["confidence"], s=5, color=GRAY, alpha=0.4)
     for region, (color, marker) in REGIONS.items():
@@ -320,9 +192,11 @@ def draw_map(axes: Axes, table: pd.DataFrame) -> None:
         axes.scatter(
             rows["variability"], rows["confidence"], s=22, color=color, marker=marker, label=f"{region}, shown"
         )
-    axes.set_xlabel("variability: deviation of p(its class)")
-    axes.set_ylabel("confidence: mean of p(its class)")
-    axes.set_title(f"a map of {len(mapped):,} pictures ({map_network(table)})")
+    axes.set(
+        xlabel="variability: deviation of p(its class)",
+        ylabel="confidence: mean of p(its class)",
+        title=f"a map of {len(mapped):,} images ({map_network(table)})",
+    )
     axes.set_ylim(-0.05, 1.45)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     axes.legend(loc="upper right", fontsize=7.5)
@@ -330,15 +204,13 @@ def draw_map(axes: Axes, table: pd.DataFrame) -> None:
 
 def draw_drift(axes: Axes, table: pd.DataFrame) -> None:
     """Draw how much the norms' statistics change in an epoch."""
-    for quantity, color, dashes, marker in (
-        ("running_mean_drift", BLUE, "-", "o"),
-        ("running_var_drift", ORANGE, (0, (4, 1.5)), "s"),
+    for quantity, line in (
+        ("running_mean_drift", LineStyle(BLUE)),
+        ("running_var_drift", LineStyle(ORANGE, DASHED, "s")),
     ):
-        band(axes, of(table, quantity, TRUE), "epoch", quantity.split("_")[1], color, dashes, marker)
+        band(axes, of(table, quantity, TRUE), "epoch", quantity.split("_")[1], line)
     axes.set_yscale("log")
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("relative change in the epoch")
-    axes.set_title("batch norms' running statistics")
+    axes.set(xlabel="epoch", ylabel="relative change in the epoch", title="batch norms' running statistics")
     axes.legend()
 
 
@@ -355,14 +227,13 @@ def draw_noise(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_yscale("log")
     axes.set_xlim(-0.6, 1.6)
     axes.set_xticks([0, 1], ["before training", "after it"])
-    axes.set_ylabel("noise scale (pictures)")
-    axes.set_title("gradient noise")
+    axes.set(ylabel="noise scale (images)", title="gradient noise")
     axes.legend()
 
 
 def of(table: pd.DataFrame, quantity: str, network: str) -> pd.DataFrame:
     """Return the rows of a quantity of a network."""
-    return table[(table["quantity"] == quantity) & (table["network"] == network)]
+    return select(table, quantity=quantity, network=network)
 
 
 def by_seed(table: pd.DataFrame, quantity: str) -> np.ndarray:
@@ -372,30 +243,29 @@ def by_seed(table: pd.DataFrame, quantity: str) -> np.ndarray:
 
 def map_network(table: pd.DataFrame) -> str:
     """Return which network the map is of."""
-    return str(table[table["quantity"] == "confidence"]["network"].iloc[0])
+    return str(select(table, quantity="confidence")["network"].iloc[0])
 
 
 def mapped_in(table: pd.DataFrame) -> pd.DataFrame:
     """Return the map: sample, confidence, variability."""
-    rows = table[table["quantity"].isin(["confidence", "variability"])]
+    rows = select(table, quantity=["confidence", "variability"])
     return rows.pivot_table("value", "sample", "quantity").reset_index()
 
 
 def last_accuracy(table: pd.DataFrame, network: str, quantity: str) -> np.ndarray:
     """Return an accuracy after the last epoch, one per seed."""
-    rows = of(table, quantity, network)
-    return rows[rows["epoch"] == rows["epoch"].max()]["value"].to_numpy(float)
+    return final_values(table, quantity=quantity, network=network)
 
 
 def fact(table: pd.DataFrame, quantity: str) -> float:
     """Return a fact of the data."""
-    return float(of(table, quantity, "data")["value"].iloc[0])
+    return value_of(table, quantity=quantity, network="data")
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return the main numbers: mean over seeds and draws, smallest, largest."""
     events, learned = by_seed(table, "forgetting_events"), by_seed(table, "learning_epoch")
-    never = last_epoch(table) + 1
+    never = last_true_epoch(table) + 1
     noise = of(table, "noise_scale", TRUE)
     values = {
         "training accuracy, true labels": last_accuracy(table, TRUE, "train_accuracy"),
@@ -404,14 +274,14 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
         "validation accuracy, shuffled labels": last_accuracy(table, SHUFFLED, "val_accuracy"),
         "share learned for good": (learned < never).mean(1),
         "share never forgotten, of those learned": unforgettable(learned, events, never),
-        "noise scale before training": noise[noise["epoch"] == 0]["value"].to_numpy(float),
+        "noise scale before training": select(noise, epoch=0)["value"].to_numpy(float),
         "noise scale after training": noise[noise["epoch"] > 0]["value"].to_numpy(float),
     }
     rows = [(name, float(v.mean()), float(v.min()), float(v.max()), len(v)) for name, v in values.items()]
     return pd.DataFrame(rows, columns=["number", "mean", "smallest", "largest", "n"])
 
 
-def last_epoch(table: pd.DataFrame) -> int:
+def last_true_epoch(table: pd.DataFrame) -> int:
     """Return the last epoch of the trainings with true labels."""
     return int(of(table, "train_accuracy", TRUE)["epoch"].max())
 
@@ -423,231 +293,165 @@ def unforgettable(learned: np.ndarray, events: np.ndarray, never: int) -> np.nda
 
 
 WEAK = 0.2
-"""Rank correlation below which two orders have next to nothing in common: 4 % of their variance."""
+"""Rank correlation below which two orders have next to nothing in common: 4% of their variance."""
 
 
-def interval(correlation: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a rank correlation of n pairs (Fisher's z; deviation by Bonett & Wright 2000)."""
-    reach = 1.96 * math.sqrt((1 + correlation**2 / 2) / max(1, n - 3))
-    z = math.atanh(min(max(correlation, -0.999999), 0.999999))
-    return math.tanh(z - reach), math.tanh(z + reach)
-
-
-def order_repeats(table: pd.DataFrame) -> Observation:
-    """Seen if every pair of seeds learns the pictures in correlated order: the 95 % interval lies above 0.
+@rule
+def order_repeats(table: pd.DataFrame) -> tuple[Outcome, str]:
+    """Seen if every pair of seeds learns the images in correlated order: the 95% interval lies above 0.
 
     Not seen if every pair's interval lies below 0.2; undecided otherwise, and with one seed.
     """
-    return repeats(table, "order_repeats", "learning_epoch", "the epoch in which a picture is learned for good")
+    return repeats(table, "learning_epoch", "the epoch in which an image is learned for good")
 
 
-def forgetting_repeats(table: pd.DataFrame) -> Observation:
-    """Seen if every pair of seeds forgets the same pictures: the rank correlation's 95 % interval lies above 0.
+@rule
+def forgetting_repeats(table: pd.DataFrame) -> tuple[Outcome, str]:
+    """Seen if every pair of seeds forgets the same images: the rank correlation's 95% interval lies above 0.
 
     Not seen if every pair's interval lies below 0.2; undecided otherwise, and with one seed.
     """
-    return repeats(table, "forgetting_repeats", "forgetting_events", "how often a picture is forgotten")
+    return repeats(table, "forgetting_events", "the number of times an image is forgotten")
 
 
-def repeats(table: pd.DataFrame, rule: str, quantity: str, words: str) -> Observation:
+def repeats(table: pd.DataFrame, quantity: str, words: str) -> tuple[Outcome, str]:
     """Read whether a quantity of the samples agrees between seeds."""
     values = by_seed(table, quantity)
     count = values.shape[1]
     varying = [value for value in values if len(np.unique(value)) > 1]  # a constant has no rank correlation
     found = [float(cast(Any, spearmanr(a, b)).statistic) for a, b in combinations(varying, 2)]
     if not found:
-        return Observation(rule, "undecided", f"There are no two seeds to compare {words} between.")
-    lows, highs = zip(*(interval(value, count) for value in found), strict=True)
-    outcome = "seen" if min(lows) > 0 else "not seen" if max(highs) < WEAK else "undecided"
-    return Observation(
-        rule,
-        outcome,
-        f"Between two seeds {words} has a rank correlation of {min(found):.2f} to {max(found):.2f} ({len(found)} "
-        f"pairs of seeds, {count} pictures; 95 % intervals from {min(lows):.2f} to {max(highs):.2f}). Part of it is "
-        "that some classes are learned before others.",
+        return "undecided", f"There are no two seeds between which to compare {words}."
+    lows, highs = zip(*(rank_interval(value, count) for value in found), strict=True)
+    return decide(seen=min(lows) > 0, not_seen=max(highs) < WEAK), (
+        f"Between two seeds, {words} has a rank correlation of {min(found):.2f} to {max(found):.2f} ({len(found)} "
+        f"pairs of seeds, {count} images; 95% intervals from {min(lows):.2f} to {max(highs):.2f}). Part of "
+        "it comes from classes that are learned before others."
     )
 
 
 MANY = 0.25
-"""Share of the known pictures that is a good part: Toneva et al. find 0.3 (CIFAR-10) to 0.9 (MNIST)."""
+"""Share of the known images that is a good part: Toneva et al. find 0.3 (CIFAR-10) to 0.9 (MNIST)."""
 
 
-def many_are_never_forgotten(table: pd.DataFrame) -> Observation:
-    """Seen if in every seed a quarter or more of the pictures known in the end was never forgotten.
+@rule
+def many_are_never_forgotten(table: pd.DataFrame) -> tuple[Outcome, str]:
+    """Seen if in every seed a quarter or more of the images known in the end was never forgotten.
 
     Not seen if in none.
     """
-    shares = unforgettable(by_seed(table, "learning_epoch"), by_seed(table, "forgetting_events"), last_epoch(table) + 1)
-    outcome = "seen" if shares.min() >= MANY else "not seen" if shares.max() < MANY else "undecided"
-    return Observation(
-        "many_are_never_forgotten",
-        outcome,
-        f"Of the pictures that a network knows in the end it never forgot {percent(shares.mean())} on the way "
-        f"({percent(shares.min())} to {percent(shares.max())} in {len(shares)} seeds).",
+    shares = unforgettable(
+        by_seed(table, "learning_epoch"), by_seed(table, "forgetting_events"), last_true_epoch(table) + 1
+    )
+    return agree(shares >= MANY), (
+        f"Of the images that a network knows in the end, it never forgot {percent(shares.mean())} on the way "
+        f"({percent(shares.min())} to {percent(shares.max())} in {len(shares)} seeds)."
     )
 
 
 MEMORIZED = 0.9
-"""Training accuracy on shuffled labels from which on they count as memorized."""
+"""Training accuracy from which on shuffled labels count as memorized."""
 
 
-def shuffled_labels_are_memorized(table: pd.DataFrame) -> Observation:
-    """Seen if shuffled labels are learned to 90 %, and above the commonest class's share by three standard errors.
+@rule
+def shuffled_labels_are_memorized(table: pd.DataFrame) -> tuple[Outcome, str]:
+    """Seen if shuffled labels are learned to 90%, and above the most frequent class's share by three standard errors.
 
     In every seed. Undecided if they are above that share only: on the way. Not seen otherwise.
     """
     shuffled = last_accuracy(table, SHUFFLED, "train_accuracy")
     share, n = fact(table, "majority_share"), int(fact(table, "training_pictures"))
     on_the_way = shuffled.min() > share + 3 * standard_error(share, n)
-    outcome = "not seen" if not on_the_way else "seen" if shuffled.min() >= MEMORIZED else "undecided"
+    outcome = decide(seen=bool(on_the_way and shuffled.min() >= MEMORIZED), not_seen=not on_the_way)
     ends = {"seen": "is memorized", "undecided": "is being memorized", "not seen": "was not memorized in this time"}
     epochs = int(of(table, "train_accuracy", SHUFFLED)["epoch"].max())
-    return Observation(
-        "shuffled_labels_are_memorized",
-        outcome,
-        f"What can't be learned {ends[outcome]}: {percent(shuffled.mean())} of the training pictures with labels that "
-        f"mean nothing are right after {epochs} epochs ({len(shuffled)} seeds; the commonest label: {percent(share)}), "
-        f"{percent(last_accuracy(table, SHUFFLED, 'val_accuracy').mean())} of the validation pictures.",
+    return outcome, (
+        f"What can't be learned {ends[outcome]}: {percent(shuffled.mean())} of the training images with shuffled "
+        f"labels are right after {epochs} epochs ({len(shuffled)} seeds; the most frequent label: {percent(share)}), "
+        f"{percent(last_accuracy(table, SHUFFLED, 'val_accuracy').mean())} of the validation images."
     )
 
 
-def true_labels_are_learned_faster(table: pd.DataFrame) -> Observation:
+@rule
+def true_labels_are_learned_faster(table: pd.DataFrame) -> tuple[Outcome, str]:
     """Seen if after the same epochs every seed with true labels is ahead of every one with shuffled labels.
 
     Not seen if none is.
     """
-    last = last_epoch(table)
+    last = last_true_epoch(table)
     true = last_accuracy(table, TRUE, "train_accuracy")
-    rows = of(table, "train_accuracy", SHUFFLED)
-    shuffled = rows[rows["epoch"] == last]["value"].to_numpy(float)
-    outcome = "seen" if true.min() > shuffled.max() else "not seen" if true.max() <= shuffled.min() else "undecided"
-    return Observation(
-        "true_labels_are_learned_faster",
-        outcome,
-        f"After {last} epochs {percent(true.mean())} of the training pictures are right with true labels, "
-        f"{percent(shuffled.mean())} with shuffled ones.",
+    shuffled = values_of(table, quantity="train_accuracy", network=SHUFFLED, epoch=last)
+    outcome = decide(seen=true.min() > shuffled.max(), not_seen=true.max() <= shuffled.min())
+    return outcome, (
+        f"After {last} epochs {percent(true.mean())} of the training images are right with true labels, "
+        f"{percent(shuffled.mean())} with shuffled ones."
     )
 
 
-def statistics_settle(table: pd.DataFrame) -> Observation:
+@rule
+def statistics_settle(table: pd.DataFrame) -> tuple[Outcome, str]:
     """Seen if in every seed the norms' statistics change less in the last epoch than in the second.
 
-    Not seen if in none. The second, since in the first they come from where they were set, not from where training had
-    brought them.
+    Not seen if in none. The second epoch, because in the first they start from their initial values.
     """
     found: list[float] = []
     for quantity in ("running_mean_drift", "running_var_drift"):
         rows = of(table, quantity, TRUE).pivot_table("value", "seed", "epoch")
         found += (rows[rows.columns.max()] / rows[rows.columns.min()]).tolist()
     ratios = np.array(found)
-    outcome = "seen" if ratios.max() < 1 else "not seen" if ratios.min() >= 1 else "undecided"
-    return Observation(
-        "statistics_settle",
-        outcome,
+    return agree(ratios < 1), (
         f"In the last epoch the running statistics change by {ratios.mean():.2f} of what they changed in the second "
-        f"({ratios.min():.2f} to {ratios.max():.2f}, means and variances, {len(ratios) // 2} seeds).",
+        f"({ratios.min():.2f} to {ratios.max():.2f}, means and variances, {len(ratios) // 2} seeds)."
     )
 
 
-def noise_grows(table: pd.DataFrame) -> Observation:
+@rule
+def noise_grows(table: pd.DataFrame) -> tuple[Outcome, str]:
     """Seen if in every seed the median noise scale is larger after training than before; not seen if in none."""
     medians = of(table, "noise_scale", TRUE).pivot_table("value", "seed", "epoch", "median")
     before, after = medians[0].to_numpy(float), medians[medians.columns.max()].to_numpy(float)
     grown = after > before
-    outcome = "seen" if grown.all() else "undecided" if grown.any() else "not seen"
     words = ", ".join(f"{number(a)} before and {number(b)} after" for a, b in zip(before, after, strict=True))
-    return Observation(
-        "noise_grows",
-        outcome,
+    return agree(grown), (
         f"The gradient's noise equals the gradient at a batch of {words} training (median of the draws, seed by "
         "seed): far above that, a larger batch buys little; far below, it is nearly as good as more steps. The batch "
-        f"here has {BATCH_SIZE}.",
+        f"here has {BATCH_SIZE}."
     )
 
 
-def pictures_to_look_at(table: pd.DataFrame) -> Observation:
-    """Say how many pictures get less than a tenth of the probability on average: check their labels first."""
+@rule
+def images_to_check(table: pd.DataFrame) -> tuple[Outcome, str]:
+    """Note how many images get less than a tenth of the probability on average: check their labels first."""
     mapped = mapped_in(table)
     doubtful = mapped[mapped["confidence"] < DOUBTFUL].sort_values("confidence")
     names = ", ".join(str(sample) for sample in doubtful["sample"].head(5))
-    return Observation(
-        "pictures_to_look_at",
-        "note",
-        f"{len(doubtful)} of {len(mapped)} training pictures get less than {percent(DOUBTFUL)} for their own label on "
+    return "note", (
+        f"{len(doubtful)} of {len(mapped)} training images get less than {percent(DOUBTFUL)} for their own label on "
         f"average over training ({map_network(table)})"
-        + (f", {names} first: hard, or labeled wrongly." if names else "."),
+        + (f", {names} first: hard, or labeled wrongly." if names else ".")
     )
 
 
 DOUBTFUL = 0.1
-"""Mean probability of its own label below which a picture is worth a look."""
-
-
-def read(table: pd.DataFrame) -> list[Observation]:
-    """Read the numbers."""
-    return [
-        order_repeats(table),
-        many_are_never_forgotten(table),
-        forgetting_repeats(table),
-        shuffled_labels_are_memorized(table),
-        true_labels_are_learned_faster(table),
-        statistics_settle(table),
-        noise_grows(table),
-        pictures_to_look_at(table),
-    ]
-
-
-def setting(plan: Plan) -> str:
-    """Say what is done here."""
-    return (
-        f"ResNet-18 on {plan.images} pictures of {plan.size} pixels, {plan.epochs} epochs, {plan.seeds} seeds; with "
-        f"shuffled labels {2 * plan.epochs} epochs. Whether a picture is right is seen in the step that trains on it, "
-        "as Toneva et al. do, in 200 epochs of 50,000 pictures: in so few epochs a picture can hardly be forgotten "
-        f"more than a few times. The noise scale is estimated from batches of {BATCH_SIZE} and all pictures together, "
-        f"{plan.draws} orders each, with batch norm, which makes a picture's gradient depend on its batch: the theory "
-        "knows no such thing. The map is that of the fine-tuned run where it was observed, over its few epochs."
-    )
+"""Mean probability of its own label below which an image is worth checking."""
 
 
 EXPERIMENT = Experiment(
-    name="dynamics",
-    title="The order of learning",
-    question="What happens in which order while it learns?",
-    claim="Networks learn the same pictures early whatever they began with; many of them are never forgotten once "
-    "learned, others again and again, and these too are the same from one beginning to the next (Toneva et al.). The "
-    "same network memorizes labels that were shuffled, only more slowly, so what keeps it from memorizing is not its "
-    "size (Zhang et al.). The mean and the deviation of the probability of a picture's own label draw a map of the "
-    "data: easy, ambiguous and hard pictures, wrong labels among the hard ones (Swayamdipta et al.). The noise scale "
-    "of the gradient says which batch size is worth its work, and grows while the loss falls (McCandlish et al.).",
-    setting=setting,
-    caption="Accuracy with true and shuffled labels; how often pictures are forgotten; when two networks learn the "
-    "same pictures (larger: more pictures); the map of the training pictures; how much batch norm's statistics still "
-    "change; the noise scale (dots: draws and seeds; lines: medians). Bands and whiskers reach from the smallest to "
-    "the largest seed. Below, with their labels, the extremes of the map: highest confidence, highest variability, "
-    "lowest confidence.",
-    sources=(
-        Source(
-            "Toneva et al.", 2019, "An Empirical Study of Example Forgetting during Deep Neural Network Learning",
-            "1812.05159", "sections 3 and 4",
-        ),
-        Source(
-            "Zhang et al.", 2017, "Understanding Deep Learning Requires Rethinking Generalization", "1611.03530",
-            "section 2",
-        ),
-        Source(
-            "Swayamdipta et al.", 2020,
-            "Dataset Cartography: Mapping and Diagnosing Datasets with Training Dynamics", "2009.10795", "section 2",
-        ),
-        Source(
-            "McCandlish, Kaplan and Amodei", 2018, "An Empirical Model of Large-Batch Training", "1812.06162",
-            "section 2.2, appendix A.1",
-        ),
-    ),
+    page=load_page("dynamics"),
     measure=measure,
     draw=draw,
     summarize=summarize,
-    read=read,
-    trained=True,
-)  # fmt: skip
+    rules=(
+        order_repeats,
+        many_are_never_forgotten,
+        forgetting_repeats,
+        shuffled_labels_are_memorized,
+        true_labels_are_learned_faster,
+        statistics_settle,
+        noise_grows,
+        images_to_check,
+    ),
+    details=lambda plan: {"twice": 2 * plan.epochs, "batch": BATCH_SIZE},
+)
 
 run = EXPERIMENT.run

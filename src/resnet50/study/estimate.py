@@ -1,4 +1,4 @@
-"""How long a study will take, said before it begins."""
+"""Estimates a study's duration before it starts."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from resnet50.study.small import BATCH_SIZE
 from resnet50.training.setup.resolve import parse_duration
 
 REFERENCE_RATE = 200.0
-"""Images/s of `rate` on the machine that `QUICK_SECONDS` were measured on: two cores with AVX-512 and bf16."""
+"""Images/s of `rate` on the machine where `QUICK_SECONDS` were measured: two cores with AVX-512 and bf16."""
 
 QUICK_SECONDS = {
     "anatomy": 314.0,
@@ -25,43 +25,43 @@ QUICK_SECONDS = {
     "landscape": 101.0,
     "resolution": 16.0,
 }
-"""What each took there at quick effort, all in one go in this order; a training counts with the first that uses it."""
+"""Seconds of each experiment there at quick effort, in this order; a training counts with the first that uses it."""
 
-LOOKING = ("increments", "ensemble", "features", "resolution")
-"""Experiments that look at trained runs; the others train small networks of their own."""
+PROBING = ("increments", "ensemble", "features", "resolution")
+"""Experiments that probe trained runs; the others train small networks of their own."""
 
 
 def estimate(lab: Lab, names: Sequence[str]) -> float:
-    """Return about how many seconds experiments will take; it may well be half or twice as long.
+    """Return about how many seconds experiments will take, within a factor of two.
 
-    What was measured at quick effort grows with the work of the plan, and shrinks with the speed of this machine.
+    The seconds at quick effort scale with the plan's work and with the inverse speed of this machine.
     """
     pace = REFERENCE_RATE / rate(lab)
     seconds = sum(QUICK_SECONDS[name] * pace * growth(name, lab.plan) for name in names)
-    if set(names) & {*LOOKING, "dynamics"} and not lab.given:
+    if set(names) & {*PROBING, "dynamics"} and not lab.given:
         seconds += 2 * parse_duration(lab.plan.run_budget, "--budget")
     return seconds
 
 
 def growth(name: str, plan: Plan) -> float:
-    """Return how many times as much work an experiment is at a plan as at quick effort."""
-    if name in LOOKING:
-        return work_of_looking(plan) / work_of_looking(QUICK)
-    return work_of_training(plan) / work_of_training(QUICK)
+    """Return an experiment's work at a plan as a multiple of quick effort."""
+    if name in PROBING:
+        return probing_work(plan) / probing_work(QUICK)
+    return training_work(plan) / training_work(QUICK)
 
 
-def work_of_looking(plan: Plan) -> int:
-    """Return a number proportional to the work of looking at trained runs."""
+def probing_work(plan: Plan) -> int:
+    """Return a number proportional to the work of probing trained runs."""
     return plan.looked_at * plan.draws * (plan.run_size**2 + plan.scratch_size**2)
 
 
-def work_of_training(plan: Plan) -> int:
+def training_work(plan: Plan) -> int:
     """Return a number proportional to the work of the small trainings."""
     return plan.images * plan.epochs * plan.seeds * plan.size**2
 
 
 def rate(lab: Lab) -> float:
-    """Return the images/s of a few training steps of a ResNet-50 on pictures of 32 pixels."""
+    """Return the images/s of a few training steps of a ResNet-50 on images of 32 pixels."""
     network = lab.to_device(ResNet(50, 10))
     images = torch.zeros(BATCH_SIZE, 3, 32, 32, device=lab.device.torch_device)
     labels = torch.zeros(BATCH_SIZE, dtype=torch.long, device=lab.device.torch_device)

@@ -1,30 +1,19 @@
-"""The shape that all experiments have: question → measurements → figure → reading → sources."""
+"""The shape of every experiment: question → measurements → figure → reading → sources."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from resnet50.study.figures import save_svg, style
-from resnet50.study.lab import Effort, Lab, Plan, open_lab, write_table
-
-Outcome = Literal["seen", "not seen", "undecided", "note"]
-"""Is the paper's claim to be seen in the numbers; does chance allow no answer; or is it no claim at all."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A paper, and where in it the claim stands."""
-
-    authors: str
-    year: int
-    title: str
-    arxiv: str
-    where: str = ""
+from resnet50.study.lab import Effort, Lab, Plan, open_lab, read_table, write_table
+from resnet50.study.outcome import Outcome
+from resnet50.study.pages import Page
+from resnet50.study.tables import trained_networks
 
 
 @dataclass(frozen=True)
@@ -32,7 +21,7 @@ class Observation:
     """What one rule reads in an experiment's numbers.
 
     Attributes:
-        rule: the rule's name: that of the function that applies it.
+        rule: the rule's name.
         outcome: how the claim fares.
         text: what the numbers say, with the numbers.
     """
@@ -42,6 +31,30 @@ class Observation:
     text: str
 
 
+@dataclass(frozen=True)
+class Rule:
+    """Reads an experiment's table, or one trained network's part of it; its docstring states when a claim is seen."""
+
+    read: Callable[..., tuple[Outcome, str]]
+    name: str
+    per_network: bool
+
+    def __call__(self, table: pd.DataFrame, *network: str) -> Observation:
+        """Apply the rule once."""
+        return Observation(self.name, *self.read(table, *network))
+
+    def apply(self, table: pd.DataFrame) -> list[Observation]:
+        """Apply the rule to the table, or to each of its trained networks."""
+        if not self.per_network:
+            return [self(table)]
+        return [self(table, network) for network in trained_networks(table)]
+
+
+def rule(read: Callable[..., tuple[Outcome, str]]) -> Rule:
+    """Turn a function of a table, or of a table and a network, into a `Rule` of its name."""
+    return Rule(read, read.__name__, per_network="network" in inspect.signature(read).parameters)
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
     """What an experiment measured.
@@ -49,11 +62,11 @@ class Measured:
     Attributes:
         table: tidy: columns that say what was measured where (network, seed, epoch, layer …), then `quantity` and
             `value`.
-        pictures: images that the figure shows, uint8, H×W or H×W×3, or float32 maps, by name.
+        images: arrays that the figure shows, uint8, H×W or H×W×3, or float32 maps, by name.
     """
 
     table: pd.DataFrame
-    pictures: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    images: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,40 +76,47 @@ class Result:
     table: pd.DataFrame
     figure: Figure
     reading: list[Observation]
-    pictures: dict[str, np.ndarray]
+    images: dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+def no_details(plan: Plan) -> Mapping[str, object]:
+    """Add nothing to the plan's numbers."""
+    del plan
+    return {}
+
+
+@dataclass(frozen=True, eq=False)
 class Experiment:
     """An experiment.
 
     Attributes:
-        name: of its module and files.
-        title: a few words.
-        question: what it asks.
-        claim: what the papers say, in a few sentences.
-        setting: what is done here, by the plan, and where it is cheaper than the papers' and what that may change.
-        caption: how to read the figure.
-        sources: the papers.
+        page: its text.
         measure: makes the measurements; long ones part by part through `Lab.keep`.
         draw: draws the figure from them; `figures.style()` holds while it does.
         summarize: picks the numbers for the page: a table of at most twenty rows or so.
-        read: reads them by stated rules.
-        trained: looks at trained runs.
+        rules: read the table, in this order.
+        details: what the page's setting says besides the plan: values by name.
     """
 
-    name: str
-    title: str
-    question: str
-    claim: str
-    setting: Callable[[Plan], str]
-    caption: str
-    sources: tuple[Source, ...]
+    page: Page
     measure: Callable[[Lab], Measured]
     draw: Callable[[Measured], Figure]
     summarize: Callable[[pd.DataFrame], pd.DataFrame]
-    read: Callable[[pd.DataFrame], list[Observation]]
-    trained: bool = False
+    rules: tuple[Rule, ...]
+    details: Callable[[Plan], Mapping[str, object]] = no_details
+
+    @property
+    def name(self) -> str:
+        """Return the name of its module and files."""
+        return self.page.name
+
+    def setting(self, plan: Plan) -> str:
+        """Say what a plan does, and where that is cheaper than what the papers did."""
+        return self.page.setting.format(plan=plan, **self.details(plan))
+
+    def read(self, table: pd.DataFrame) -> list[Observation]:
+        """Apply the rules."""
+        return [observation for rule in self.rules for observation in rule.apply(table)]
 
     def run(
         self,
@@ -112,7 +132,7 @@ class Experiment:
         Args:
             source: prepared dataset, or run folder.
             out: folder of the study.
-            beside: another run, to be shown beside the source.
+            beside: another run, shown beside the source.
             effort: quick: minutes; full: hours.
             seed: of everything random.
         """
@@ -124,14 +144,14 @@ class Experiment:
         measured = self.finished(lab)
         if measured is None:
             measured = self.measure(lab)
-            if measured.pictures:
-                np.savez_compressed(lab.folder / f"{self.name}.npz", **measured.pictures)  # pyright: ignore[reportArgumentType]
+            if measured.images:
+                np.savez_compressed(lab.folder / f"{self.name}.npz", **measured.images)  # pyright: ignore[reportArgumentType]
             write_table(measured.table, self.csv(lab))  # last: it says that the experiment is finished
             measured = self.finished(lab) or measured
         with style():
             figure = self.draw(measured)
         save_svg(figure, lab.folder / f"{self.name}.svg")
-        return Result(measured.table, figure, self.read(measured.table), measured.pictures)
+        return Result(measured.table, figure, self.read(measured.table), measured.images)
 
     def csv(self, lab: Lab) -> Path:
         """Return where the table is kept."""
@@ -141,9 +161,8 @@ class Experiment:
         """Return what was measured before, or None."""
         if not self.csv(lab).is_file():
             return None
-        pictures = lab.folder / f"{self.name}.npz"
-        table = pd.read_csv(self.csv(lab), keep_default_na=False, na_values=[""])
-        if not pictures.is_file():
+        table, images = read_table(self.csv(lab)), lab.folder / f"{self.name}.npz"
+        if not images.is_file():
             return Measured(table)
-        with np.load(pictures, allow_pickle=False) as file:
+        with np.load(images, allow_pickle=False) as file:
             return Measured(table, dict(file))

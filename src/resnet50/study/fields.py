@@ -1,7 +1,7 @@
-"""How much of a picture does one value of a feature map depend on: at most, and really.
+"""Receptive fields: how much of an image one value of a feature map depends on, in theory and in effect.
 
-The theoretical receptive field is a sum over layers (`model.summary`); the effective one is what the gradient says: Luo
-et al. 2016, "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks" (arXiv 1701.04128).
+The theoretical field is a sum over layers (`model.summary`); the effective one is measured by the gradient: Luo et al.
+2016, "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks" (arXiv 1701.04128).
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from resnet50.model.resnet import STAGES, ResNet
 from resnet50.model.summary import summarize
 
 STRIDE = 32
-"""Of the whole network: the distance between two neighbors of the last feature map, in pixels."""
+"""Of the whole network: the distance in pixels between neighbors of the last feature map."""
 
 STAGE_ENDS = {"stem": "relu"} | {stage: stage for stage in STAGES[1:]}
 """The module whose output is a stage's."""
@@ -22,7 +22,7 @@ HELD = 0.95
 """Share of the gradient that the effective field holds."""
 
 GAUSSIAN_RATIO = 0.470
-"""Side of the square that holds half of a round Gaussian, over that of the square that holds 95 %: 1.052 σ / 2.236 σ.
+"""Side of the square that holds half of a round Gaussian over that of the one that holds 95%: 1.052 σ / 2.236 σ.
 
 A square's share is the product of two intervals' shares: √0.5 and √0.95.
 """
@@ -37,7 +37,7 @@ def theoretical_fields(network: ResNet) -> dict[str, int]:
 
 
 def canvas_side(network: ResNet) -> int:
-    """Return the side of a picture, in pixels, in which the last stage's central field lies as a whole."""
+    """Return the side, in pixels, of an image that contains the last stage's central field."""
     return 2 * STRIDE * -(-(theoretical_fields(network)["layer4"] + 1) // (2 * STRIDE))
 
 
@@ -47,7 +47,7 @@ def input_gradients(network: nn.Module, images: Tensor, ends: dict[str, str]) ->
     Args:
         network: in evaluation mode.
         images: normalized, N×3×S×S.
-        ends: modules to look at the output of, by what they are called in the result.
+        ends: modules whose outputs are differentiated, by name in the result.
 
     Returns:
         N×S×S by name, on the CPU.
@@ -67,8 +67,8 @@ def side_holding(gradient: np.ndarray, share: float) -> float:
     """Return the side (pixels) of the square around the middle, [S/2, S/2], that holds a share of a map's sum.
 
     Args:
-        gradient: S×S, none negative; S even.
-        share: 0 to 1. Between the odd sides that whole pixels allow, interpolated.
+        gradient: S×S, not negative; S even.
+        share: 0 to 1; interpolated between the odd sides that whole pixels allow.
 
     Returns:
         NaN for a map of zeros.
@@ -79,19 +79,3 @@ def side_holding(gradient: np.ndarray, share: float) -> float:
     rings = np.maximum(away[:, None], away[None, :])
     held = np.cumsum(np.bincount(rings.ravel(), weights=gradient.ravel().astype(np.float64)))
     return float(np.interp(share, held / held[-1], 2 * np.arange(len(held)) + 1))
-
-
-@torch.no_grad()
-def calibrate(network: nn.Module, images: Tensor) -> None:
-    """Give the norms of a fresh network the statistics of a batch, as in its first training step; leaves it in eval.
-
-    With the initial ones, mean 0 and variance 1, every block would double the variance, and its branch would count for
-    more than in any network that is trained.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # the average of all batches, here of one
-    network.train()
-    network(images)
-    network.eval()

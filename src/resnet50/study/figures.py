@@ -1,16 +1,16 @@
-"""How the experiments' figures look: one palette, one size, bands for what differs between seeds."""
+"""How the experiments' figures look: one palette, one line style per network, bands for what differs between seeds."""
 
 import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 
 from resnet50.runtime.atomic import atomic_write
@@ -20,11 +20,38 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GRAY = (
 )  # fmt: skip
 """Okabe and Ito's colors, which color-blind people tell apart; lines differ in their dashes or markers as well."""
 
-PLAIN, RESIDUAL = VERMILION, BLUE
-"""The plain network and the residual one, in every figure."""
+SOLID, DASHED, DOTTED = "-", (0, (4, 1.5)), (0, (1, 1))
 
-KIND_COLORS = {"fine-tuned": BLUE, "from scratch": VERMILION}
-"""The two kinds of trained runs, in every figure."""
+
+class LineStyle(NamedTuple):
+    """A line's color, dashes and marker."""
+
+    color: str
+    dashes: Any = SOLID
+    marker: str = "o"
+
+
+OTHER = LineStyle(GREEN, ":", "^")
+"""A second run of the same kind."""
+
+STYLES = {
+    "fine-tuned": LineStyle(BLUE),
+    "from scratch": LineStyle(VERMILION, DASHED, "s"),
+    "plain": LineStyle(VERMILION, DASHED, "s"),
+    "residual": LineStyle(BLUE),
+    "small plain": LineStyle(VERMILION, DASHED, "s"),
+    "small residual": LineStyle(BLUE),
+    "residual, zero γ": LineStyle(GREEN, DOTTED, "^"),
+    "residual, no norms": LineStyle(SKY, (0, (5, 1.5, 1, 1.5)), "D"),
+    "plain, no norms": LineStyle(ORANGE, (0, (2, 1.5)), "v"),
+    "18 layers": LineStyle(GRAY, ":", "^"),
+    "34 layers": LineStyle(ORANGE, DASHED, "s"),
+    "50 layers": LineStyle(BLUE),
+    "shortcuts A": LineStyle(ORANGE, ":", "^"),
+    "shortcuts B": LineStyle(BLUE),
+    "shortcuts C": LineStyle(GREEN, DASHED, "s"),
+}
+"""The networks' lines, in every figure."""
 
 WIDTH = 9.0
 """Inches; on a page of 900 pixels text of 9 points is as large as the page's."""
@@ -53,6 +80,11 @@ def style() -> AbstractContextManager[None]:
     return rc_context(cast(Any, STYLE))
 
 
+def style_of(network: str) -> LineStyle:
+    """Return a network's line style."""
+    return STYLES.get(network, OTHER)
+
+
 def new_figure(rows: int, columns: int, height: float, **ratios: Sequence[float]) -> tuple[Figure, np.ndarray]:
     """Return an empty figure of `WIDTH`×`height` inches and its axes, rows×columns; use it inside `style()`.
 
@@ -66,8 +98,15 @@ def new_figure(rows: int, columns: int, height: float, **ratios: Sequence[float]
     return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=dict(ratios))
 
 
+def new_strips(height: float, ratios: Sequence[float]) -> tuple[Figure, list[SubFigure]]:
+    """Return an empty figure and its horizontal strips, from the top."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    strips = figure.subfigures(len(ratios), 1, height_ratios=list(ratios), squeeze=False)
+    return figure, cast(list[SubFigure], list(strips[:, 0]))
+
+
 def save_svg(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG, whole or not at all; the same figure gives the same bytes."""
+    """Write a figure as SVG atomically; the same figure gives the same bytes."""
     file = io.StringIO()
     with style(), rc_context({"svg.fonttype": "none", "svg.hashsalt": path.stem}):
         figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None, "Creator": None}, dpi=150)
@@ -75,14 +114,7 @@ def save_svg(figure: Figure, path: Path) -> None:
         partial.write_text(file.getvalue(), encoding="utf-8")
 
 
-def spread(table: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
-    """Return mean, min, max and count of `value` over everything but the columns `by`, in their order."""
-    return table.groupby(by, sort=True)["value"].agg(["mean", "min", "max", "count"]).reset_index()
-
-
-def band(
-    axes: Axes, table: pd.DataFrame, x: str, label: str, color: str, dashes: Any = "-", marker: str | None = "o"
-) -> None:
+def band(axes: Axes, table: pd.DataFrame, x: str, label: str, line: LineStyle) -> None:
     """Draw the mean of `value` by `x` as a line, and from the smallest to the largest value as a band around it.
 
     Args:
@@ -90,12 +122,27 @@ def band(
         table: rows of one line, with several values (seeds, draws) for every x.
         x: column of the horizontal axis.
         label: in the legend.
-        color: of line and band.
-        dashes: of the line, so that it differs in more than color.
-        marker: of its points.
+        line: its style.
     """
-    rows = spread(table.replace([np.inf, -np.inf], np.nan).dropna(subset=["value"]), x)
-    axes.plot(rows[x], rows["mean"], color=color, linestyle=dashes, marker=marker, label=label)
-    axes.fill_between(rows[x], rows["min"], rows["max"], color=color, alpha=0.15, linewidth=0)
+    finite = table.replace([np.inf, -np.inf], np.nan).dropna(subset=["value"])
+    rows = finite.groupby(x, sort=True)["value"].agg(["mean", "min", "max"]).reset_index()
+    axes.plot(rows[x], rows["mean"], color=line.color, linestyle=line.dashes, marker=line.marker, label=label)
+    axes.fill_between(rows[x], rows["min"], rows["max"], color=line.color, alpha=0.15, linewidth=0)
     if x == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def name_blocks(axes: Axes, blocks: Sequence[str]) -> None:
+    """Name the residual blocks on the horizontal axis, "layer3.5" as 3.5."""
+    axes.set_xticks(range(len(blocks)), [name.removeprefix("layer") for name in blocks], rotation=90, fontsize=7.5)
+
+
+def legend_above(axes: Axes, what: str) -> None:
+    """Put a legend between title and data, so that it covers neither: the lines whose names contain `what`."""
+    title = axes.get_title(loc="left")
+    axes.set_title("")
+    chosen = [(line, name) for line, name in zip(*axes.get_legend_handles_labels(), strict=True) if what in name]
+    axes.legend(
+        [line for line, _ in chosen], [name for _, name in chosen], loc="lower left", bbox_to_anchor=(-0.02, 0.98),
+        title=title, ncols=len(chosen), alignment="left", borderpad=0, columnspacing=1,
+    )  # fmt: skip

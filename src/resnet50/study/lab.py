@@ -1,4 +1,4 @@
-"""What an experiment works with: pictures, networks, the sizes it was planned at, and a place for unfinished work."""
+"""What an experiment works with: images, networks, the plan that sets its sizes, and a place for unfinished work."""
 
 import dataclasses
 import shutil
@@ -21,7 +21,7 @@ from resnet50.etl.prepared import PreparedDataset, load_prepared
 from resnet50.model.file import Model, load_model
 from resnet50.model.resnet import ResNet
 from resnet50.model.weights import load_pretrained
-from resnet50.options.config import TrainOptions, from_values, read_yaml
+from resnet50.options import TrainOptions, from_values, read_yaml
 from resnet50.runtime.atomic import atomic_write
 from resnet50.runtime.console import duration, say, warn
 from resnet50.runtime.cpu import available_cores
@@ -44,14 +44,14 @@ class Plan:
     """How much is done: the same experiments, in minutes or in hours.
 
     Attributes:
-        size: side of the pictures that the experiments' own small trainings see, in pixels.
-        images: training pictures of those, and validation pictures at most.
-        epochs: of those.
-        seeds: repetitions of those, each with its own initial weights and order.
-        run_size: side of the pictures in the run that is fine-tuned, where none is given.
-        scratch_size: the same of the run that is trained from scratch.
-        run_budget: time for the training of each of the two.
-        looked_at: validation pictures that a trained network is looked at with.
+        size: image size of the experiments' own small trainings, in pixels.
+        images: their training images, and at most as many validation images.
+        epochs: of each small training.
+        seeds: repetitions of each, with other initial weights and another order.
+        run_size: image size of the fine-tuned run, where no run is given.
+        scratch_size: image size of the run trained from scratch.
+        run_budget: training time of each of these two.
+        looked_at: validation images that trained networks are probed with.
         draws: random repetitions where something is drawn: blocks to remove, directions, paths.
         grid: points along each side of a surface.
     """
@@ -77,21 +77,21 @@ FULL = Plan(
 
 
 def plan_for(effort: Effort, device: Device) -> Plan:
-    """Return the plan of an effort; quick is smaller where numbers have to be fp32."""
+    """Return the plan of an effort; quick is smaller on a CPU that computes in fp32."""
     if effort == "full":
         return FULL
     return SLOW if device.precision == "fp32" and device.torch_device.type == "cpu" else QUICK
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """Pictures of a split, in memory.
+class Images:
+    """Images of a split, in memory.
 
     Attributes:
         pixels: uint8, N×3×S×S, channels last in memory.
         labels: class indices, N.
         ids: the table's image ids, N.
-        rows: their rows in the split's table, N.
+        rows: positions in the split's table, N.
     """
 
     pixels: Tensor
@@ -105,13 +105,13 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False)
 class TrainedRun:
-    """A trained network that is looked at.
+    """A trained network to probe.
 
     Attributes:
         kind: fine-tuned or from scratch.
         folder: its run folder.
         model: network (on the lab's device, in evaluation mode), classes, preprocessing.
-        options: what it was trained with.
+        options: its training options.
     """
 
     kind: Kind
@@ -126,7 +126,7 @@ class TrainedRun:
 
 
 class Lab:
-    """A study's folder, its subject and its plan."""
+    """A study's folder, dataset, plan and device."""
 
     def __init__(
         self, folder: Path, dataset: PreparedDataset, given: tuple[Path, ...], plan: Plan, device: Device, seed: int
@@ -135,8 +135,8 @@ class Lab:
 
         Args:
             folder: the study's.
-            dataset: whose pictures are used.
-            given: run folders to look at; when empty, runs are trained as soon as an experiment asks for them.
+            dataset: source of the images.
+            given: run folders to probe; when empty, runs are trained as soon as an experiment asks for them.
             plan: how much is done.
             device: what it runs on.
             seed: of everything random.
@@ -147,35 +147,35 @@ class Lab:
 
     @property
     def parts(self) -> Path:
-        """Return the folder of finished parts of unfinished experiments."""
+        """Return where finished parts of unfinished experiments are kept."""
         return self.folder / "parts"
 
     def step(self, what: str) -> None:
-        """Say what is being done now, and how long the study has been at it."""
+        """Print the current step and the time since the study was opened."""
         say(f"  {duration(time.perf_counter() - self.opened):>10}  {what}")
 
     def keep(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """Return a part of an experiment's table: made now, or read if it was made before an interruption.
+        """Return a part of an experiment's table: read from disk if it was made before an interruption, else made now.
 
         Args:
-            name: of the part, unlike every other's: "ensemble/fine-tuned-pairs".
-            make: makes it.
+            name: unique among the parts: "ensemble/fine-tuned-lesions".
+            make: makes the table.
         """
         path = self.parts / f"{name}.csv"
         if not path.is_file():
             write_table(make(), path)
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+        return read_table(path)
 
-    def pictures(self, split: str, preprocess: Preprocess, count: int | None = None) -> Pictures:
-        """Return pictures of a split as the network takes them: `count` of them, drawn once and for all, or all.
+    def images(self, split: str, preprocess: Preprocess, count: int | None = None) -> Images:
+        """Return the first `count` images of a split, or all, as the network takes them.
 
-        The order of the files' hashes is as good as a random one, and always the same.
+        They are ordered by their files' hashes: as good as a random order, and always the same.
         """
         rows = self.dataset.split(split).reset_index(drop=True)
         chosen = rows.sort_values("sha256", kind="stable").head(count or len(rows))
-        photos = ImageDataset(chosen["path"], chosen["label_index"], preprocess)
-        pixels = torch.stack([photos[number][0] for number in range(len(photos))])
-        return Pictures(
+        dataset = ImageDataset(chosen["path"], chosen["label_index"], preprocess)
+        pixels = torch.stack([dataset[row][0] for row in range(len(dataset))])
+        return Images(
             pixels.contiguous(memory_format=torch.channels_last),
             torch.from_numpy(chosen["label_index"].to_numpy(np.int64, copy=True)),
             chosen["image_id"].tolist(),
@@ -183,13 +183,13 @@ class Lab:
         )
 
     def small_preprocess(self, size: int | None = None) -> Preprocess:
-        """Return what the small trainings see: the whole picture, squashed to a square."""
+        """Return the small trainings' preprocessing: the whole image, squashed to a square."""
         size = size or self.plan.size
         return Preprocess(size=size, resize=size, resize_mode="squash")
 
     @torch.no_grad()
     def logits(self, network: ResNet, pixels: Tensor, preprocess: Preprocess, batch_size: int = 64) -> Tensor:
-        """Return a network's logits (float32, N×classes, on the CPU) for uint8 pixels, as it stands."""
+        """Return a network's logits (float32, N×classes, on the CPU) for uint8 pixels, in its current mode."""
         parts: list[Tensor] = []
         for part in pixels.split(batch_size):
             with self.device.autocast():
@@ -202,14 +202,14 @@ class Lab:
 
     @cached_property
     def runs(self) -> list[TrainedRun]:
-        """Return the trained networks to look at: those given, or one fine-tuned and one trained from scratch here."""
+        """Return the trained networks to probe: those given, or one fine-tuned and one trained from scratch here."""
         folders = list(self.given)
         if not folders:
             folders = [folder for kind in ("fine-tuned", "from scratch") if (folder := self.train_run(kind))]
         return [self.open_run(folder) for folder in folders]
 
     def open_run(self, folder: Path) -> TrainedRun:
-        """Read a run folder; a UserError for another dataset's classes."""
+        """Load a run folder; raises UserError if its classes are not the dataset's."""
         model = load_model(folder)
         if model.classes != self.dataset.classes:
             raise UserError(f"{folder} was trained on other classes than those of {self.dataset.folder}")
@@ -224,7 +224,7 @@ class Lab:
         return self.to_device(build_network(run.options, self.dataset, pretrained)).eval()
 
     def train_run(self, kind: Kind) -> Path | None:
-        """Train a run within the plan's budget, unless that was done before; None where no weights can be had."""
+        """Train a run within the plan's budget, unless it exists; None where pretrained weights are unavailable."""
         folder = self.folder / "runs" / kind.replace(" ", "-")
         if (folder / "run.json").is_file() and '"stopped": "finished"' in (folder / "run.json").read_text("utf-8"):
             return folder
@@ -245,13 +245,13 @@ class Lab:
                 "overwrite": True,
             },
         )
-        say(f"training a network to look at, {kind}")
+        say(f"training a network to probe, {kind}")
         try:
             return train(options)
         except UserError as error:
             if scratch or "weights" not in str(error):
                 raise
-            warn(f"{error}; the experiments go on without a fine-tuned network")
+            warn(f"{error}; continuing without a fine-tuned network")
             return None
 
 
@@ -266,10 +266,10 @@ def open_lab(
     *,
     overwrite: bool = False,
 ) -> Lab:
-    """Open a study's folder, new or to be continued.
+    """Open a study's folder: create it, or continue it.
 
     Raises:
-        UserError: no such dataset or run, or a folder that holds another study or something else.
+        UserError: no such dataset or run, or a folder with another study or something else in it.
     """
     is_run = (source / "config.yaml").is_file()
     given = tuple(path for path in (source if is_run else None, beside) if path is not None)
@@ -293,7 +293,7 @@ def open_lab(
 
 
 def claim_folder(out: Path, about: dict[str, Any], *, overwrite: bool) -> None:
-    """Make the study's folder, or go on with what it holds of the same study."""
+    """Create the study's folder, or accept one that holds the same study."""
     described = out / DESCRIPTION
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file: give a folder for the study")
@@ -314,7 +314,12 @@ def claim_folder(out: Path, about: dict[str, Any], *, overwrite: bool) -> None:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV, whole or not at all."""
+    """Write a CSV atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         table.to_csv(partial, index=False)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read what `write_table` wrote; only empty cells are missing values, so the shortcuts "none" stay a word."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])

@@ -1,10 +1,11 @@
-"""Networks with blocks removed or moved: the network's own blocks, run in another order, nothing of it changed."""
+"""Networks with blocks removed or reordered: the network's own blocks in another order, the network unchanged."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from scipy import stats
@@ -14,22 +15,23 @@ from resnet50.data.transforms import Preprocess
 from resnet50.model.hooks import block_names, record
 from resnet50.model.resnet import BasicBlock, Bottleneck, NoShortcut, ResNet
 from resnet50.runtime.device import Device
+from resnet50.study.lab import Images, Lab
 
 BATCH_SIZE = 32
 
 SWAPS = (1, 2, 4, 8, 16)
-"""How many swaps of two blocks are made one after the other."""
+"""Numbers of successive swaps of two blocks."""
 
 Step = Callable[[Tensor], Tensor]
 
 
-def the_blocks(network: ResNet) -> dict[str, BasicBlock | Bottleneck]:
-    """Return the residual blocks by name, in the order an image passes them."""
+def blocks_by_name(network: ResNet) -> dict[str, BasicBlock | Bottleneck]:
+    """Return the residual blocks by name, in forward order."""
     return {name: cast(BasicBlock | Bottleneck, network.get_submodule(name)) for name in block_names(network)}
 
 
 def keeps_shape(block: nn.Module) -> bool:
-    """Return whether a block's output has its input's shape: then the network can do without it."""
+    """Return whether a block's output has its input's shape, so that the block can be removed."""
     convolutions = [child for child in block.children() if isinstance(child, nn.Conv2d)]
     same = convolutions[0].in_channels == convolutions[-1].out_channels
     return same and all(convolution.stride == (1, 1) for convolution in convolutions)
@@ -37,34 +39,34 @@ def keeps_shape(block: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Lesion:
-    """A network with blocks moved or removed.
+    """A network with blocks reordered or removed.
 
     Attributes:
-        order: the block that stands at each position.
-        removed: those whose residual branch is off.
+        order: the block at each position.
+        removed: blocks whose residual branch is off.
     """
 
     order: tuple[str, ...]
     removed: frozenset[str] = frozenset()
 
     def start(self, blocks: Sequence[str]) -> int:
-        """Return the first position where it differs from the whole network; their number if nowhere."""
+        """Return the first position that differs from the intact network; the number of blocks if none does."""
         differs = (block != whole or block in self.removed for block, whole in zip(self.order, blocks, strict=True))
         return next((position for position, different in enumerate(differs) if different), len(blocks))
 
 
 def without(blocks: Sequence[str], removed: Iterable[str]) -> Lesion:
-    """Return the network without these blocks."""
+    """Return the network without some blocks."""
     return Lesion(tuple(blocks), frozenset(removed))
 
 
 def shortcut_only(block: BasicBlock | Bottleneck) -> Step:
     """Return a block with its residual branch off: relu(x), x projected where the block changes the shape.
 
-    Of a plain network's block only the identity is left.
+    A plain network's block becomes the identity.
 
     Raises:
-        ValueError: a plain block that changes the shape: nothing can stand in for it.
+        ValueError: a plain block that changes the shape: nothing can replace it.
     """
     shortcut = block.downsample
     if isinstance(shortcut, NoShortcut):
@@ -75,8 +77,8 @@ def shortcut_only(block: BasicBlock | Bottleneck) -> Step:
 
 
 def steps(network: ResNet, lesion: Lesion) -> list[Step]:
-    """Return what a feature map goes through between stem and pooling."""
-    blocks = the_blocks(network)
+    """Return the modules between stem and pooling, in order."""
+    blocks = blocks_by_name(network)
     return [shortcut_only(blocks[name]) if name in lesion.removed else blocks[name] for name in lesion.order]
 
 
@@ -84,9 +86,9 @@ def steps(network: ResNet, lesion: Lesion) -> list[Step]:
 def lesioned_logits(
     network: ResNet, lesions: Sequence[Lesion], pixels: Tensor, preprocess: Preprocess, device: Device
 ) -> list[Tensor]:
-    """Return every lesion's logits (float32, N×classes, on the CPU); the network itself stays as it is.
+    """Return every lesion's logits (float32, N×classes, on the CPU); the network itself is not changed.
 
-    The whole network runs once; a lesion goes on from the feature map before the first block that differs.
+    The intact network runs once; a lesion continues from the feature map before its first different block.
 
     Args:
         network: in evaluation mode.
@@ -114,7 +116,7 @@ def lesioned_logits(
 
 
 def removals(names: Sequence[str], draws: int, rng: np.random.Generator) -> list[Lesion]:
-    """Return the network without every single block, then without random sets of 2, 3 … all blocks."""
+    """Return the network without each single block, then without random sets of 2, 3 … all blocks."""
     n = len(names)
     counts = sorted({2, 3, *np.linspace(1, n, 9).round().astype(int)[1:].tolist()})
     random = [
@@ -126,7 +128,7 @@ def removals(names: Sequence[str], draws: int, rng: np.random.Generator) -> list
 
 
 def swapped(order: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Lesion:
-    """Return the network with the blocks of each pair swapped, one pair after the other."""
+    """Return the network with pairs of blocks swapped, one pair after the other."""
     new = list(order)
     for a, b in pairs:
         i, j = new.index(a), new.index(b)
@@ -135,13 +137,13 @@ def swapped(order: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Lesion:
 
 
 def swappable(network: ResNet) -> list[tuple[str, str]]:
-    """Return the pairs of blocks of the same stage and shapes."""
-    same = [name for name, block in the_blocks(network).items() if keeps_shape(block)]
+    """Return the pairs of blocks of one stage whose shapes agree."""
+    same = [name for name, block in blocks_by_name(network).items() if keeps_shape(block)]
     return [(a, b) for a in same for b in same if a < b and a.split(".")[0] == b.split(".")[0]]
 
 
 def reorderings(network: ResNet, draws: int, rng: np.random.Generator) -> list[tuple[int, Lesion]]:
-    """Return how many swaps, and the network after so many random ones."""
+    """Return networks after random swaps, each with the number of swaps."""
     pairs, names = swappable(network), block_names(network)
     if not pairs:
         return []
@@ -151,5 +153,34 @@ def reorderings(network: ResNet, draws: int, rng: np.random.Generator) -> list[t
 
 
 def kendall_tau(lesion: Lesion, names: Sequence[str]) -> float:
-    """Return the rank correlation of the order with the trained one: 1 for the same (Veit et al., section 4.3)."""
+    """Return the rank correlation with the trained order; 1: the same (Veit et al., section 4.3)."""
     return float(cast(Any, stats.kendalltau(range(len(names)), [names.index(name) for name in lesion.order]))[0])
+
+
+def lesion_rows(
+    lab: Lab, network: ResNet, preprocess: Preprocess, images: Images, lesions: Sequence[tuple[str, int, Lesion]]
+) -> pd.DataFrame:
+    """Return accuracy and loss of lesions (part, k, lesion): a row each of every quantity."""
+    names = block_names(network)
+    logits = lesioned_logits(network, [lesion for *_, lesion in lesions], images.pixels, preprocess, lab.device)
+    rows: list[dict[str, Any]] = []
+    for draw, ((part, k, lesion), some) in enumerate(zip(lesions, logits, strict=True)):
+        about = {
+            "part": part,
+            "blocks": " ".join(name for name in names if name in lesion.removed) or "-",
+            "k": k,
+            "draw": draw,
+            "tau": kendall_tau(lesion, names),
+        }
+        rows += [about | {"quantity": name, "value": number} for name, number in metrics(some, images.labels).items()]
+    counts = torch.bincount(images.labels)
+    about = {"part": "intact", "blocks": "-", "k": 0, "draw": 0, "tau": 1.0}
+    rows.append(about | {"quantity": "majority", "value": float(counts.max() / counts.sum())})
+    rows.append(about | {"quantity": "images", "value": len(images)})
+    return pd.DataFrame(rows)
+
+
+def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Return accuracy and mean cross-entropy in nats."""
+    correct = (logits.argmax(1) == labels).float().mean()
+    return {"accuracy": float(correct), "loss": float(F.cross_entropy(logits, labels))}

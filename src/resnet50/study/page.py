@@ -1,4 +1,4 @@
-"""`index.html`: a study on one page that needs nothing but a browser, for a reader who has never seen the code."""
+"""`index.html`: a study on one self-contained page, for a reader who has never seen the code."""
 
 import importlib.resources
 import json
@@ -24,7 +24,7 @@ OUTCOMES = {
     "undecided": "no answer from these numbers",
     "note": "worth knowing",
 }
-"""What the reader is told of an outcome."""
+"""Outcomes in the reader's words."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Chapter:
 
 
 def write_page(lab: Lab, experiments: Sequence[Experiment], seconds: Mapping[str, float]) -> Path:
-    """Write the page of a study's finished experiments, whole or not at all, and return its path."""
+    """Write the page of a study's finished experiments atomically and return its path."""
     chapters = [
         chapter(number, experiment, lab, seconds.get(experiment.name))
         for number, experiment in enumerate(experiments, 1)
@@ -63,7 +63,7 @@ def write_page(lab: Lab, experiments: Sequence[Experiment], seconds: Mapping[str
 
 
 def chapter(number: int, experiment: Experiment, lab: Lab, seconds: float | None) -> Chapter:
-    """Read what an experiment left in the study's folder."""
+    """Make a chapter from an experiment's files in the study's folder."""
     measured = experiment.finished(lab)
     assert measured is not None  # only finished ones get a chapter
     numbers = experiment.summarize(measured.table)
@@ -80,7 +80,7 @@ def chapter(number: int, experiment: Experiment, lab: Lab, seconds: float | None
 
 
 def cell(value: Any) -> str:
-    """Return a value of a table as it is shown: three or four significant digits, thousands set apart."""
+    """Format a value of a table: three or four significant digits, thousands separated."""
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return "–"
     if isinstance(value, float):
@@ -91,13 +91,10 @@ def cell(value: Any) -> str:
 
 
 def inline(svg: str, experiment: Experiment) -> Markup:
-    """Turn a matplotlib SVG file into an element that can stand beside others on a page.
-
-    Its ids get the experiment's name in front, as every file counts its own from one.
-    """
+    """Turn a matplotlib SVG file into an element that shares a page with others: its ids get a prefix."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    opening = rf'<svg viewBox="\1" role="img" aria-label="{experiment.title}">'
+    opening = rf'<svg viewBox="\1" role="img" aria-label="{experiment.page.title}">'
     svg = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', opening, svg, count=1)
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, count=1, flags=re.DOTALL)  # it would style the whole page
     svg = re.sub(r'\bid="', f'id="{experiment.name}-', svg)
@@ -106,15 +103,15 @@ def inline(svg: str, experiment: Experiment) -> Markup:
 
 
 def facts(lab: Lab, seconds: Mapping[str, float]) -> dict[str, str]:
-    """Return what the whole study was made with."""
+    """Return the conditions of the study, by name."""
     about = yaml.safe_load((lab.folder / DESCRIPTION).read_text(encoding="utf-8"))
     counts = lab.dataset.manifest["split"].value_counts()
     runs = lab.folder / "runs"
-    looked_at = about["runs"] or [str(path.relative_to(lab.folder)) for path in sorted(runs.glob("*"))]
-    trained = [sentence for folder in looked_at if (sentence := run_facts(lab.folder, folder))]
+    folders = about["runs"] or [str(path.relative_to(lab.folder)) for path in sorted(runs.glob("*"))]
+    trained = [sentence for folder in folders if (sentence := run_facts(lab.folder, folder))]
     return {
-        "pictures": f"{lab.dataset.name}: {counts.get('train', 0):,} training and {counts.get('val', 0):,} validation "
-        f"pictures of {len(lab.dataset.classes)} classes",
+        "images": f"{lab.dataset.name}: {counts.get('train', 0):,} training and {counts.get('val', 0):,} validation "
+        f"images of {len(lab.dataset.classes)} classes",
         "effort": f"{about['effort']}; seed {about['seed']}",
         "machine": f"{about['device']}, {about['precision']}",
         "trained networks": "; ".join(trained) or "none",
@@ -124,7 +121,7 @@ def facts(lab: Lab, seconds: Mapping[str, float]) -> dict[str, str]:
 
 
 def run_facts(study: Path, folder: str) -> str:
-    """Say of a run how it was trained, as far as its folder tells; a relative folder counts from the study."""
+    """Describe how a run was trained, or return "" if its folder is gone; a relative folder starts at the study."""
     run = study / folder
     if not (run / "config.yaml").is_file():
         return ""

@@ -1,4 +1,4 @@
-"""The gradient along single paths through a residual network, and the paths' number by length."""
+"""The gradient along single paths through a residual network, and the number of paths by length."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 
 from resnet50.model.hooks import block_names, record, residual_end
 from resnet50.model.resnet import ResNet
-from resnet50.study.lesions import the_blocks
+from resnet50.study.lesions import blocks_by_name
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A block's part of the backward pass, cut off from the others'.
+    """One block's part of the backward pass, detached from the other blocks.
 
     Attributes:
         x: the block's input, a leaf of the graph.
         residual: F(x).
         shortcut: x, or its projection.
-        positive: where the block's last ReLU lets the gradient through.
+        positive: where the block's last ReLU passes the gradient.
     """
 
     x: Tensor
@@ -32,11 +32,11 @@ class Section:
     positive: Tensor
 
     def through_residual(self, gradient: Tensor) -> Tensor:
-        """Return the gradient at x of what arrives at the block's output, through F alone."""
+        """Return the gradient at x, given that at the block's output, through F alone."""
         return torch.autograd.grad(self.residual, self.x, gradient * self.positive, retain_graph=True)[0]
 
     def through_shortcut(self, gradient: Tensor) -> Tensor:
-        """Return the same through the shortcut alone."""
+        """Return the gradient at x through the shortcut alone."""
         gradient = gradient * self.positive
         if self.shortcut is self.x:
             return gradient
@@ -45,13 +45,13 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class PathGraph:
-    """A forward pass whose gradient can be sent back along single paths (Veit et al., section 5).
+    """A forward pass whose gradient can be propagated along single paths (Veit et al., section 5).
 
     Attributes:
         image: normalized pixels, N×3×S×S.
-        stem: what the first block gets.
+        stem: input of the first block.
         sections: the blocks, first to last.
-        end: gradient of every image's loss at the last block's output.
+        end: gradient of each image's loss at the last block's output.
     """
 
     image: Tensor
@@ -60,11 +60,11 @@ class PathGraph:
     end: Tensor
 
     def at_image(self, gradient: Tensor) -> Tensor:
-        """Return the gradient at the image, N×3×S×S, of one at the first block's input."""
+        """Return the gradient at the image, N×3×S×S, given that at the first block's input."""
         return torch.autograd.grad(self.stem, self.image, gradient, retain_graph=True)[0]
 
     def along(self, residual: Iterable[int]) -> Tensor:
-        """Return the gradient at the image of the one path through these blocks' residuals and past all others."""
+        """Return the gradient at the image along the path through these blocks' residuals and the others' shortcuts."""
         through, gradient = set(residual), self.end
         for number in reversed(range(len(self.sections))):
             section = self.sections[number]
@@ -72,10 +72,10 @@ class PathGraph:
         return self.at_image(gradient)
 
     def by_length(self) -> list[Tensor]:
-        """Return the gradient at the image of all paths together, by length 0 … n.
+        """Return the gradient at the image summed over all paths of each length 0 … n.
 
-        The backward pass is linear: what arrives before a block over k residuals came over k by its shortcut or over
-        k − 1 by its residual. So n(n + 1)/2 steps add up all 2ⁿ paths; the sum over k is the whole gradient.
+        The backward pass is linear: before a block, paths of length k are those of length k by its shortcut and those
+        of length k − 1 by its residual. So n(n + 1)/2 steps sum all 2ⁿ paths; the sum over k is the whole gradient.
         """
         sums: list[Tensor] = [self.end]
         for section in reversed(self.sections):
@@ -87,10 +87,10 @@ class PathGraph:
 
 
 def path_graph(network: ResNet, images: Tensor, labels: Tensor) -> PathGraph:
-    """Run a network and keep what the backward pass needs, block by block.
+    """Run a network and keep each block's graph for the backward pass.
 
     Args:
-        network: with shortcuts, in evaluation mode; nothing of it changes.
+        network: with shortcuts, in evaluation mode; it is not changed.
         images: normalized, N×3×S×S.
         labels: class indices, N.
     """
@@ -100,7 +100,9 @@ def path_graph(network: ResNet, images: Tensor, labels: Tensor) -> PathGraph:
         del module
         return (inputs[0].detach().requires_grad_(),)
 
-    projections = [f"{name}.downsample" for name, block in the_blocks(network).items() if block.downsample is not None]
+    projections = [
+        f"{name}.downsample" for name, block in blocks_by_name(network).items() if block.downsample is not None
+    ]
     with (
         torch.enable_grad(),
         ExitStack() as stack,
@@ -126,7 +128,7 @@ def path_graph(network: ResNet, images: Tensor, labels: Tensor) -> PathGraph:
 
 
 def path_shares(n: int) -> np.ndarray:
-    """Return the share of the 2ⁿ paths by length 0 … n: of a binomial distribution (Veit et al., section 5)."""
+    """Return the share of the 2ⁿ paths by length 0 … n: a binomial distribution (Veit et al., section 5)."""
     return np.array([comb(n, k) / 2**n for k in range(n + 1)])
 
 

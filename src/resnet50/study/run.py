@@ -1,4 +1,4 @@
-"""`resnet50 study`: one experiment or all of them, each as soon as it is finished on the page."""
+"""`resnet50 study`: run one experiment or all of them and write the page."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from resnet50.options.config import StudyOptions
+from resnet50.options import StudyOptions
 from resnet50.runtime.console import duration, say
 from resnet50.runtime.provenance import write_json
 from resnet50.study.estimate import estimate
@@ -30,10 +30,10 @@ COURSE = (
 
 
 def study(options: StudyOptions) -> Path:
-    """Run experiments and return the page that shows them.
+    """Run experiments and return their page.
 
     Raises:
-        UserError: no such dataset or run, or a folder that holds something else.
+        UserError: no such dataset or run, or a folder with something else in it.
     """
     lab = open_lab(
         options.source,
@@ -48,26 +48,26 @@ def study(options: StudyOptions) -> Path:
     names = COURSE if options.name == "all" else (options.name,)
     say(f"{options.effort} effort, {lab.device.precision} on {lab.device.torch_device}: {lab.device.why}")
     if to_do := [name for name in names if load(name).finished(lab) is None]:
-        say(f"about {duration(estimate(lab, to_do))} on a machine like this one, if nothing else runs on it")
+        say(f"about {duration(estimate(lab, to_do))} on a machine like this one with nothing else running")
     start = time.perf_counter()
     for name in names:
-        dispatch(load(name), lab)
+        report(load(name), lab)
     finished = [load(name) for name in COURSE if load(name).csv(lab).is_file()]
     if len(finished) == len(COURSE):
         shutil.rmtree(lab.parts, ignore_errors=True)
     page = write_page(lab, finished, read_times(lab))
-    say(f"{page} shows it all ({duration(time.perf_counter() - start)})")
+    say(f"results: {page} ({duration(time.perf_counter() - start)})")
     return page
 
 
 def load(name: str) -> Experiment:
-    """Return an experiment by its name; its module is imported only then."""
+    """Import an experiment's module and return the experiment."""
     return cast(Experiment, import_module(f"resnet50.study.{name}").EXPERIMENT)
 
 
-def dispatch(experiment: Experiment, lab: Lab) -> Result:
-    """Conduct an experiment, and say what it asks and what it found."""
-    say(f"\n{experiment.name}: {experiment.question}")
+def report(experiment: Experiment, lab: Lab) -> Result:
+    """Conduct an experiment; print its question and what the rules read."""
+    say(f"\n{experiment.name}: {experiment.page.question}")
     start, fresh = time.perf_counter(), experiment.finished(lab) is None
     result = experiment.conduct(lab)
     seconds = time.perf_counter() - start
@@ -80,6 +80,6 @@ def dispatch(experiment: Experiment, lab: Lab) -> Result:
 
 
 def read_times(lab: Lab) -> dict[str, float]:
-    """Return how many seconds each experiment took, as far as it was not cut in two."""
+    """Return the seconds of each experiment, the last session's where it was interrupted."""
     path = lab.folder / "seconds.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

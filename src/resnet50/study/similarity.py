@@ -1,9 +1,9 @@
-"""How alike are two layers? Centerd kernel alignment (CKA) between what they make of the same pictures.
+"""How similar are two layers? Centered kernel alignment (CKA) of their features for the same images.
 
-Kornblith et al. 2019 (arXiv 1905.00414): two layers are alike if they find the same pictures alike, whichever
-direction in their feature space says so. With the unbiased estimator of Song et al. 2012 (JMLR 13, section 3), summed
-over minibatches as in Nguyen et al. 2021 (arXiv 2010.15327, section 3.1): the plain estimate tends to 1 where there are
-fewer pictures than features, as here.
+Kornblith et al. 2019 (arXiv 1905.00414): two layers are similar if they find the same images similar, in whatever
+direction of their feature space. With the unbiased estimator of Song et al. 2012 (JMLR 13, section 3), summed over
+minibatches as in Nguyen et al. 2021 (arXiv 2010.15327, section 3.1): the plain estimate tends to 1 where there are
+fewer images than features, as here.
 """
 
 import numpy as np
@@ -15,16 +15,16 @@ from resnet50.model.hooks import block_names, record
 from resnet50.model.resnet import ResNet
 
 MINIBATCH = 32
-"""Pictures whose similarities are looked at together; the estimator's expectation doesn't depend on it."""
+"""Images compared with each other at a time; the estimator's expectation doesn't depend on it."""
 
 SMALLEST_MINIBATCH = 4
-"""The unbiased estimator needs four different pictures."""
+"""The unbiased estimator needs four different images."""
 
 
 def gram(x: Tensor, y: Tensor) -> Tensor:
-    """Keep the linear Gram matrix K = YYᵀ of a layer's output (n×…), float64 n×n, for `taps.record`.
+    """Keep the linear Gram matrix K = YYᵀ of a layer's output (n×…), float64 n×n, for `hooks.record`.
 
-    Features are centerd first, which changes no HSIC but saves digits.
+    Features are centered first: that changes no HSIC but saves digits.
     """
     del x
     flat = y.flatten(1).float()
@@ -38,15 +38,15 @@ def block_grams(network: ResNet, pixels: Tensor, preprocess: Preprocess) -> list
 
     Args:
         network: in evaluation mode.
-        pixels: uint8, N×3×S×S; what doesn't fill a minibatch at the end is left out.
+        pixels: uint8, N×3×S×S; an incomplete last minibatch is dropped.
         preprocess: normalizes them.
 
     Raises:
-        ValueError: fewer than eight pictures: too few for two minibatches.
+        ValueError: fewer than eight images: too few for two minibatches.
     """
     size = min(MINIBATCH, len(pixels) // 2)
     if size < SMALLEST_MINIBATCH:
-        raise ValueError(f"{len(pixels)} pictures are too few for two minibatches of {SMALLEST_MINIBATCH}")
+        raise ValueError(f"{len(pixels)} images are too few for two minibatches of {SMALLEST_MINIBATCH}")
     device = next(network.parameters()).device
     found: list[Tensor] = []
     for part in pixels[: len(pixels) // size * size].split(size):
@@ -74,8 +74,8 @@ def cka(first: list[Tensor], second: list[Tensor]) -> np.ndarray:
     """Return the CKA between all pairs of layers of two networks (A×B) from their minibatches' Gram matrices.
 
     ΣHSIC₁(K, L) / √(ΣHSIC₁(K, K) · ΣHSIC₁(L, L)), sums over minibatches (Nguyen et al. 2021, equation 2). 1: the same
-    up to rotation and scale; about 0: nothing in common. An estimate may lie a little below 0 or above 1. A layer that
-    puts out the same for every picture has nothing in common with any other: 0.
+    up to rotation and scale; about 0: nothing in common. An estimate may lie a little below 0 or above 1. A layer with
+    the same output for every image has nothing in common with any other: 0.
     """
     between = torch.stack([unbiased_hsic(a, b) for a, b in zip(first, second, strict=True)]).sum(0)
     own, other = (

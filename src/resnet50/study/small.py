@@ -1,7 +1,7 @@
-"""The experiments' own trainings: small pictures, few of them, by the loop that every run is trained by.
+"""The experiments' own trainings: few and small images, the same training loop as every run.
 
-No augmentation and no weight decay on norms; SGD with momentum as in He et al. 2015 (arXiv 1512.03385), its rate
-constant after a short warm-up, so that the curves show the network and not the schedule.
+No augmentation and no weight decay on norms; SGD with momentum as in He et al. 2015 (arXiv 1512.03385). The learning
+rate is constant after a short warm-up, so that the curves show the network and not the schedule.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
 
 from resnet50.data.loader import EpochBatchSampler, SequentialBatchSampler, TensorBatches
 from resnet50.etl.prepared import atomic_folder
 from resnet50.model.file import Model, load_model, save_model
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import Depth, ShortcutKind, TrainOptions
-from resnet50.study.lab import Lab, Pictures, write_table
+from resnet50.options import Depth, ShortcutKind, TrainOptions
+from resnet50.study.lab import Images, Lab, read_table, write_table
+from resnet50.study.norms import remove_norms
 from resnet50.training.callbacks.callback import Callback
 from resnet50.training.callbacks.probe import TrainingProbe
 from resnet50.training.loop import fit
@@ -43,10 +43,10 @@ class Setup:
         batch_norm: whether it has batch norms.
         zero_gamma: whether every block starts as the identity.
         seed: of initial weights and order, counted from 0.
-        shuffled_labels: whether every training picture gets another one's label (Zhang et al. 2017, arXiv 1611.03530).
-        epochs: as the plan says when left out.
+        shuffled_labels: whether the labels of the training images are permuted (Zhang et al. 2017, arXiv 1611.03530).
+        epochs: the plan's by default.
         lr: learning rate.
-        watched: name of what is looked at after every epoch besides, see `train_small`.
+        watched: name of what `train_small` watches after every epoch.
     """
 
     depth: Depth = 18
@@ -74,13 +74,13 @@ class Setup:
 
 @dataclass(frozen=True, eq=False)
 class SmallTraining:
-    """What a small training left.
+    """The results of a small training.
 
     Attributes:
         history: a row per epoch, as in `metrics.csv`.
-        layers: epoch, layer, quantity, value: see `training.observe`.
-        samples: epoch, row (position in `Lab.pictures("train", …)`), loss, correct.
-        watched: a row per epoch of what was watched; empty when nothing was.
+        layers: epoch, layer, quantity, value: see `training.callbacks.probe`.
+        samples: epoch, row (position in `Lab.images("train", …)`), loss, correct.
+        watched: a row per epoch of what was watched; may be empty.
         folder: with the weights of the last epoch.
         setup: what was trained.
     """
@@ -100,42 +100,42 @@ class SmallTraining:
 
 
 Watch = Callable[[ResNet, int], dict[str, float]]
-"""Looks at a network after an epoch (0: before the first step) and returns what is to be known of it."""
+"""Measures a network after an epoch (0: before the first step): values by name."""
 
 
 def train_small(lab: Lab, setup: Setup, watch: Watch | None = None) -> SmallTraining:
-    """Train, or read what was trained before in this study.
+    """Train, or read the training if this study has it already.
 
     Args:
-        lab: gives pictures, sizes, the machine.
-        setup: what is trained.
-        watch: with a setup that names what is `watched`.
+        lab: provides images, sizes and the device.
+        setup: what to train.
+        watch: measured after every epoch; the setup names it in `watched`.
     """
     folder = lab.parts / "trainings" / setup.name
     if not folder.is_dir():
         with atomic_folder(folder) as fresh:
-            dispatch(lab, setup, watch, fresh)
+            train_into(lab, setup, watch, fresh)
     watched = folder / "watched.csv"
     return SmallTraining(
-        history=pd.read_csv(folder / "history.csv"),
-        layers=pd.read_csv(folder / "layers.csv"),
-        samples=pd.read_csv(folder / "samples.csv"),
-        watched=pd.read_csv(watched) if watched.is_file() else pd.DataFrame(),
+        history=read_table(folder / "history.csv"),
+        layers=read_table(folder / "layers.csv"),
+        samples=read_table(folder / "samples.csv"),
+        watched=read_table(watched) if watched.is_file() else pd.DataFrame(),
         folder=folder,
         setup=setup,
     )
 
 
 class EpochRecords(Callback):
-    """Keeps each epoch's metrics, and what `watch` says of the network after it."""
+    """Keeps each epoch's metrics, and what `watch` measures after it."""
 
     def __init__(self, watch: Watch | None) -> None:
         self.watch = watch
         self.history: list[EpochMetrics] = []
         self.watched: list[dict[str, float]] = []
 
-    def look(self, network: ResNet, epoch: int) -> None:
-        """Keep what is to be known of the network after an epoch; 0: before the first."""
+    def measure(self, network: ResNet, epoch: int) -> None:
+        """Measure the network after an epoch; 0: before the first step."""
         if self.watch is not None:
             self.watched.append({"epoch": epoch} | self.watch(network, epoch))
 
@@ -143,24 +143,24 @@ class EpochRecords(Callback):
         """Keep an epoch."""
         del best
         self.history.append(metrics)
-        self.look(training.state.network, metrics.epoch)
+        self.measure(training.state.network, metrics.epoch)
 
 
-def dispatch(lab: Lab, setup: Setup, watch: Watch | None, folder: Path) -> None:
-    """Train a network and write into the folder what `SmallTraining` has."""
+def train_into(lab: Lab, setup: Setup, watch: Watch | None, folder: Path) -> None:
+    """Train a network and write what `SmallTraining` reads into a folder."""
     options = training_options(lab, setup)
     data = small_data(lab, setup, options)
     network = make_network(lab, setup)
     state = start_state(network, options, lab.device, len(data.order))
     probe = TrainingProbe(state.network, data.order.rows, len(data.order), lab.device.torch_device)
     records = EpochRecords(watch)
-    records.look(state.network, 0)
+    records.measure(state.network, 0)
     history, watched = records.history, records.watched
     try:
         fit(Training(state, data, options, lab.device, (probe, records)))
-    except Diverged:  # for a network without norms that is the result
+    except Diverged:  # a result, for a network without norms
         if not history or np.isfinite([history[-1].objective, history[-1].val_loss]).all():  # within an epoch
-            history.append(without_numbers(state.epoch + 1))
+            history.append(diverged_epoch(state.epoch + 1))
     write_table(pd.DataFrame([dataclasses.asdict(metrics) for metrics in history]), folder / "history.csv")
     write_table(probe.layers(), folder / "layers.csv")
     write_table(probe.samples(), folder / "samples.csv")
@@ -171,14 +171,14 @@ def dispatch(lab: Lab, setup: Setup, watch: Watch | None, folder: Path) -> None:
         save_model(model, folder / "model.safetensors")
 
 
-def without_numbers(epoch: int) -> EpochMetrics:
-    """Return the metrics of an epoch that diverged before its end."""
+def diverged_epoch(epoch: int) -> EpochMetrics:
+    """Return the metrics of an epoch in which the loss diverged: NaN."""
     nothing = dict.fromkeys([field.name for field in dataclasses.fields(EpochMetrics)], math.nan)
     return EpochMetrics(**cast(Any, nothing | {"epoch": epoch, "skipped_steps": 0}))
 
 
 def training_options(lab: Lab, setup: Setup) -> TrainOptions:
-    """Return the options of a small training, everything concrete."""
+    """Return the fully resolved options of a small training."""
     return TrainOptions(
         dataset=lab.dataset.folder,
         out=lab.folder,
@@ -198,8 +198,8 @@ def training_options(lab: Lab, setup: Setup) -> TrainOptions:
 
 
 def small_data(lab: Lab, setup: Setup, options: TrainOptions) -> TrainingData:
-    """Return the pictures of a small training as batches in memory."""
-    train, val = small_pictures(lab, "train"), small_pictures(lab, "val")
+    """Return the batches of a small training, in memory."""
+    train, val = small_images(lab, "train"), small_images(lab, "val")
     labels = train.labels
     if setup.shuffled_labels:
         labels = labels[np.random.default_rng([options.seed, 0x5BFF]).permutation(len(labels))]
@@ -214,23 +214,15 @@ def small_data(lab: Lab, setup: Setup, options: TrainOptions) -> TrainingData:
     )
 
 
-def small_pictures(lab: Lab, split: str) -> Pictures:
-    """Return the pictures of the small trainings."""
-    return lab.pictures(split, lab.small_preprocess(), lab.plan.images)
+def small_images(lab: Lab, split: str) -> Images:
+    """Return the images of the small trainings."""
+    return lab.images(split, lab.small_preprocess(), lab.plan.images)
 
 
 def make_network(lab: Lab, setup: Setup) -> ResNet:
-    """Build a network with its initial weights, on the lab's device."""
+    """Build a network with its initial weights on the lab's device."""
     torch.manual_seed(lab.seed + setup.seed)
     network = ResNet(setup.depth, len(lab.dataset.classes), shortcuts=setup.shortcuts, zero_gamma=setup.zero_gamma)
     if not setup.batch_norm:
         remove_norms(network)
     return lab.to_device(network)
-
-
-def remove_norms(network: nn.Module) -> None:
-    """Put the identity in the place of every batch norm."""
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d):
-                setattr(parent, name, nn.Identity())

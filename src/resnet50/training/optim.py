@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from resnet50.model.resnet import STAGES, ResNet
-from resnet50.options.config import OptimizerName, ScheduleName, TrainOptions
+from resnet50.options import OptimizerName, ScheduleName, TrainOptions
 from resnet50.runtime.errors import UserError
 
 PEAK_RATES: dict[tuple[OptimizerName, bool], tuple[float, float]] = {

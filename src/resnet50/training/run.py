@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet50.etl.prepared import load_prepared
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.console import RankLog, rank_zero_output, say
 from resnet50.runtime.device import resolve_device
 from resnet50.runtime.distributed import Distributed, process_group

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.device import Device
 from resnet50.training.metrics import MetricAccumulator
 from resnet50.training.optim import Schedule, freeze_stages, make_optimizer, make_schedule, update_average

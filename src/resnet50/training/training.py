@@ -10,7 +10,7 @@ from resnet50.data.transforms import Preprocess
 from resnet50.model.forward import Forward, forward_images
 from resnet50.model.hooks import has_forward_hooks
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.device import Device
 from resnet50.training.callbacks.callback import Callback, Event
 from resnet50.training.state import TrainState

@@ -10,7 +10,7 @@ import torch
 from resnet50.data.loader import EpochBatchSampler, SequentialBatchSampler, TensorBatches
 from resnet50.data.transforms import Preprocess
 from resnet50.model import resnet18
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.device import Device
 from resnet50.runtime.errors import Stopped
 from resnet50.training.callbacks.callback import Callback

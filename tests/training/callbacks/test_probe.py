@@ -14,7 +14,7 @@ from resnet50.data.loader import EpochBatchSampler, SequentialBatchSampler, Tens
 from resnet50.data.transforms import Preprocess
 from resnet50.model.file import load_model
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.device import resolve_device
 from resnet50.runtime.errors import UserError
 from resnet50.training.callbacks.probe import PROBED_STEPS, TrainingProbe, branch_facts, output_facts, probe_steps

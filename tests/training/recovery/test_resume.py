@@ -18,13 +18,13 @@ import yaml
 
 import resnet50
 from resnet50.cli import run as command_line
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.errors import Stopped, UserError
 from resnet50.training.recovery.checkpoint import list_checkpoints
 from resnet50.training.recovery.preemption import StopRequest
 from resnet50.training.recovery.resume import restarted_options
 from resnet50.training.recovery.run_folder import locked
-from tests.conftest import TINY
+from tests.conftest import TINY, copy_run, make_once
 from tests.faults.killing import same_results
 
 OPTIONS: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8, "threads": 1}
@@ -47,15 +47,24 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> StopAfter:
     return after
 
 
-@pytest.fixture
-def interrupted(prepared: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def shared_interrupted(shared: Path, shared_dataset: Path) -> Path:
     """Return the folder of a run that was stopped after two steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        looks = iter([None, None])
-        patch.setattr(StopRequest, "reason", property(lambda _: next(looks, "stopped by SIGTERM")))
-        with pytest.raises(Stopped):
-            resnet50.train(prepared, tmp_path / "run", **OPTIONS)
-    return tmp_path / "run"
+
+    def train(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            looks = iter([None, None])
+            patch.setattr(StopRequest, "reason", property(lambda _: next(looks, "stopped by SIGTERM")))
+            with pytest.raises(Stopped):
+                resnet50.train(shared_dataset, folder, **OPTIONS)
+
+    return make_once(shared / "interrupted", train)
+
+
+@pytest.fixture
+def interrupted(shared_interrupted: Path, prepared: Path, tmp_path: Path) -> Path:
+    """Return a copy of the interrupted run, on the test's own dataset."""
+    return copy_run(shared_interrupted, prepared, tmp_path / "run")
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> str:
@@ -111,10 +120,10 @@ def test_a_head_on_features_resumes_too(
 
 
 def test_a_damaged_newest_checkpoint_costs_some_steps_and_no_bit(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: StopAfter,
+    prepared: Path, shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: StopAfter,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    alone, again = resnet50.train(prepared, tmp_path / "alone", **OPTIONS), tmp_path / "again"
+    again = tmp_path / "again"
     stop_after(8)
     with pytest.raises(Stopped):
         resnet50.train(prepared, again, **OPTIONS)
@@ -123,7 +132,7 @@ def test_a_damaged_newest_checkpoint_costs_some_steps_and_no_bit(
     assert older
     newest.path.write_bytes(newest.path.read_bytes()[:-7])
     (again / "checkpoints" / f"{newest.number + 1:06d}-0123456789abcdef.safetensors.part").write_bytes(b"cut short")
-    assert same_results(resnet50.train(resume=again), alone) == []
+    assert same_results(resnet50.train(resume=again), shared_run) == []
     assert f"{newest.path.name} is damaged" in told(capsys).replace("- ", "-")
 
 
@@ -133,15 +142,14 @@ def test_the_same_command_again_says_how_to_go_on(prepared: Path, interrupted: P
 
 
 def test_a_restarted_command_resumes_by_itself(
-    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: StopAfter
+    prepared: Path, shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: StopAfter
 ) -> None:
-    alone = resnet50.train(prepared, tmp_path / "alone", **OPTIONS)
     stop_after(5)
     with pytest.raises(Stopped):
         resnet50.train(prepared, tmp_path / "run", **OPTIONS)
     monkeypatch.undo()
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert same_results(resnet50.train(prepared, tmp_path / "run", **OPTIONS), alone) == []
+    assert same_results(resnet50.train(prepared, tmp_path / "run", **OPTIONS), shared_run) == []
 
 
 def test_a_restart_before_the_first_checkpoint_begins_anew(

@@ -8,7 +8,7 @@ import torch
 
 import resnet50
 from resnet50.model import resnet18
-from resnet50.options.config import TrainOptions, from_values
+from resnet50.options import TrainOptions, from_values
 from resnet50.runtime.device import resolve_device
 from resnet50.runtime.errors import UserError
 from resnet50.training.setup import batch_size as memory

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.device import Device
 from resnet50.runtime.errors import UserError
 from resnet50.training.setup.compile import COMPILE_GAIN, COMPILE_SECONDS, decide_compile, needs_timing

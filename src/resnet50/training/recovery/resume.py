@@ -7,7 +7,7 @@ from typing import Any, cast
 from resnet50.data.transforms import Preprocess
 from resnet50.etl.prepared import PreparedDataset
 from resnet50.model.resnet import STAGES
-from resnet50.options.config import TrainOptions, from_values
+from resnet50.options import TrainOptions, from_values
 from resnet50.runtime.console import say, warn
 from resnet50.runtime.device import Device
 from resnet50.runtime.distributed import Distributed

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
-from resnet50.options.config import TrainOptions, flag, plain_values, write_yaml
+from resnet50.options import TrainOptions, flag, plain_values, write_yaml
 from resnet50.runtime.atomic import atomic_write
 from resnet50.runtime.console import duration, say, warn
 from resnet50.runtime.errors import Stopped, UserError

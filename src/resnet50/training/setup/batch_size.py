@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resnet50.model.resnet import ResNet
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.console import say
 from resnet50.runtime.cpu import processes_on_this_machine
 from resnet50.runtime.device import Device

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resnet50.model.forward import forward_batches
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.console import duration, say, warn
 from resnet50.runtime.device import Device
 from resnet50.training.loop import train_step

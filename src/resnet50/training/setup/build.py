@@ -8,7 +8,7 @@ import torch
 from resnet50.etl.prepared import PreparedDataset
 from resnet50.model.resnet import STAGES, ResNet
 from resnet50.model.weights import PretrainedWeights, load_pretrained
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.console import say
 from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.device import Device, tune_allocator

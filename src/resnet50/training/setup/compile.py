@@ -5,7 +5,7 @@ import shutil
 
 import torch
 
-from resnet50.options.config import TrainOptions
+from resnet50.options import TrainOptions
 from resnet50.runtime.console import duration
 from resnet50.runtime.device import Device
 from resnet50.runtime.errors import UserError

@@ -21,7 +21,7 @@ from resnet50.etl.store import open_store
 from resnet50.model.resnet import ResNet
 from resnet50.model.weights import PretrainedWeights
 from resnet50.model.weights import apply as apply_weights
-from resnet50.options.config import TrainOptions, Variant
+from resnet50.options import TrainOptions, Variant
 from resnet50.runtime.console import warn
 from resnet50.runtime.device import Device
 from resnet50.training.setup.feature_cache import cache_features

@@ -2,15 +2,13 @@
 
 import dataclasses
 import re
-from typing import get_args
 
 from resnet50.data.transforms import Preprocess
 from resnet50.etl.prepared import PreparedDataset
 from resnet50.etl.store import open_store
 from resnet50.model.resnet import STAGES
 from resnet50.model.weights import PretrainedWeights
-from resnet50.options import config
-from resnet50.options.config import TrainOptions, flag
+from resnet50.options import TrainOptions
 from resnet50.runtime.console import say, warn
 from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.device import Device
@@ -23,31 +21,7 @@ from resnet50.training.recovery.run_folder import (
 
 
 def check(options: TrainOptions) -> None:
-    """Raise a UserError for the first option that can't be, before anything is read or written."""
-    for name, allowed in (
-        ("depth", config.Depth), ("shortcuts", config.ShortcutKind), ("augment", config.Augment),
-        ("flips", config.Flips), ("optimizer", config.OptimizerName), ("schedule", config.ScheduleName),
-    ):  # fmt: skip
-        if getattr(options, name) not in get_args(allowed):
-            raise UserError(
-                f"{flag(name)} {getattr(options, name)!r} is none of {', '.join(map(str, get_args(allowed)))}"
-            )
-    for name in ("epochs", "batch_size", "accumulate", "step_epochs", "early_stopping", "threads", "keep"):
-        value = getattr(options, name)
-        if value is not None and value != "auto" and value < 1:
-            raise UserError(f"{flag(name)} {value}: must be at least 1")
-    for name in ("lr", "head_lr", "clip_grad", "checkpoint_minutes"):
-        value = getattr(options, name)
-        if value is not None and not value > 0:
-            raise UserError(f"{flag(name)} {value}: must be above 0")
-    for name in ("warmup", "label_smoothing", "momentum", "ema"):
-        value = getattr(options, name)
-        if value is not None and not 0 <= value < 1:
-            raise UserError(f"{flag(name)} {value}: must be at least 0 and below 1")
-    for name in ("workers", "weight_decay", "seed", "plateau_patience", "skip_bad"):
-        value = getattr(options, name)
-        if value is not None and value < 0:
-            raise UserError(f"{flag(name)} {value}: must not be negative")
+    """Raise a UserError for options that don't go together, before anything is read or written."""
     check_together(options)
     parse_milestones(options.milestones)
     if options.budget is not None:

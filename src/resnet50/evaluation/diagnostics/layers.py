@@ -1,61 +1,61 @@
-"""The reading of the inside: what a run's record of its layers says (`--observe`). One small function per rule.
+"""Diagnose the layers by what `--observe` recorded: gradients, updates, residuals, dead channels, statistics.
 
-As in `reading`, a rule is a pure function of the numbers, and its thresholds are the constants below. The table is that
-of `observed/layers.csv`: columns epoch (0: the look before the first step), layer, quantity, value.
+The table is that of `observed/layers.csv`: columns epoch (0: the probe before the first step), layer, quantity, value.
 """
 
 import numpy as np
 import pandas as pd
 
-from resnet50.evaluation.diagnosis import Diagnosis
+from resnet50.evaluation.diagnostics.diagnosis import Diagnosis
 from resnet50.runtime.stats import number, percent
 
 VANISHING = 1e-3
-"""Gradient norm of the first convolution over that of the last layers below which the signal is lost on its way. In a
-sound network both are of one order of magnitude; three orders are more than the sizes of the layers explain."""
+"""Gradient norm of the first convolution over that of the last layers below which the gradient has vanished. In a sound
+network both have the same order of magnitude; three orders are more than the sizes of the layers explain."""
 
 LAST_LAYERS = 3
-"""Layers at the end that the first one is held against: their median, because the head's own gradient varies much."""
+"""Last layers that the first is compared with: their median, because the head's own gradient varies widely."""
 
 DEAD = 0.1
-"""Share of a block's output channels that are zero everywhere which is worth naming. A few are usual: a batch doesn't
-show everything that a channel is there for."""
+"""Share of dead output channels in a block that is worth naming. A few are normal: a batch doesn't show everything that
+a channel responds to."""
 
 MOSTLY_DEAD = 0.5
-"""Share of a block's output channels that are zero everywhere from which the block has lost most of its room."""
+"""Share of dead output channels from which a block has lost most of its capacity."""
 
 LARGE_UPDATE = 1e-1
-"""Size of a step's change over the size of the weight above which a step replaces what was learned. The rule of thumb
-is 1e-3; two orders above, ten steps rewrite the layer."""
+"""Norm of an update over the norm of the weight above which a step overwrites what was learned. The rule of thumb is
+1e-3; two orders above, ten steps rewrite the layer."""
 
 SMALL_UPDATE = 1e-6
-"""Size of a step's change over the size of the weight below which a layer stands still: three orders under the rule of
-thumb, so that a thousand steps move it by a thousandth."""
+"""Norm of an update over the norm of the weight below which a layer stands still: three orders under the rule of thumb,
+so that a thousand steps move it by a thousandth."""
 
 IDLE = 0.01
-"""‖F(x)‖/‖x‖ below which a block passes on what came in: one part in a hundred, less than its noise in a batch."""
+"""‖F(x)‖/‖x‖ below which a block merely passes its input on: one part in a hundred, less than its noise in a batch."""
 
 SWAMPED = 10.0
-"""‖F(x)‖/‖x‖ above which the shortcut no longer carries the input past the block, and the block acts as a plain one."""
+"""‖F(x)‖/‖x‖ above which the shortcut no longer carries the input past the block: it acts like a plain block."""
 
 DRIFT = 0.25
 """Relative change of the norms' running variances over the last epoch, as the median over the norms, from which the
-statistics used after training are not those of the features: a quarter of the variance is an eighth of the scale.
+statistics used in validation are not those of the features: a quarter of the variance is an eighth of the scale.
 Single norms move more by chance, so the median counts."""
 
 
-def read_inside(layers: pd.DataFrame) -> list[Diagnosis]:
-    """Read the record of a run's layers.
+def diagnose_layers(layers: pd.DataFrame) -> list[Diagnosis]:
+    """Apply the rules about layers to what a run recorded.
 
     Args:
-        layers: as in `observed/layers.csv`. Frozen layers have no gradients, and rules on them stay silent.
+        layers: As in `observed/layers.csv`. Frozen layers have no gradients, and rules about those stay silent.
 
     Returns:
-        Findings in the order they are best read; one good finding when no rule found anything, none for an empty table.
+        Diagnoses in the order in which they are best read; a single good one if no rule speaks; none for an empty
+        table.
     """
     if layers.empty:
         return []
-    findings = [
+    diagnoses = [
         not_finite(layers),
         vanishing_gradients(layers),
         updates_large(layers),
@@ -65,12 +65,11 @@ def read_inside(layers: pd.DataFrame) -> list[Diagnosis]:
         residuals_swamping(layers),
         statistics_drifting(layers),
     ]
-    found = [finding for finding in findings if finding is not None]
-    return found or [sound(layers)]
+    return [diagnosis for diagnosis in diagnoses if diagnosis is not None] or [sound(layers)]
 
 
 def by_epoch(layers: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """Return one quantity: a row per epoch, a column per layer in the network's order, NaN where not finite."""
+    """Pivot one quantity: a row per epoch, a column per layer in the network's order, NaN where not finite."""
     rows = layers[layers["quantity"] == quantity]
     values = rows["value"].where(np.isfinite(rows["value"]))
     table = rows.assign(value=values).pivot_table(index="epoch", columns="layer", values="value", dropna=False)
@@ -78,36 +77,35 @@ def by_epoch(layers: pd.DataFrame, quantity: str) -> pd.DataFrame:
 
 
 def last_values(layers: pd.DataFrame, quantity: str) -> pd.Series:
-    """Return one quantity in the last epoch by layer, only what is finite; empty if it wasn't recorded then."""
+    """Take one quantity in the last epoch by layer, finite values only; empty if it wasn't recorded."""
     rows = layers[layers["epoch"] == layers["epoch"].max()]
     table = by_epoch(rows, quantity)
     return table.iloc[-1].dropna() if len(table) else pd.Series(dtype=np.float64)
 
 
 def last_gradients(layers: pd.DataFrame) -> pd.Series:
-    """Return the gradient norms of convolutions and the classifier in the last epoch: the layers with updates."""
+    """Take the last epoch's gradient norms of convolutions and classifier: the layers that have updates."""
     gradients = last_values(layers, "gradient_norm")
     steps = set(layers.loc[layers["quantity"] == "update_ratio", "layer"])
     return gradients[[name for name in gradients.index if name in steps]]
 
 
 def later_updates(layers: pd.DataFrame) -> pd.DataFrame:
-    """Return the update ratios after the first epoch, in which a warm-up and a new head are not yet the rule."""
+    """Take the update ratios after the first epoch, which warmup and a new head distort."""
     return by_epoch(layers[layers["epoch"] > 1], "update_ratio")
 
 
 def named(names: list[str]) -> str:
-    """Return up to three names, and how many more there are."""
+    """List up to three names and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def last_epoch(layers: pd.DataFrame) -> int:
-    """Return the number of the last epoch."""
     return int(layers["epoch"].max())
 
 
 def not_finite(layers: pd.DataFrame) -> Diagnosis | None:
-    """Not finite: a value of the last epoch is no finite number; the other rules leave such values out."""
+    """Not finite: a value of the last epoch is not finite; the other rules ignore such values."""
     rows = layers[layers["epoch"] == layers["epoch"].max()]
     broken = list(dict.fromkeys(rows.loc[~np.isfinite(rows["value"]), "layer"]))
     if not broken:
@@ -115,16 +113,16 @@ def not_finite(layers: pd.DataFrame) -> Diagnosis | None:
     return Diagnosis(
         "values_not_finite",
         "warning",
-        f"In epoch {last_epoch(layers)} what was seen of {named(broken)} is not a finite number. A few steps with "
-        "gradients beyond bounds are usual under fp16, which leaves them out; otherwise training broke down.",
-        "Without fp16: --precision bf16 or fp32; else a lower --lr, or --clip-grad 1.",
+        f"In epoch {last_epoch(layers)} values of {named(broken)} are not finite. Under fp16 a few steps whose "
+        "gradients overflow are normal, and are skipped; otherwise training diverged.",
+        "Under fp16, --precision bf16 or fp32; otherwise a lower --lr, or --clip-grad 1.",
     )
 
 
 def vanishing_gradients(layers: pd.DataFrame) -> Diagnosis | None:
     """Vanishing: in the last epoch, the first layer's gradient norm is below VANISHING times the last layers'.
 
-    The last layers' is the median of LAST_LAYERS convolutions and the classifier; layers that are frozen don't count.
+    The last layers' norm is the median of the last LAST_LAYERS layers that have updates; frozen layers don't count.
     """
     gradients = last_gradients(layers)
     if len(gradients) <= LAST_LAYERS:
@@ -135,9 +133,9 @@ def vanishing_gradients(layers: pd.DataFrame) -> Diagnosis | None:
     return Diagnosis(
         "gradients_vanish",
         "warning",
-        f"The gradient fades on its way to the front: in epoch {last_epoch(layers)} its norm is {number(first)} at "
-        f"{gradients.index[0]}, against {number(last)} at the last layers. The first layers hardly learn.",
-        "A network with shortcuts (--shortcuts B) and norms, or a smaller --depth.",
+        f"The gradient vanishes toward the first layers: in epoch {last_epoch(layers)} its norm is {number(first)} at "
+        f"{gradients.index[0]}, against {number(last)} in the last layers. The first layers hardly learn.",
+        "Use shortcuts (--shortcuts B), or a smaller --depth.",
     )
 
 
@@ -152,8 +150,8 @@ def updates_large(layers: pd.DataFrame) -> Diagnosis | None:
     return Diagnosis(
         "updates_large",
         "warning",
-        f"Steps are large against the weights they change: {number(peaks.iloc[0])} of the weight a step at {top} in "
-        f"epoch {updates[top].idxmax()}, where 0.001 is usual. It concerns {named(list(peaks.index))}.",
+        f"Updates are large relative to the weights: {number(peaks.iloc[0])} of the weight norm per step at {top} in "
+        f"epoch {updates[top].idxmax()}, where 0.001 is usual. Affected: {named(list(peaks.index))}.",
         "A third of the learning rate (--lr, --head-lr), or --clip-grad 1.",
     )
 
@@ -170,14 +168,14 @@ def updates_small(layers: pd.DataFrame) -> Diagnosis | None:
     return Diagnosis(
         "updates_small",
         "warning",
-        f"Some layers stand still without being frozen: after the first epoch no epoch's steps change "
-        f"{named(list(peaks.index))} by more than {number(peaks.max())} of the weight, where 0.001 is usual.",
-        "A larger learning rate (--lr), or leave these layers out of the work with --freeze.",
+        f"Some layers stand still although they are not frozen: after the first epoch, no epoch's updates of "
+        f"{named(list(peaks.index))} exceed {number(peaks.max())} of the weight norm, where 0.001 is usual.",
+        "A larger learning rate (--lr); or freeze these layers (--freeze).",
     )
 
 
 def dead_channels(layers: pd.DataFrame) -> Diagnosis | None:
-    """Dead channels: in the last epoch, a block's share is at least DEAD (note), MOSTLY_DEAD (warning)."""
+    """Dead channels: in the last epoch, a block's share is at least DEAD (note) or MOSTLY_DEAD (warning)."""
     dead = last_values(layers, "dead_channels")
     dead = dead[dead >= DEAD].sort_values(ascending=False, kind="stable")
     if dead.empty:
@@ -186,8 +184,8 @@ def dead_channels(layers: pd.DataFrame) -> Diagnosis | None:
         "dead_channels",
         "warning" if dead.iloc[0] >= MOSTLY_DEAD else "note",
         f"In epoch {last_epoch(layers)}, {percent(dead.iloc[0])} of the output channels of {dead.index[0]} are zero at "
-        f"every position of every image of a batch. At least {percent(DEAD)} are so in {named(list(dead.index))}.",
-        "A lower --lr, which kills fewer; if the network does well, a smaller --depth has room enough.",
+        f"every position of every image in a batch. Blocks with at least {percent(DEAD)}: {named(list(dead.index))}.",
+        "A lower --lr, which kills fewer; if the network does well anyway, a smaller --depth is enough.",
     )
 
 
@@ -201,9 +199,9 @@ def residuals_idle(layers: pd.DataFrame) -> Diagnosis | None:
     return Diagnosis(
         "residuals_idle",
         "note",
-        f"{len(ratios)} of {total} blocks pass on what comes in: in epoch {last_epoch(layers)} the residual of "
+        f"{len(ratios)} of {total} blocks merely pass their input on: in epoch {last_epoch(layers)} the residual of "
         f"{named(list(ratios.index))} is less than {percent(IDLE)} of the shortcut.",
-        "More epochs (--epochs), in which they may join in; else a smaller --depth does the same for less.",
+        "More epochs (--epochs), which may activate them; otherwise a smaller --depth does the same for less.",
     )
 
 
@@ -216,9 +214,9 @@ def residuals_swamping(layers: pd.DataFrame) -> Diagnosis | None:
     return Diagnosis(
         "residuals_swamp",
         "warning",
-        f"In epoch {last_epoch(layers)} the residual of {ratios.index[0]} is {number(ratios.iloc[0])} times what comes "
-        f"through its shortcut. Above {number(SWAMPED)} times, {named(list(ratios.index))} no longer add to their "
-        "input but replace it.",
+        f"In epoch {last_epoch(layers)} the residual of {ratios.index[0]} is {number(ratios.iloc[0])} times its "
+        f"shortcut. Above {number(SWAMPED)} times, a block replaces its input instead of adding to it: "
+        f"{named(list(ratios.index))}.",
         "A lower --lr, or start every block as the identity: --zero-gamma.",
     )
 
@@ -231,23 +229,25 @@ def statistics_drifting(layers: pd.DataFrame) -> Diagnosis | None:
     return Diagnosis(
         "statistics_drift",
         "note",
-        f"The norms' statistics still move: over epoch {last_epoch(layers)} the running variances changed by "
+        f"The batch norm statistics still drift: over epoch {last_epoch(layers)} the running variances changed by "
         f"{percent(drift.median())} (median over {len(drift)} norms), most at {drift.idxmax()}. Validation uses them, "
-        "and so may look worse than the weights are.",
+        "so it may look worse than the weights are.",
         "A schedule that ends near zero (--schedule onecycle), a lower --lr, or more epochs (--epochs).",
     )
 
 
 def sound(layers: pd.DataFrame) -> Diagnosis:
-    """Sound: no other rule found anything; the text gives the numbers that were judged and are there."""
+    """Sound: no other rule speaks; the text gives the numbers that were judged."""
     parts: list[str] = []
     gradients, updates = last_gradients(layers), later_updates(layers)
     if len(gradients) > LAST_LAYERS:
         last = gradients.iloc[-LAST_LAYERS:].median()
-        parts.append(f"the gradient norm is {number(gradients.iloc[0])} at the front and {number(last)} at the end")
+        parts.append(
+            f"the gradient norm is {number(gradients.iloc[0])} in the first layer and {number(last)} in the last"
+        )
     if updates.size:
         parts.append(
-            f"a step changes a layer's weights by {number(float(np.nanmedian(updates.to_numpy())))} of their size"
+            f"a step changes a layer's weights by {number(float(np.nanmedian(updates.to_numpy())))} of their norm"
         )
     ratios, dead = last_values(layers, "residual_ratio"), last_values(layers, "dead_channels")
     if len(ratios):
@@ -255,5 +255,5 @@ def sound(layers: pd.DataFrame) -> Diagnosis:
     if len(dead):
         most = percent(dead.max())
         parts.append(f"no block has more than {most} dead channels" if dead.max() > 0 else "no channel is dead")
-    text = f"Nothing is out of order inside, as of epoch {last_epoch(layers)}"
+    text = f"Nothing unusual inside the network as of epoch {last_epoch(layers)}"
     return Diagnosis("inside_sound", "good", f"{text}: {'; '.join(parts)}." if parts else f"{text}.")

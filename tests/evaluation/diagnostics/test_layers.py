@@ -1,14 +1,16 @@
+"""Rules about layers, on records made to show a problem and not to."""
+
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from resnet50.evaluation.diagnosis import Diagnosis
-from resnet50.evaluation.layer_diagnostics import (
+from resnet50.evaluation.diagnostics.diagnosis import Diagnosis
+from resnet50.evaluation.diagnostics.layers import (
     dead_channels,
+    diagnose_layers,
     not_finite,
-    read_inside,
     residuals_idle,
     residuals_swamping,
     statistics_drifting,
@@ -53,33 +55,38 @@ def changed(quantity: str, value: float, layer: str | None = None, epoch: int | 
 
 
 def test_sound_run_gets_one_good_finding_with_its_numbers() -> None:
-    (finding,) = read_inside(healthy())
-    assert (finding.rule, finding.level, finding.advice) == ("inside_sound", "good", "")
-    for expected in ("epoch 3", "0.5 at the front", "0.001 of their size", "0.8 to 0.8", "1.0 % dead"):
-        assert expected in finding.text
+    (diagnosis,) = diagnose_layers(healthy())
+    assert (diagnosis.rule, diagnosis.level, diagnosis.advice) == ("inside_sound", "good", "")
+    for expected in ("epoch 3", "0.5 in the first layer", "0.001 of their norm", "0.8 to 0.8", "1.0% dead"):
+        assert expected in diagnosis.text
 
 
 @pytest.mark.parametrize(
     ("rule", "table", "level", "words"),
     [
         (vanishing_gradients, changed("gradient_norm", 1e-4, "conv1"), "warning", "0.0001 at conv1, against 0.5"),
-        (updates_large, changed("update_ratio", 0.3, "fc", 2), "warning", "0.3 of the weight a step at fc in epoch 2"),
-        (updates_small, changed("update_ratio", 1e-8, "conv1", None), "warning", "change conv1 by more than 1e-08"),
-        (dead_channels, changed("dead_channels", 0.2, "layer2.0"), "note", "20.0 % of the output channels of layer2.0"),
-        (dead_channels, changed("dead_channels", 0.6, "layer2.0"), "warning", "60.0 %"),
+        (
+            updates_large,
+            changed("update_ratio", 0.3, "fc", 2),
+            "warning",
+            "0.3 of the weight norm per step at fc in epoch 2",
+        ),
+        (updates_small, changed("update_ratio", 1e-8, "conv1", None), "warning", "updates of conv1 exceed 1e-08"),
+        (dead_channels, changed("dead_channels", 0.2, "layer2.0"), "note", "20.0% of the output channels of layer2.0"),
+        (dead_channels, changed("dead_channels", 0.6, "layer2.0"), "warning", "60.0%"),
         (residuals_idle, changed("residual_ratio", 0.001, "layer1.0"), "note", "1 of 2 blocks"),
         (residuals_swamping, changed("residual_ratio", 20, "layer1.0"), "warning", "20 times"),
-        (statistics_drifting, changed("running_var_drift", 0.8), "note", "80.0 %"),
-        (not_finite, changed("gradient_norm", np.inf, "fc"), "warning", "fc is not a finite number"),
+        (statistics_drifting, changed("running_var_drift", 0.8), "note", "80.0%"),
+        (not_finite, changed("gradient_norm", np.inf, "fc"), "warning", "values of fc are not finite"),
     ],
 )
-def test_rule_speaks_and_reading_has_it_alone(rule: Rule, table: pd.DataFrame, level: str, words: str) -> None:
-    finding = rule(table)
-    assert finding is not None
-    assert finding.level == level
-    assert words in finding.text
-    assert finding.advice
-    assert read_inside(table) == [finding]
+def test_rule_speaks_and_is_the_only_diagnosis(rule: Rule, table: pd.DataFrame, level: str, words: str) -> None:
+    diagnosis = rule(table)
+    assert diagnosis is not None
+    assert diagnosis.level == level
+    assert words in diagnosis.text
+    assert diagnosis.advice
+    assert diagnose_layers(table) == [diagnosis]
 
 
 @pytest.mark.parametrize(
@@ -103,28 +110,28 @@ def test_rule_speaks_and_reading_has_it_alone(rule: Rule, table: pd.DataFrame, l
 )
 def test_rule_is_silent(rule: Rule, table: pd.DataFrame) -> None:
     assert rule(table) is None
-    assert [finding.level for finding in read_inside(table)] == ["good"]
+    assert [diagnosis.level for diagnosis in diagnose_layers(table)] == ["good"]
 
 
 def test_one_epoch_is_too_early_for_updates_and_statistics() -> None:
     table = healthy(epochs=1)
     table.loc[table["quantity"].isin(["update_ratio", "running_var_drift"]), "value"] = 10.0
-    assert [finding.rule for finding in read_inside(table)] == ["inside_sound"]
+    assert [diagnosis.rule for diagnosis in diagnose_layers(table)] == ["inside_sound"]
 
 
-def test_only_a_head_that_is_trained_gives_a_reading() -> None:
+def test_training_only_the_head_gives_a_diagnosis() -> None:
     table = healthy()
-    (finding,) = read_inside(table[table["layer"] == "fc"])
-    assert finding.level == "good"
-    assert "a step changes" in finding.text
-    assert "residuals" not in finding.text
+    (diagnosis,) = diagnose_layers(table[table["layer"] == "fc"])
+    assert diagnosis.level == "good"
+    assert "a step changes" in diagnosis.text
+    assert "residuals" not in diagnosis.text
 
 
 def test_many_layers_are_named_by_three_and_a_count() -> None:
-    finding = updates_large(changed("update_ratio", 0.3))
-    assert finding is not None
-    assert "and 3 more" in finding.text
+    diagnosis = updates_large(changed("update_ratio", 0.3))
+    assert diagnosis is not None
+    assert "and 3 more" in diagnosis.text
 
 
 def test_nothing_recorded_says_nothing() -> None:
-    assert read_inside(healthy().iloc[:0]) == []
+    assert diagnose_layers(healthy().iloc[:0]) == []

@@ -1,0 +1,77 @@
+"""The options of `prepare`, and of `check`, which looks at what `prepare` has made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnet50.options.fields import option
+from resnet50.options.groups import Options, ShardOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions(Options):
+    """How the source is read."""
+
+    section = "Source"
+
+    images: Path | None = option("Folder that holds the images. Left out: found beside the table.", None)
+    id_column: str | None = option("Column with image ids or file names. Left out: guessed if only one fits.", None)
+    label_column: str | None = option("Column with the labels. Left out: guessed if only one fits.", None)
+    path_template: str | None = option(
+        "Path of an id's file below the image folder, e.g. '{image_id}.jpg'. Left out: the extension is found.", None
+    )
+    allow_outside: bool = option(
+        "Allow ids that name images outside the image folder: ../other/1.jpg, /data/1.jpg.", False
+    )
+    drop_labels: str | None = option("Labels to drop, separated by commas.", None)
+    min_class_count: int = option("Warn of classes with fewer images than this.", 1, at_least=0)
+    strict: bool = option("Stop at anything the audit finds instead of leaving it out.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions(Options):
+    """How images are divided into train, val and test."""
+
+    section = "Split"
+
+    split: str = option("Shares of train/val/test.", "0.7/0.15/0.15")
+    split_column: str | None = option("Column with a published split (train, val, test) to keep.", None)
+    group_column: str | None = option(
+        "Column whose equal values stay in one split: the patient, the sender, the video.", None
+    )
+    seed: int = option("Seed of the split.", 0, at_least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions(Options):
+    """The pixel store."""
+
+    section = "Pixel store"
+
+    store: bool = option("Keep a small, decoded copy of every image in the dataset, for training to read.", True)
+    store_size: int = option(
+        "Shorter side of the images in the pixel store, in pixels. No image is enlarged.", 256, at_least=32
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareOptions(SourceOptions, SplitOptions, StoreOptions, ShardOptions):
+    """Turn a table of labeled images into a prepared dataset: manifest, audit, splits."""
+
+    section = "Input and output"
+
+    source: Path = option(
+        "A CSV or Parquet table; a folder of class folders, also below train/ val/ test/; or a Kaggle input directory.",
+        positional=True,
+    )
+    out: Path = option("Folder to write the prepared dataset to.")
+    overwrite: bool = option("Replace the contents of the output folder.", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(Options):
+    """Check a prepared dataset by its hashes: manifest, pixel store and, if asked, every image file."""
+
+    section = "Input"
+
+    dataset: Path = option("Prepared dataset (the output folder of `resnet50 prepare`).", positional=True)
+    images: bool = option("Also read every image file and compare it with its recorded hash.", False)
