@@ -92,6 +92,7 @@ def test_no_more_threads_than_cores_are_started(monkeypatch: pytest.MonkeyPatch)
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux")
 def test_memory_that_is_freed_is_kept_for_the_next_step() -> None:
     script = (
