@@ -17,7 +17,7 @@ from rich.text import Text
 DOCS = Path(__file__).parent
 RECORDING = DOCS / "figures" / "recording.svg"
 OUTPUTS = runpy.run_path(str(DOCS / "make_outputs.py"))
-SHOWN = {"prepare": 9, "train": 6, "evaluate": 6, "predict": 5}
+SHOWN = {"prepare": 10, "train": 6, "evaluate": 6, "predict": 5}
 """The commands of the recording, with the number of lines shown."""
 WIDTH = 112
 
