@@ -1,4 +1,4 @@
-"""Steps, sums and epochs of the training loop, on a small network and a few pictures."""
+"""Steps, sums and epochs of the training loop, on a small network and a few images."""
 
 import copy
 import time

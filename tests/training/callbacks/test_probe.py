@@ -29,7 +29,7 @@ LR = 0.01
 
 
 class Small:
-    """Ten pictures in batches of four, so that two are left out of every epoch, for plain SGD."""
+    """Ten images in batches of four, so that two are left out of every epoch, for plain SGD."""
 
     def __init__(self, network: ResNet, **options: object) -> None:
         generator = torch.Generator().manual_seed(0)
