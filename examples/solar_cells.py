@@ -1,8 +1,8 @@
-"""Make a folder as a competition would hand it out from the solar cells that the package elpv-dataset installs.
+"""Make a folder like a competition's from the solar cells that the package elpv-dataset installs.
 
-2,624 electroluminescence pictures of solar cells, each with the probability of a defect as experts judged it. A cell
-counts as defective from a probability of 0.5, as in Deitsch et al. 2019 (arXiv 1807.02894). The pictures are
-theirs, under CC BY-NC-SA 4.0: the folder holds a table, and a link to where the package has them.
+2,624 electroluminescence images of solar cells, each with the probability of a defect according to experts. A cell
+counts as defective from a probability of 0.5, as in Deitsch et al. 2019 (arXiv 1807.02894). The images are under CC
+BY-NC-SA 4.0 and stay where they are: the folder holds a table, and a link to the package's images.
 """
 
 import sys

@@ -137,6 +137,8 @@ def walk(node: ast.AST) -> Iterator[Any]:
                 continue
             if isinstance(child, ast.JoinedStr) or (isinstance(child, ast.Expr) and is_constant(child.value)):
                 continue
+            if isinstance(child, ast.keyword) and child.arg == "strict":  # of zip: what is right has equal lengths
+                continue
             yield child
             yield from walk(child)
 

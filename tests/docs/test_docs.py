@@ -17,7 +17,7 @@ from tests.conftest import TINY, MakeImage
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 OTHERS = {"--max-restarts", "--help", "--version", "--config", "--logdir", "--python"}
-"""Flags that are no option of a verb: the command line's own, and other programs'."""
+"""Flags that are no verb's option: those of the command line itself, and of other programs."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -34,13 +34,12 @@ def prose(page: Path) -> str:
 
 
 def commands(page: Path) -> list[str]:
-    """Return every line that a page tells to type after `resnet50`."""
-    return [
-        line.removeprefix("resnet50 ").strip()
-        for block in blocks(page, "")
-        for line in block.splitlines()
-        if line.startswith("resnet50 ")
-    ]
+    """Return what a page tells to type after `resnet50`, but for the commands that show an error."""
+    lines = "\n".join(blocks(page, "")).splitlines()
+    for transcript in re.split(r"^\$ ", "\n".join(blocks(page, "console")), flags=re.MULTILINE):
+        if not re.search(r"^error: ", transcript, re.MULTILINE):
+            lines += transcript.splitlines()[:1]
+    return [line.removeprefix("resnet50 ").strip() for line in lines if line.startswith("resnet50 ")]
 
 
 def options_of(verb: str) -> set[str]:
@@ -55,7 +54,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @each_page
-def test_every_link_and_picture_leads_somewhere(page: Path) -> None:
+def test_every_link_and_image_leads_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
     for target in targets:
         if re.match(r"https?://", target):
@@ -67,7 +66,7 @@ def test_every_link_and_picture_leads_somewhere(page: Path) -> None:
 
 
 @each_page
-def test_pictures_have_alternative_texts(page: Path) -> None:
+def test_images_have_alternative_texts(page: Path) -> None:
     assert "![](" not in prose(page)
 
 
@@ -98,6 +97,13 @@ def test_the_command_reference_is_what_its_script_writes() -> None:
     assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == written, (
         "run: .venv/bin/python docs/make_commands.py > docs/commands.md"
     )
+
+
+def test_every_module_in_the_text_exists() -> None:
+    modules = [f"/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("[dest]*/**/*.py")]
+    for page in set(PAGES) - {ROOT / "docs" / "commands.md"}:
+        for name in re.findall(r"`(\w+/[\w/]+\.py)`", prose(page)):
+            assert any(path.endswith(f"/{name}") for path in modules), f"{page.name}: {name} does not exist"
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def test_an_image_turned_by_its_camera_is_upright(orientation: int, shorter_side
     assert_near(photo.pixels.astype(int), whole)
 
 
-def test_a_cmyk_jpeg_without_adobes_segment_is_taken_for_inverted_as_browsers_do() -> None:
+def test_cmyk_without_adobes_segment_is_inverted_as_in_browsers() -> None:
     assert b"Adobe" not in corpus.good_images()["cmyk-without-adobe.jpg"]
     assert_near(decoded(corpus.good_images()["cmyk-without-adobe.jpg"]), corpus.scene())
 
@@ -172,7 +172,7 @@ def test_a_file_that_may_not_be_read_is_told_from_one_that_is_not_there(
         read_table(tmp_path / "secret.csv")
 
 
-def test_a_folder_a_pipe_and_a_giant_are_no_photos(tmp_path: Path) -> None:
+def test_a_folder_a_pipe_and_a_giant_are_no_images(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
     with (tmp_path / "giant.jpg").open("wb") as file:
@@ -236,7 +236,7 @@ def test_a_folder_of_everything_is_prepared_and_audited(tmp_path: Path) -> None:
 
 
 def write_photos(folder: Path, *names: str) -> None:
-    """Write pictures, each of its own color."""
+    """Write images, each of its own color."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         Image.new("RGB", (40, 40), (number * 9, 99, 9)).save(folder / name, "PNG")

@@ -80,7 +80,7 @@ def check_at(
 
 
 @pytest.mark.parametrize("number", [0, 3, 7])
-def test_a_full_disk_loses_no_more_than_the_steps_since_the_last_checkpoint(
+def test_a_full_disk_loses_only_steps_since_the_checkpoint(
     prepared: Path, tmp_path: Path, shared_run: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     check_at(prepared, tmp_path, shared_run, fail_at, monkeypatch, number)
@@ -130,7 +130,7 @@ def test_a_dataset_is_there_whole_or_not_at_all(
     assert [path.name for path in tmp_path.iterdir()] == ["competition"]
 
 
-def test_a_pixel_store_that_has_vanished_or_was_cut_is_told_before_training(prepared: Path, tmp_path: Path) -> None:
+def test_a_missing_or_cut_pixel_store_is_refused_at_the_start(prepared: Path, tmp_path: Path) -> None:
     shard = next((prepared / "pixels").glob("shard-*.bin"))
     content = shard.read_bytes()
     shard.write_bytes(content[:-1])

@@ -52,7 +52,7 @@ def assert_photo_or_refused(content: bytes, shorter_side: int | None) -> None:
 
 @settings(few, max_examples=150)
 @given(content=st.binary(max_size=2000), start=st.sampled_from([b"", *{content[:8] for content in VALID}]))
-def test_bytes_of_any_kind_are_a_photo_or_refused(content: bytes, start: bytes) -> None:
+def test_any_bytes_are_an_image_or_refused(content: bytes, start: bytes) -> None:
     assert_photo_or_refused(start + content, None)
 
 
@@ -77,7 +77,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 @settings(few, max_examples=400)
 @given(content=damaged(), shorter_side=st.sampled_from([None, 8]))
-def test_a_damaged_image_is_a_photo_or_refused(content: bytes, shorter_side: int | None) -> None:
+def test_a_damaged_image_is_decoded_or_refused(content: bytes, shorter_side: int | None) -> None:
     assert_photo_or_refused(content, shorter_side)
 
 

@@ -59,9 +59,7 @@ def train_both(prepared: Path, tmp_path: Path, world_size: int, options: dict[st
 
 
 @pytest.mark.slow
-def test_two_halves_of_a_batch_train_as_the_whole_and_evaluate_to_the_same_bytes(
-    prepared: Path, tmp_path: Path
-) -> None:
+def test_two_processes_train_and_evaluate_as_one(prepared: Path, tmp_path: Path) -> None:
     alone, together = train_both(prepared, tmp_path, 2, OPTIONS)
     assert_alike(together, alone)
     evaluation = [
@@ -104,7 +102,7 @@ def test_any_number_of_processes_trains_as_one(
 
 
 @pytest.mark.faults
-def test_the_parts_of_a_batch_are_sent_once(prepared: Path, tmp_path: Path) -> None:
+def test_accumulated_gradients_are_reduced_once(prepared: Path, tmp_path: Path) -> None:
     script, sent = counting_messages(tmp_path), list[int]()
     for accumulate in (1, 2):
         out = tmp_path / str(accumulate)
@@ -116,7 +114,7 @@ def test_the_parts_of_a_batch_are_sent_once(prepared: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.faults
-def test_images_gone_bad_are_left_out_by_all_of_them_and_counted_together(prepared: Path, tmp_path: Path) -> None:
+def test_bad_images_are_skipped_by_all_processes(prepared: Path, tmp_path: Path) -> None:
     manifest = pd.read_parquet(prepared / "manifest.parquet")
     bad = [manifest.loc[manifest["split"] == split, "path"].iloc[row] for split in ("train", "val") for row in (2, 3)]
     for path in bad:
@@ -132,9 +130,7 @@ def test_images_gone_bad_are_left_out_by_all_of_them_and_counted_together(prepar
 
 
 @pytest.mark.faults
-def test_a_launcher_that_is_told_to_stop_leaves_a_checkpoint_of_the_step_at_hand(
-    prepared: Path, tmp_path: Path
-) -> None:
+def test_a_launcher_told_to_stop_leaves_a_checkpoint(prepared: Path, tmp_path: Path) -> None:
     folder, log = tmp_path / "run", tmp_path / "said.txt"
     options = OPTIONS | {"epochs": 1000, "workers": 1, "checkpoint_minutes": 60}
     with started(torchrun(2, ["train", str(prepared), "--out", str(folder), *flags(options)]), log) as launcher:
@@ -162,9 +158,7 @@ def test_two_machines_that_meet_train_as_one(prepared: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.faults
-def test_a_machine_that_dies_ends_the_other_within_seconds_and_training_goes_on_without_it(
-    prepared: Path, tmp_path: Path
-) -> None:
+def test_a_dead_machine_ends_the_other_and_training_resumes(prepared: Path, tmp_path: Path) -> None:
     folder, logs = tmp_path / "run", [tmp_path / f"machine-{number}.txt" for number in range(2)]
     command = ["train", str(prepared), "--out", str(folder), *flags(OPTIONS | {"epochs": 1000})]
     launched = torchrun(1, command, flags=meeting(2))
@@ -208,9 +202,7 @@ def test_a_dead_process_ends_all_of_them_within_seconds_with_a_clear_word(
 @pytest.mark.faults
 @pytest.mark.parametrize("victim", [0, 1])
 @pytest.mark.parametrize("when", ["config.yaml", "model.safetensors"])
-def test_torchrun_starts_again_and_training_goes_on_by_itself(
-    prepared: Path, tmp_path: Path, victim: int, when: str
-) -> None:
+def test_training_resumes_when_torchrun_restarts(prepared: Path, tmp_path: Path, victim: int, when: str) -> None:
     folder, log = tmp_path / "run", tmp_path / "said.txt"
     options = OPTIONS | {"epochs": 20, "checkpoint_minutes": 0.01}
     command = ["train", str(prepared), "--out", str(folder), *flags(options)]
@@ -228,7 +220,7 @@ def test_torchrun_starts_again_and_training_goes_on_by_itself(
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (4, 2)])
-def test_a_run_goes_on_with_another_number_of_processes(
+def test_a_run_resumes_with_another_number_of_processes(
     prepared: Path, tmp_path: Path, before: int, after: int
 ) -> None:
     script, alone, folder = frozen_norms(tmp_path), tmp_path / "alone", tmp_path / "run"

@@ -112,6 +112,7 @@ def test_every_kind_of_network_runs(
     assert_same(make_engine(model, FP32, name, batch_size=8)(images), expected)
 
 
+@pytest.mark.slow
 @both_engines
 def test_bf16_gives_the_same_answers_on_real_images(
     name: EngineName, model: Model, digits: tuple[Tensor, Tensor]
@@ -237,6 +238,7 @@ import openvino_telemetry  # is what it was before, for whoever else wants it
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("openvino_telemetry") is None, reason="there is nothing to report with")
 def test_openvino_reports_nothing_and_leaves_no_files(tmp_path: Path) -> None:
     environment = {**os.environ, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}

@@ -404,6 +404,7 @@ def test_imagenet_never_starts_from_scratch_silently(caches: Path, unreachable: 
     assert "\n" not in message
 
 
+@pytest.mark.slow
 def test_caches_follow_the_users_environment(tmp_path: Path) -> None:
     """In a separate process: huggingface_hub reads HF_HOME and HF_HUB_OFFLINE when it is imported."""
     cache_timm(tmp_path / "hf" / "hub", "resnet18")

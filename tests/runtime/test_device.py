@@ -92,6 +92,7 @@ def test_no_more_threads_than_cores_are_started(monkeypatch: pytest.MonkeyPatch)
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux")
 def test_memory_that_is_freed_is_kept_for_the_next_step() -> None:
     script = (
@@ -108,5 +109,6 @@ def test_memory_that_is_freed_is_kept_for_the_next_step() -> None:
         int(subprocess.run([sys.executable, "-c", script, how], capture_output=True, text=True, check=True).stdout)
         for how in ("keep", "give back")
     ]
-    assert faults[0] < 100
+    # Other processes may make the system take back some of the memory in the meantime.
     assert faults[1] > 1000
+    assert faults[0] < faults[1] / 10

@@ -177,7 +177,7 @@ def test_the_gradient_of_a_path_is_autograds_with_the_other_sides_detached(throu
     )
 
 
-def test_all_paths_of_a_length_add_up_to_the_sum_over_single_ones_and_all_lengths_to_the_gradient() -> None:
+def test_paths_of_all_lengths_add_up_to_the_gradient() -> None:
     made, image, labels = network(), PREPROCESS.normalize(pixels(1)), torch.tensor([1])
     graph = path_graph(made, image, labels)
     by_length = graph.by_length()

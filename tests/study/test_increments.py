@@ -96,7 +96,7 @@ def test_identity_blocks_by_kind_of_shortcut() -> None:
     assert increments.identity_blocks(network("C")) == []
 
 
-def test_a_read_out_of_separable_features_is_always_right_and_of_noise_is_chance() -> None:
+def test_a_read_out_is_right_on_separable_features_and_chance_on_noise() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(200) % 4
     noise = rng.normal(size=(200, 20))

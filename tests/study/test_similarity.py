@@ -32,7 +32,7 @@ def test_other_directions_stretched_are_not_the_same() -> None:
     assert similarity(x, x * torch.logspace(-2, 2, 20)) < 0.7
 
 
-def test_independent_features_have_nothing_in_common_even_if_there_are_more_than_images() -> None:
+def test_independent_features_have_no_similarity() -> None:
     values = [similarity(features(256, 2000, seed), features(256, 2000, 100 + seed)) for seed in range(5)]
     assert abs(np.mean(values)) < 0.05
 

@@ -1,4 +1,4 @@
-"""Steps, sums and epochs of the training loop, on a small network and a few pictures."""
+"""Steps, sums and epochs of the training loop, on a small network and a few images."""
 
 import copy
 import time
@@ -228,6 +228,7 @@ def test_training_loss_is_the_plain_one_and_the_objective_the_smoothed(data: Tra
     assert row.objective == pytest.approx(row.train_loss, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_metrics_to_the_last_digit(data: TrainingData) -> None:
     options = replace(OPTIONS, ema=0.9, accumulate=2)
 
@@ -264,6 +265,7 @@ def test_the_moving_average_is_what_is_validated_and_saved(data: TrainingData) -
     assert loss != pytest.approx(validate(Training(replace(state, average=None), data, options, CPU), SILENT).loss)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_a_restored_state_continues_to_the_same_bits(data: TrainingData, optimizer: str) -> None:
     options = replace(OPTIONS, optimizer=optimizer, ema=0.9, schedule="plateau", epochs=3)

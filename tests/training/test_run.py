@@ -52,6 +52,7 @@ def test_the_best_epoch_is_kept(trained: Path) -> None:
     assert about["best_epoch"] == 1 + losses.index(min(losses))
 
 
+@pytest.mark.slow
 def test_the_resolved_config_gives_the_same_metrics_to_the_last_digit(trained: Path, tmp_path: Path) -> None:
     config = yaml.safe_load((trained / "config.yaml").read_text())
     for name in ("lr", "head_lr", "weight_decay", "variant", "eval_size", "workers", "resize_mode"):
@@ -66,6 +67,7 @@ def test_the_resolved_config_gives_the_same_metrics_to_the_last_digit(trained: P
     assert rows(again) == rows(trained)
 
 
+@pytest.mark.slow
 def test_the_screen_shows_a_row_for_every_epoch_without_a_terminal(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +78,7 @@ def test_the_screen_shows_a_row_for_every_epoch_without_a_terminal(
     assert "finished after 2 of 2 epochs" in lines[-1]
 
 
+@pytest.mark.slow
 def test_a_budget_becomes_a_number_of_epochs(prepared: Path, tmp_path: Path) -> None:
     run = resnet50.train(prepared, tmp_path / "run", budget="1s", **TINY)
     config = yaml.safe_load((run / "config.yaml").read_text())
@@ -83,6 +86,7 @@ def test_a_budget_becomes_a_number_of_epochs(prepared: Path, tmp_path: Path) -> 
     assert config["epochs"] == len(rows(run)) >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "sgd"])
 def test_every_optimizer_and_option_trains(name: str, prepared: Path, tmp_path: Path) -> None:
     run = resnet50.train(
@@ -94,6 +98,7 @@ def test_every_optimizer_and_option_trains(name: str, prepared: Path, tmp_path: 
     assert load_model(run).network.shortcuts == "none"
 
 
+@pytest.mark.slow
 def test_one_of_our_runs_is_a_starting_point_for_another(trained: Path, prepared: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = TINY | {"weights": str(trained), "epochs": 1, "lr": 1e-9, "head_lr": 1e-9}
     run = resnet50.train(prepared, tmp_path / "next", **options)
@@ -141,6 +146,7 @@ def test_a_folder_that_holds_something_is_left_alone(trained: Path, prepared: Pa
     assert (precious / "thesis.txt").exists()
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_an_earlier_run(trained: Path, prepared: Path) -> None:
     resnet50.train(prepared, trained, overwrite=True, epochs=1, **TINY)
     assert len(rows(trained)) == 1
@@ -157,6 +163,7 @@ def test_a_dataset_without_validation_images_is_refused(competition: Path, tmp_p
         resnet50.train(tmp_path / "d", tmp_path / "run", **TINY)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_there_and_says_so(prepared: Path, tmp_path: Path) -> None:
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
     command = [sys.executable, "-m", "resnet50", "train", str(prepared), "--out", str(tmp_path / "run")]
@@ -215,6 +222,7 @@ def test_balanced_class_weights_are_scikit_learns() -> None:
     assert weights.tolist() == pytest.approx(compute_class_weight("balanced", classes=np.arange(3), y=labels))
 
 
+@pytest.mark.slow
 def test_a_frozen_network_trains_its_head_on_features_computed_once(
     trained: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +237,7 @@ def test_a_frozen_network_trains_its_head_on_features_computed_once(
     assert resnet50.evaluate(run, workers=0, device="cpu", precision="fp32")["accuracy"] > 0.7
 
 
+@pytest.mark.slow
 def test_training_reads_the_store_or_the_files_as_asked(prepared: Path, tmp_path: Path) -> None:
     for row in pd.read_parquet(prepared / "manifest.parquet").itertuples():
         if row.split == "train":
@@ -254,6 +263,7 @@ def test_a_store_too_small_for_the_image_size_is_warned_of(
     assert "have 32 pixels on the shorter side, less than --image-size 64" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_from_epoch_to_epoch(prepared: Path, tmp_path: Path) -> None:
     # Without tune_allocator, and with the C library told to return freed memory: what is left is what is held.
     script = (

@@ -91,7 +91,7 @@ class Classifier:
         """
         listed, many = as_list(images)
         sources: list[str] = []
-        probabilities = self.probabilities_of(remembering_names(listed, sources), length_hint(listed, 1), batch_size)
+        probabilities = self._probabilities_of(remembering_names(listed, sources), length_hint(listed, 1), batch_size)
         predictions = [
             Prediction(self.classes[row.argmax()], dict(zip(self.classes, row.tolist(), strict=True)), source)
             for row, source in zip(probabilities, sources, strict=True)
@@ -106,7 +106,7 @@ class Classifier:
             batch_size: Images per forward pass.
         """
         listed, _ = as_list(images)
-        return self.probabilities_of(listed, length_hint(listed, 1), batch_size)
+        return self._probabilities_of(listed, length_hint(listed, 1), batch_size)
 
     @torch.no_grad()
     def features(self, images: Images, batch_size: int = 32) -> np.ndarray:
@@ -136,12 +136,12 @@ class Classifier:
             self.engines = {(batch_size, compiled): engine}  # each holds a copy of the weights: one is enough
         return self.engines[batch_size, compiled]
 
-    def probabilities_of(self, images: Iterable[ImageInput], count: int, batch_size: int) -> np.ndarray:
+    def _probabilities_of(self, images: Iterable[ImageInput], count: int, batch_size: int) -> np.ndarray:
         batches = preprocessed_batches(images, self.model.preprocess, batch_size)
         logits = [self.engine(batch_size, count)(batch) for batch in batches]
         return to_probabilities(logits) if logits else np.zeros((0, len(self.classes)))
 
-    def facts(self) -> dict[str, str]:
+    def _facts(self) -> dict[str, str]:
         names = ", ".join(self.classes[:10])
         engine = next((engine.name for engine in self.engines.values()), self.engine_name)
         size = self.model.preprocess.size
@@ -154,11 +154,11 @@ class Classifier:
         }
 
     def __repr__(self) -> str:
-        facts = self.facts()
+        facts = self._facts()
         return f"Classifier({facts.pop('network')}, {', '.join(f'{name}={value!r}' for name, value in facts.items())})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in self.facts().items())
+        rows = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in self._facts().items())
         return f"<table>{rows}</table>"
 
 

@@ -29,7 +29,7 @@ LR = 0.01
 
 
 class Small:
-    """Ten pictures in batches of four, so that two are left out of every epoch, for plain SGD."""
+    """Ten images in batches of four, so that two are left out of every epoch, for plain SGD."""
 
     def __init__(self, network: ResNet, **options: object) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -221,6 +221,7 @@ def test_statistics_drift_by_what_they_changed() -> None:
     assert value(small.probe.layers(), 1, "bn1", "running_mean_drift") == pytest.approx(drift, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_probing_does_not_change_a_run(prepared: Path, tmp_path: Path) -> None:
     options = TINY | {"epochs": 2, "batch_size": 8, "threads": 1}
     plain = resnet50.train(prepared, tmp_path / "plain", **options)

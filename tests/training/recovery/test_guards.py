@@ -67,6 +67,7 @@ def test_a_step_without_a_finite_gradient_changes_nothing_and_is_counted(
     assert (spoiled.bad_steps.item(), spoiled.metrics.finite_steps.item()) == (0, 1)
 
 
+@pytest.mark.slow
 def test_a_bad_step_is_counted_in_the_metrics(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, lambda state: state.step == 1)
     metrics = pd.read_csv(resnet50.train(prepared, tmp_path / "run", **TROUBLED) / "metrics.csv")
@@ -74,6 +75,7 @@ def test_a_bad_step_is_counted_in_the_metrics(prepared: Path, tmp_path: Path, mo
     assert metrics.notna().all(axis=None)
 
 
+@pytest.mark.slow
 def test_divergence_rolls_back_with_half_the_learning_rate(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,6 +97,7 @@ def test_divergence_rolls_back_with_half_the_learning_rate(
     assert all(tensor.isfinite().all() for tensor in load_model(run).network.state_dict().values())
 
 
+@pytest.mark.slow
 def test_sixteen_bad_steps_in_a_row_are_divergence(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     state = fresh_state()
     spoil(monkeypatch, lambda state: state.step >= 3)
@@ -106,6 +109,7 @@ def test_sixteen_bad_steps_in_a_row_are_divergence(data: TrainingData, monkeypat
         check_gradients(state)
 
 
+@pytest.mark.slow
 def test_the_probe_survives_values_that_are_not_finite(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +118,7 @@ def test_the_probe_survives_values_that_are_not_finite(
     assert json.loads((run / "run.json").read_text())["stopped"] == "finished"
 
 
+@pytest.mark.slow
 def test_after_two_rollbacks_training_stops_with_a_reason(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +130,7 @@ def test_after_two_rollbacks_training_stops_with_a_reason(
     assert ["1/2" in about["events"][0], "1/4" in about["events"][1]] == [True, True]
 
 
+@pytest.mark.slow
 def test_weights_that_overflow_roll_back_within_an_epoch(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +200,7 @@ def test_a_bad_image_stops_training_with_its_name(prepared: Path, tmp_path: Path
         resnet50.train(prepared, tmp_path / "run", **TROUBLED | {"store": False, "workers": workers})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_bad_images_up_to_the_limit_are_skipped_and_reported(
     prepared: Path, tmp_path: Path, workers: int, capsys: pytest.CaptureFixture[str]
@@ -223,6 +230,7 @@ def test_a_split_without_a_readable_image_stops_training(prepared: Path, tmp_pat
         resnet50.train(prepared, tmp_path / "run", **TROUBLED | {"store": False}, skip_bad=100)
 
 
+@pytest.mark.slow
 def test_batch_norm_over_one_image_is_warned_of_or_refused(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,7 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join((captured.out + captured.err).split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -107,6 +108,7 @@ def test_a_run_interrupted_wherever_it_is_ends_with_the_same_bits(
             assert (again / "observed" / name).read_bytes() == (alone / "observed" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_head_on_features_resumes_too(
     trained: Path, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: StopAfter
 ) -> None:
@@ -119,6 +121,7 @@ def test_a_head_on_features_resumes_too(
     assert same_results(resnet50.train(resume=tmp_path / "again"), alone) == []
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint_costs_some_steps_and_no_bit(
     prepared: Path, shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: StopAfter,
     capsys: pytest.CaptureFixture[str],
@@ -141,6 +144,7 @@ def test_the_same_command_again_says_how_to_go_on(prepared: Path, interrupted: P
         resnet50.train(prepared, interrupted, **OPTIONS)
 
 
+@pytest.mark.slow
 def test_a_restarted_command_resumes_by_itself(
     prepared: Path, shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: StopAfter
 ) -> None:
@@ -152,6 +156,7 @@ def test_a_restarted_command_resumes_by_itself(
     assert same_results(resnet50.train(prepared, tmp_path / "run", **OPTIONS), shared_run) == []
 
 
+@pytest.mark.slow
 def test_a_restart_before_the_first_checkpoint_begins_anew(
     prepared: Path, tmp_path: Path, stop_after: StopAfter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +207,7 @@ def test_an_edited_config_is_refused(interrupted: Path, edit: dict[str, Any]) ->
         resnet50.train(resume=interrupted)
 
 
+@pytest.mark.slow
 def test_a_dataset_that_was_moved_is_known_by_its_new_place_from_then_on(
     prepared: Path, tmp_path: Path, interrupted: Path
 ) -> None:
@@ -220,6 +226,7 @@ def test_what_would_change_the_bits_is_refused(interrupted: Path) -> None:
         resnet50.train(resume=interrupted, epochs=9)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_may_use_smaller_micro_batches(interrupted: Path) -> None:
     resnet50.train(resume=interrupted, accumulate=2)
     assert len(pd.read_csv(interrupted / "metrics.csv")) == OPTIONS["epochs"]
@@ -243,6 +250,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, name: str) -> None:
         resnet50.train(resume=tmp_path / name)
 
 
+@pytest.mark.slow
 def test_time_that_is_up_ends_with_a_checkpoint_and_an_exit_code(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,6 +262,7 @@ def test_time_that_is_up_ends_with_a_checkpoint_and_an_exit_code(
     assert len(pd.read_csv(run / "metrics.csv")) == 3
 
 
+@pytest.mark.slow
 def test_a_run_folder_has_one_owner_and_a_dead_one_does_not_keep_it(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from resnet50.training.recovery.run_folder import locked\n"
@@ -287,6 +296,7 @@ def start(prepared: Path, run: Path, workers: int = 0) -> "subprocess.Popen[str]
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_step_writes_a_checkpoint_and_exits_with_a_code(
@@ -306,6 +316,7 @@ def test_a_signal_ends_the_step_writes_a_checkpoint_and_exits_with_a_code(
     assert list_checkpoints(tmp_path / "run" / "checkpoints")
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(prepared: Path, tmp_path: Path) -> None:
     with start(prepared, tmp_path / "run") as process:
         process.send_signal(signal.SIGSTOP)  # both arrive before anything else is done
