@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 from resnet50.api.on_disk import OnDisk, facts_as_html, read_if_changed
 from resnet50.options import PrepareOptions, from_values
@@ -118,7 +118,11 @@ class Dataset(OnDisk):
         return pd.DataFrame.from_dict(rows, orient="index")
 
     def findings(self, kind: str) -> "pd.DataFrame":
-        """Return all findings of one kind, a name in the index of `audit`."""
+        """Return all findings of one kind, a name in the index of `audit`.
+
+        Raises:
+            UserError: there is no such kind; the message suggests the nearest.
+        """
         import pandas as pd
 
         found = self.read_audit()
@@ -126,7 +130,8 @@ class Dataset(OnDisk):
             raise UserError(f"there is no kind of finding {kind!r}{nearest(kind, found)}: kinds are {', '.join(found)}")
         return pd.DataFrame(found[kind]["items"])
 
-    def read_audit(self) -> dict[str, dict[str, list[dict[str, object]]]]:
+    def read_audit(self) -> dict[str, dict[str, Any]]:
+        """Read `audit.json`: count and items of each kind; a UserError if it is missing or damaged."""
         from resnet50.etl.prepared import AUDIT
 
         self.load()

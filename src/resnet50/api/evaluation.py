@@ -84,7 +84,11 @@ class Evaluation(Mapping[str, Any]):
 
     @property
     def table(self) -> "pd.DataFrame":
-        """A row per image: image_id, path, label, prediction, and the probability `p_CLASS` of every class."""
+        """A row per image: image_id, path, label, prediction, and the probability `p_CLASS` of every class.
+
+        Raises:
+            UserError: the split has not been measured yet.
+        """
         file = self.path.with_suffix(".csv")
         try:
             return read_if_changed(read_table, file).copy()
@@ -103,7 +107,11 @@ class Evaluation(Mapping[str, Any]):
         return ranked.head(n).reset_index(drop=True)
 
     def plot_mistakes(self, n: int = 12) -> "Figure":
-        """Draw the `n` most confident mistakes, each with its prediction and its label."""
+        """Draw the `n` most confident mistakes, each with its prediction and its label.
+
+        Raises:
+            UserError: there is no mistake.
+        """
         from resnet50.api.figures import image_grid
 
         rows = self.mistakes(n)
