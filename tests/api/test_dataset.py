@@ -64,6 +64,20 @@ def test_a_dataframe_that_is_no_table_is_refused(
     assert not (tmp_path / "data").exists()
 
 
+def test_shards_of_a_dataframe_merge_into_its_dataset(competition: Path, prepared: Path, tmp_path: Path) -> None:
+    table, options = read(competition), {"images": competition / "images"}
+    for shard in ("1/2", "2/2"):
+        assert "does not exist" in repr(rn.prepare(table, tmp_path / "data", shard=shard, **options))
+    data = rn.prepare(table, tmp_path / "data", merge=2, **options)
+    assert data.fingerprint == rn.Dataset(prepared).fingerprint
+    assert len(pd.read_parquet(data / "source.parquet")) == 60
+
+
+def test_what_is_neither_path_nor_dataframe_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(rn.UserError, match="expected a path"):
+        rn.prepare([{"image_id": "1"}], tmp_path / "data")
+
+
 def test_a_dataframe_needs_the_folder_of_its_images(competition: Path, tmp_path: Path) -> None:
     with pytest.raises(rn.UserError, match="--images"):
         rn.prepare(read(competition), tmp_path / "data")

@@ -53,3 +53,8 @@ def test_user_error_offers_choices_in_pythons_words() -> None:
         "    label_column='breed'",
     ]
     assert rn.UserError("no").choices == ()
+
+
+def test_a_stopped_run_says_in_python_how_to_resume() -> None:
+    told = rn.Stopped("out of time: continue with `resnet50 train --resume runs/a`")._render_traceback_()
+    assert told == ["out of time: continue with resnet50.train(resume='runs/a')"]

@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from resnet50.api.on_disk import OnDisk, facts_as_html, read_if_changed
 from resnet50.options import PrepareOptions, from_values
 from resnet50.options.keywords import PrepareKeywords, StrPath
-from resnet50.runtime.errors import UserError, nearest
+from resnet50.runtime.errors import UserError, in_python, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +36,12 @@ def prepare(source: "pd.DataFrame | StrPath", out: StrPath, **options: Unpack[Pr
         UserError: something about the source or the options is wrong; nothing is written then. If the source can be
             read in several ways, `choices` has the keyword arguments that select each.
     """
+    import pandas as pd
+
     from resnet50.etl.prepare import prepare
     from resnet50.etl.prepared import SOURCE
 
-    table = None if isinstance(source, str) or hasattr(source, "__fspath__") else cast("pd.DataFrame", source)
+    table = source if isinstance(source, pd.DataFrame) else None
     path = Path(out) / SOURCE if table is not None else source
     prepare(from_values(PrepareOptions, {"source": path, "out": out, **options}), table)
     return Dataset(out)
@@ -163,7 +165,7 @@ class Dataset(OnDisk):
         try:
             data, splits = self.load(), self.splits.sum()
         except UserError as error:
-            return {"images": f"none ({error})"}
+            return {"unreadable": in_python(str(error))}
         by_split = ", ".join(f"{name} {count:,}" for name, count in splits.items())
         return {"images": f"{len(data.manifest):,} ({by_split})", "classes": f"{len(data.classes):,}"}
 

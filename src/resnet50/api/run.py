@@ -10,7 +10,7 @@ from resnet50.api.evaluation import Evaluation, evaluate
 from resnet50.api.on_disk import OnDisk, facts_as_html, read_if_changed
 from resnet50.options import TrainOptions, from_values, read_yaml
 from resnet50.options.keywords import EvaluateKeywords, StrPath, TrainKeywords
-from resnet50.runtime.errors import UserError
+from resnet50.runtime.errors import UserError, in_python
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,7 +155,7 @@ class Run(OnDisk):
         try:
             options, history = self.options, self.history
         except UserError as error:
-            return {"status": f"none ({error})"}
+            return {"unreadable": in_python(str(error))}
         facts: dict[str, object] = {
             "status": self.status,
             "network": f"ResNet-{options.depth}",

@@ -39,6 +39,10 @@ class Stopped(Exception):  # noqa: N818  # not an error
     The command line exits with a code of its own, so that a job scheduler can start the run again.
     """
 
+    def _render_traceback_(self) -> list[str]:
+        """Return the line that a notebook shows in place of a traceback."""
+        return [in_python(str(self))]
+
 
 def in_python(message: str) -> str:
     """Rewrite a message's commands and flags as calls and keyword arguments: `--no-store` is `store=False`."""
