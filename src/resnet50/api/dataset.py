@@ -1,12 +1,12 @@
 """`prepare`, and the prepared dataset that it returns."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from resnet50.api.on_disk import OnDisk, facts_as_html, read_if_changed
-from resnet50.options import PrepareOptions, from_values
-from resnet50.options.keywords import PrepareKeywords, StrPath
 from resnet50.runtime.errors import UserError, in_python, nearest
 
 if TYPE_CHECKING:
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from resnet50.etl.prepared import PreparedDataset
+    from resnet50.options.keywords import PrepareKeywords, StrPath
 
 MAX_CLASSES_SHOWN = 20
 """Classes that a notebook lists below a dataset."""
 
 
-def prepare(source: "pd.DataFrame | StrPath", out: StrPath, **options: Unpack[PrepareKeywords]) -> "Dataset":
+def prepare(source: pd.DataFrame | StrPath, out: StrPath, **options: Unpack[PrepareKeywords]) -> Dataset:
     """Turn labeled images into a prepared dataset, as `resnet50 prepare` does.
 
     Args:
@@ -40,6 +41,7 @@ def prepare(source: "pd.DataFrame | StrPath", out: StrPath, **options: Unpack[Pr
 
     from resnet50.etl.prepare import prepare
     from resnet50.etl.prepared import SOURCE
+    from resnet50.options import PrepareOptions, from_values
 
     table = source if isinstance(source, pd.DataFrame) else None
     path = Path(out) / SOURCE if table is not None else source
@@ -53,7 +55,7 @@ class Dataset(OnDisk):
     `Dataset("folder")` opens one that was prepared before.
     """
 
-    def load(self) -> "PreparedDataset":
+    def load(self) -> PreparedDataset:
         """Read the dataset as the other functions take it; again only if it has changed.
 
         Raises:
@@ -82,11 +84,11 @@ class Dataset(OnDisk):
         return self.load().fingerprint
 
     @property
-    def manifest(self) -> "pd.DataFrame":
+    def manifest(self) -> pd.DataFrame:
         """A row per image: image_id, path, label, label_index, group, split, width, height, sha256."""
         return self.load().manifest.copy()
 
-    def split(self, name: Literal["train", "val", "test"]) -> "pd.DataFrame":
+    def split(self, name: Literal["train", "val", "test"]) -> pd.DataFrame:
         """Return the manifest's rows of a split.
 
         Raises:
@@ -95,7 +97,7 @@ class Dataset(OnDisk):
         return self.load().split(name)
 
     @property
-    def splits(self) -> "pd.DataFrame":
+    def splits(self) -> pd.DataFrame:
         """Number of images by class (rows) and split (columns)."""
         import pandas as pd
 
@@ -106,7 +108,7 @@ class Dataset(OnDisk):
         return counts.reindex(index=list(data.classes), columns=list(SPLITS), fill_value=0)
 
     @property
-    def audit(self) -> "pd.DataFrame":
+    def audit(self) -> pd.DataFrame:
         """What the audit found: a row per kind of finding with its count, and what was done about it."""
         import pandas as pd
 
@@ -119,7 +121,7 @@ class Dataset(OnDisk):
         }
         return pd.DataFrame.from_dict(rows, orient="index")
 
-    def findings(self, kind: str) -> "pd.DataFrame":
+    def findings(self, kind: str) -> pd.DataFrame:
         """Return all findings of one kind, a name in the index of `audit`.
 
         Raises:
@@ -142,7 +144,7 @@ class Dataset(OnDisk):
         except (OSError, ValueError) as error:
             raise UserError(f"{self.path / AUDIT} can't be read; prepare the dataset again") from error
 
-    def show(self, n: int = 9, split: Literal["train", "val", "test"] | None = None, seed: int = 0) -> "Figure":
+    def show(self, n: int = 9, split: Literal["train", "val", "test"] | None = None, seed: int = 0) -> Figure:
         """Draw images with their labels, about equally many of each class.
 
         Args:
@@ -180,7 +182,7 @@ class Dataset(OnDisk):
         return facts_as_html(f"Dataset {self.path}", self.facts()) + splits
 
 
-def load_folder_of(manifest: Path) -> "PreparedDataset":
+def load_folder_of(manifest: Path) -> PreparedDataset:
     from resnet50.etl.prepared import load_prepared
 
     return load_prepared(manifest.parent)

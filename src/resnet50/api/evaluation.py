@@ -1,18 +1,20 @@
 """`evaluate`, and the evaluation that it returns."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from resnet50.api.on_disk import facts_as_html, read_if_changed
-from resnet50.options import EvaluateOptions, from_values
-from resnet50.options.keywords import EvaluateKeywords, StrPath
 from resnet50.runtime.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from resnet50.options.keywords import EvaluateKeywords, StrPath
 
 TEXT_COLUMNS = ["image_id", "path", "label", "prediction"]
 
@@ -22,7 +24,7 @@ MAX_CLASSES_SHOWN = 20
 
 def evaluate(
     run: StrPath, split: Literal["train", "val", "test"] = "test", **options: Unpack[EvaluateKeywords]
-) -> "Evaluation":
+) -> Evaluation:
     """Measure a run on a split and write the report, as `resnet50 evaluate` does.
 
     Args:
@@ -37,6 +39,7 @@ def evaluate(
         UserError: there is no such run, dataset or split, or the dataset has other classes.
     """
     from resnet50.evaluation.evaluate import evaluate, result_file, shards_folder
+    from resnet50.options import EvaluateOptions, from_values
 
     parsed = from_values(EvaluateOptions, {"run": run, "split": split, **options})
     evaluate(parsed)
@@ -83,7 +86,7 @@ class Evaluation(Mapping[str, Any]):
         return measured[name]
 
     @property
-    def table(self) -> "pd.DataFrame":
+    def table(self) -> pd.DataFrame:
         """A row per image: image_id, path, label, prediction, and the probability `p_CLASS` of every class.
 
         Raises:
@@ -95,7 +98,7 @@ class Evaluation(Mapping[str, Any]):
         except FileNotFoundError:
             raise UserError(f"{file} does not exist: run `resnet50 evaluate` again") from None
 
-    def mistakes(self, n: int = 12) -> "pd.DataFrame":
+    def mistakes(self, n: int = 12) -> pd.DataFrame:
         """Return the `n` most confident mistakes, the worst first.
 
         The columns are image_id, path, label, prediction, and its probability, `confidence`.
@@ -106,7 +109,7 @@ class Evaluation(Mapping[str, Any]):
         ranked = wrong.sort_values(["confidence", "image_id"], ascending=[False, True])
         return ranked.head(n).reset_index(drop=True)
 
-    def plot_mistakes(self, n: int = 12) -> "Figure":
+    def plot_mistakes(self, n: int = 12) -> Figure:
         """Draw the `n` most confident mistakes, each with its prediction and its label.
 
         Raises:
@@ -123,7 +126,7 @@ class Evaluation(Mapping[str, Any]):
         ]
         return image_grid(rows["path"].tolist(), captions)
 
-    def plot_confusion(self) -> "Figure":
+    def plot_confusion(self) -> Figure:
         """Draw the confusion matrix: images by label (rows) and prediction (columns)."""
         from resnet50.api.figures import confusion_matrix
 
@@ -155,7 +158,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_bytes())
 
 
-def read_table(path: Path) -> "pd.DataFrame":
+def read_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     # A class may be called "NA" or 7: text stays as it is written.

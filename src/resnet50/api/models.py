@@ -1,22 +1,24 @@
 """Networks: a trained one as a `Classifier`, or one to train as an `nn.Module`."""
 
+from __future__ import annotations
+
 import os
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
-from resnet50.options import Depth, EngineName, Precision, ShortcutKind, Variant
-from resnet50.options.keywords import StrPath
 from resnet50.runtime.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from resnet50.inference.classifier import Classifier
     from resnet50.model.resnet import ResNet
+    from resnet50.options import Depth, EngineName, Precision, ShortcutKind, Variant
+    from resnet50.options.keywords import StrPath
 
 ModelName = Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
 
 
 def load(
     path: StrPath, *, device: str = "auto", precision: Precision = "auto", engine: EngineName = "auto"
-) -> "Classifier":
+) -> Classifier:
     """Load a trained network to classify images with.
 
     Args:
@@ -40,7 +42,7 @@ def create_model(
     num_classes: int | None = None,
     variant: Variant | None = None,
     shortcuts: ShortcutKind = "B",
-) -> "ResNet":
+) -> ResNet:
     """Build a network, an `nn.Module` with torchvision's names, from scratch or from pretrained weights.
 
     Args:
@@ -62,7 +64,7 @@ def create_model(
     if name not in get_args(ModelName):
         names = get_args(ModelName)
         raise UserError(f"there is no model {name!r}{nearest(name, names)}: models are {', '.join(names)}")
-    depth = cast(Depth, int(name.removeprefix("resnet")))
+    depth = cast("Depth", int(name.removeprefix("resnet")))
     pretrained = None if weights is None else load_pretrained(os.fspath(weights), depth)
     if pretrained is None:
         return ResNet(depth, num_classes or 1000, variant or "v1.5", shortcuts)

@@ -1,13 +1,16 @@
 """What the notebook objects have in common: a path, and reading what is there again only when it has changed."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from html import escape
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from resnet50.options.keywords import StrPath
+if TYPE_CHECKING:
+    from resnet50.options.keywords import StrPath
 
 Content = TypeVar("Content")
 

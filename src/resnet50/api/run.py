@@ -1,5 +1,7 @@
 """`train`, `load_run`, and the run that they return."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,16 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 from resnet50.api.dataset import Dataset
 from resnet50.api.evaluation import Evaluation, evaluate
 from resnet50.api.on_disk import OnDisk, facts_as_html, read_if_changed
-from resnet50.options import TrainOptions, from_values, read_yaml
-from resnet50.options.keywords import EvaluateKeywords, StrPath, TrainKeywords
 from resnet50.runtime.errors import UserError, in_python
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from resnet50.options import TrainOptions
+    from resnet50.options.keywords import EvaluateKeywords, StrPath, TrainKeywords
 
-def train(dataset: StrPath | None = None, out: StrPath | None = None, **options: Unpack[TrainKeywords]) -> "Run":
+
+def train(dataset: StrPath | None = None, out: StrPath | None = None, **options: Unpack[TrainKeywords]) -> Run:
     """Train a network on a prepared dataset, as `resnet50 train` does.
 
     `train(resume=run)` continues a run that was interrupted, with its own options.
@@ -32,13 +35,14 @@ def train(dataset: StrPath | None = None, out: StrPath | None = None, **options:
         KeyboardInterrupt: Ctrl-C or an interrupted cell, once a checkpoint to resume from is on disk.
         Stopped: the time (`max_time`) is up or the system asked for it; likewise.
     """
+    from resnet50.options import TrainOptions, from_values
     from resnet50.training.run import train
 
     places = {name: value for name, value in (("dataset", dataset), ("out", out)) if value is not None}
     return Run(train(from_values(TrainOptions, {**places, **options})))
 
 
-def load_run(path: StrPath) -> "Run":
+def load_run(path: StrPath) -> Run:
     """Open a run folder: a finished run, one that goes on, or one that was interrupted before its first epoch.
 
     Raises:
@@ -55,10 +59,14 @@ class Run(OnDisk):
     @property
     def options(self) -> TrainOptions:
         """The options that the run was started with, as they were resolved."""
+        from resnet50.options import TrainOptions, from_values
+
         return from_values(TrainOptions, self.read_config())
 
     def read_config(self) -> dict[str, Any]:
         """Read `config.yaml`; a UserError if the folder is not that of a run."""
+        from resnet50.options import TrainOptions, read_yaml
+
         config = self.path / "config.yaml"
         if not config.is_file():
             raise UserError(
@@ -107,7 +115,7 @@ class Run(OnDisk):
         return Dataset(self.read_config()["dataset"])
 
     @property
-    def history(self) -> "pd.DataFrame":
+    def history(self) -> pd.DataFrame:
         """`metrics.csv`: a row per epoch; none before the first epoch is complete."""
         import pandas as pd
 
@@ -119,7 +127,7 @@ class Run(OnDisk):
         except (FileNotFoundError, pd.errors.EmptyDataError):
             return pd.DataFrame(columns=[field.name for field in dataclasses.fields(EpochMetrics)])
 
-    def plot(self) -> "Figure":
+    def plot(self) -> Figure:
         """Draw loss and accuracy by epoch, the best epoch marked.
 
         Raises:
@@ -173,7 +181,7 @@ class Run(OnDisk):
         return facts_as_html(f"Run {self.path}", self.facts())
 
 
-def read_metrics(path: Path) -> "pd.DataFrame":
+def read_metrics(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     return pd.read_csv(path)
