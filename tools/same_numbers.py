@@ -216,7 +216,7 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
             p, q = np.array(old.pop("probabilities")), np.array(new.pop("probabilities"))
             largest = abs(p - q).max() if p.shape == q.shape else np.inf
             print(f"{name}: probabilities differ by at most {largest:.1e}")
-            if largest > TOLERANCE:
+            if not largest <= TOLERANCE:  # NaN differs too
                 lines.append(f"{name}: probabilities differ by {largest:.1e}")
         if old != new:
             keys = (
