@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import re
 import stat
 import warnings
 from collections.abc import Callable
@@ -13,11 +12,9 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps
 
+from resnet50.etl.formats import IMAGE_EXTENSIONS as IMAGE_EXTENSIONS
+from resnet50.etl.formats import JPEG_START, UNKNOWN, content_kind
 from resnet50.runtime.errors import UserError
-
-IMAGE_EXTENSIONS = (
-    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif",
-)  # fmt: skip
 
 # Pillow warns about odd metadata and about large images; neither concerns the user here. The filter is global because
 # `warnings.catch_warnings` around every image is not thread-safe.
@@ -35,15 +32,6 @@ MAX_SIDE = 1 << 18
 
 MAX_SCANS = 100
 """Passes over the image in a progressive JPEG. Encoders write about a dozen; a file of 1 MB has room for thousands."""
-
-UNSUPPORTED_FORMATS = {
-    "HEIC": rb"....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)",
-    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
-    "SVG": rb"(?:\xef\xbb\xbf)?\s*<(?:.*<)?svg[\s>]",
-    "PDF": rb"%PDF-",
-    "EPS": rb"%!PS|\xc5\xd0\xd3\xc6",
-}
-"""Formats that users take for images but that can't be read here, with the pattern that each starts with."""
 
 
 class UnreadableImageError(UserError):
@@ -113,16 +101,17 @@ def decode_image(source: str | Path | bytes, shorter_side: int | None = None) ->
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"{name}: too many pixels for an image ({error})") from error
     except Exception as error:  # Pillow's format plugins raise whatever their parsers trip over
-        unknown = isinstance(error, Image.UnidentifiedImageError)
-        reason = why_unidentified(content) if unknown else one_line(" ".join((str(error) or repr(error)).split()))
+        reason = one_line(" ".join((str(error) or repr(error)).split()))
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = content_kind(content).hint or "not an image"
         raise UnreadableImageError(f"{name}: cannot be read as an image ({reason})") from error
 
 
 def decode_bytes(content: bytes, shorter_side: int | None) -> DecodedImage:
     """Decode the content of a file; raises whatever Pillow raises if it can't be decoded."""
+    if content[:3] != JPEG_START and content_kind(content).hint not in ("", UNKNOWN.hint):
+        raise Image.UnidentifiedImageError  # some of them Pillow would open: the preview of a camera raw, PostScript
     with Image.open(io.BytesIO(content)) as image:  # reads the header only
-        if image.format == "EPS":  # a program, which Pillow would run with Ghostscript
-            raise Image.UnidentifiedImageError
         if max(image.size) > MAX_SIDE:
             raise ValueError(f"{image.width:,}×{image.height:,} pixels: a side is longer than {MAX_SIDE:,}")
         if "progressive" in image.info and content.count(b"\xff\xda") > MAX_SCANS:
@@ -147,16 +136,6 @@ def read_image_file(path: str | Path) -> bytes:
 
 def cannot_be_opened(error: OSError) -> str:
     return f"cannot be opened ({error.strerror or error})"
-
-
-def why_unidentified(content: bytes) -> str:
-    """Say why no decoder knows this file."""
-    if not content:
-        return "the file is empty"
-    for kind, start in UNSUPPORTED_FORMATS.items():
-        if re.match(start, content[:4096], re.DOTALL | re.IGNORECASE):
-            return f"{kind} is not supported: convert it to JPEG or PNG"
-    return "not an image"
 
 
 def one_line(text: str) -> str:
