@@ -18,6 +18,7 @@ from resnet50.options import (
     PrepareOptions,
     StudyOptions,
     TrainOptions,
+    as_command,
     from_arguments,
 )
 from resnet50.runtime import console
@@ -34,6 +35,9 @@ VERBS: dict[str, tuple[type, str]] = {
     "bench": (BenchOptions, "resnet50.bench.run:bench"),
 }
 """Each verb's options and the function that carries it out, imported only when it is called."""
+
+MAX_COMMANDS = 6
+"""Commands that are printed below an error, each of which chooses one reading of an ambiguous input."""
 
 GRACE = 10.0
 """Seconds that the other processes give the first one to print an error about the options."""
@@ -61,6 +65,8 @@ def run(arguments: Sequence[str]) -> int:
         dispatch(verb, rest)
     except UserError as error:
         console.errors.print(f"[red]error:[/red] {console.escape(str(error))}")
+        for command in error.commands:
+            console.errors.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
         return USAGE
     except Stopped as asked:
         if os.environ.get("RANK", "0") == "0":  # of processes that stop together, one says so
@@ -88,7 +94,11 @@ def dispatch(verb: str, arguments: Sequence[str]) -> None:
             raise SystemExit(USAGE) from None
         raise
     module, function = target.split(":")
-    getattr(import_module(module), function)(parsed)
+    try:
+        getattr(import_module(module), function)(parsed)
+    except UserError as error:
+        error.commands = tuple(as_command(verb, parsed, choice) for choice in error.choices[:MAX_COMMANDS])
+        raise
 
 
 def overview() -> str:

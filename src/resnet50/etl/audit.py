@@ -44,7 +44,8 @@ KINDS = {
     "contradictory_labels": Kind("same image, different labels", "all left out"),
     "empty_labels": Kind("rows without a label", "left out"),
     "repeated_ids": Kind("ids in several rows", "the first row stays"),
-    "small_classes": Kind("classes with too few images", "stay"),
+    "malformed_rows": Kind("rows with too many cells", "left out"),
+    "small_classes": Kind("classes with too few images", "see --small-classes"),
 }
 """Every kind of finding, in the order in which audit.json and the screen list them."""
 
@@ -222,6 +223,7 @@ def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
         ),
         "empty_labels": to_dicts(rows.loc[empty, ["image_id", "file"]]),
         "repeated_ids": repeated_ids(rows),
+        "malformed_rows": [],
         "small_classes": [],
     }
     return Audit(items, cause)

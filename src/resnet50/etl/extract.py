@@ -1,272 +1,252 @@
-"""From any layout of labeled images to one table: image_id, label, group, published split, file."""
+"""From any source of labeled images to one reading of it: image_id, label, group, published split, file."""
 
-import dataclasses
-from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+import re
+from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from resnet50.etl.files import FileIndex, find_outside, first_part, is_there, list_files, narrow_to_images, no_images
-from resnet50.etl.split import SPLIT_NAMES
-from resnet50.etl.table import (
-    CSV_SUFFIXES,
-    PARQUET_SUFFIXES,
-    columns_naming_images,
-    file_names,
-    guess_id_column,
-    guess_label_column,
-    parquet_of,
-    read_table,
-    require_column,
-    template_fields,
+from resnet50.etl.files import FileIndex, is_there, list_files
+from resnet50.etl.source.columns import Submission, cannot_tell_labels
+from resnet50.etl.source.folder_readings import guess_pattern, read_as_folders, read_as_names
+from resnet50.etl.source.folders import FolderReading, Folders, folders_of, read_folders
+from resnet50.etl.source.lists import ImageList, read_lists
+from resnet50.etl.source.reading import Reading, filled_in
+from resnet50.etl.source.table_readings import (
+    NAMED,
+    SourceTable,
+    TableSet,
+    best_sets,
+    connect,
+    find_tables,
+    read_set,
+    table_sets,
 )
+from resnet50.etl.source.tables import Table, parquet_of, read_table, require_column
+from resnet50.etl.source.words import shorten
 from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
-GENERIC_NAMES = {"data", "images", "index", "labels", "metadata", "source", "table", "train"}
-"""Names of tables that don't describe their content; the dataset is then named after the table's folder."""
+TABLE_OPTIONS = ("id_column", "label_column", "label_columns", "path_template", "group_column", "split_column")
+"""Options that only a table has a use for."""
 
 
-@dataclass(frozen=True)
-class Extracted:
-    """The rows of a source, before any are excluded.
-
-    Attributes:
-        name: of the dataset.
-        rows: a row per row of the table, or per image of the class folders: image_id, label ("" where empty), group,
-            published (the published split as written; "" everywhere if there is none), file (path of the image below
-            `images`, "" where there is none).
-        images: the folder of images.
-        unlisted: images in that folder that no row refers to.
-        options: the options with every guess filled in.
-        notes: a line for each guess, and for everything that was ignored.
-        content: Parquet file of the DataFrame that the rows are from, to be kept in the dataset; else None.
-    """
-
-    name: str
-    rows: pd.DataFrame
-    images: Path
-    unlisted: list[str]
-    options: PrepareOptions
-    notes: list[str]
-    content: bytes | None = None
-
-
-def extract(options: PrepareOptions, table: pd.DataFrame | None = None) -> Extracted:
-    """Read a table, class folders, splits with class folders, or a folder that has a labeled table in it.
-
-    A folder is read as its labeled table if it has one, except where train/, val/ and test/ contain class folders:
-    these are a published split, and it is kept.
+def extract(options: PrepareOptions, table: pd.DataFrame | None = None) -> Reading:
+    """Understand a source: collect the readings that its tables, class folders and lists allow, and decide by evidence.
 
     Args:
         options: `source` says what to read.
         table: a DataFrame to read instead; `options.source` is where it will be kept.
 
     Raises:
-        UserError: the source doesn't exist, can't be interpreted, or is ambiguous.
+        UserError: the source doesn't exist or can't be read; or two readings remain, which `choices` has.
     """
     source = options.source.absolute()
     if table is not None:
         if options.images is None:
             raise UserError("a DataFrame is in no folder: name the one that holds its images with --images")
-        files = list_files(options.images, allow_outside=options.allow_outside)
-        return extract_table(options, source, files, parquet_of(table))
+        content = parquet_of(table)
+        return read_one_table(options, read_table(source, content), content)
     if not is_there(source):
         raise UserError(f"source {options.source} does not exist")
     if source.is_file():
-        folder = options.images or source.parent
-        return extract_table(options, source, list_files(folder, allow_outside=options.allow_outside))
-    files = list_files(source, allow_outside=options.allow_outside)
-    table_options = [
-        flag
-        for flag in ("images", "id_column", "label_column", "path_template", "group_column", "split_column")
-        if getattr(options, flag) is not None
-    ]
-    if not table_options and len(class_folder_splits(files)) > 1:
-        return extract_folders(options, files)
-    labeled = find_labeled_table(options, files)
-    if labeled is not None:
-        if options.images is not None:
-            files = list_files(options.images, allow_outside=options.allow_outside)
-        return extract_table(options, labeled, files)
-    if table_options:
-        flag = "--" + table_options[0].replace("_", "-")
+        return read_one_table(options, read_table(source))
+    reading = read_folder(options, list_images(options, source))
+    return with_groups(reading, options)
+
+
+def list_images(options: PrepareOptions, folder: Path) -> FileIndex:
+    exclude = [pattern.strip() for pattern in options.exclude.split(",")] if options.exclude else []
+    return list_files(folder, allow_outside=options.allow_outside, exclude=exclude)
+
+
+def read_one_table(options: PrepareOptions, table: Table, content: bytes | None = None) -> Reading:
+    """Read the table that the user has named; its images are in its folder, or in --images."""
+    files = list_images(options, options.images or table.path.parent)
+    check_columns(options, table)
+    one = connect(options, table, files, files.folder)
+    if one is None:
+        raise no_images(options, table, files)
+    found = table_sets(options, [one], files, None)
+    lists = read_lists(files) if content is None and options.split_column is None else []
+    return with_groups(read_set(options, found[0], files, lists, content), options)
+
+
+def check_columns(options: PrepareOptions, table: Table) -> None:
+    """Raise a UserError for a column that an option names and the table lacks."""
+    for name in ("id_column", "label_column", "group_column", "split_column"):
+        value = getattr(options, name)
+        if value is not None:
+            require_column(table.frame, value, "--" + name.replace("_", "-"))
+    for value in (options.label_columns or "").split(",") if options.label_columns else ():
+        require_column(table.frame, value.strip(), "--label-columns")
+
+
+def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
+    """Decide between the tables of a folder, its class folders, and the names of its images."""
+    if options.label_pattern is not None:
+        return read_as_names(options, files, options.label_pattern)
+    lists = read_lists(files)
+    asked = [name for name in TABLE_OPTIONS if getattr(options, name) is not None]
+    sets, submission, passed_over = ([], None, []) if options.class_folders else tables_of(options, files)
+    kept, notes = best_sets(sets)
+    if asked and not kept:
+        flag = "--" + asked[0].replace("_", "-")
         raise UserError(
             f"{options.source} has no table whose rows refer to images: give the table itself, or omit {flag}"
         )
-    return extract_folders(options, files)
+    folders = folders_of(files)
+    ways = [] if asked else read_folders(folders)
+    if kept and (not ways or tables_win(kept[0], ways, folders)):
+        return with_notes(read_sets(options, kept, files, lists), notes)
+    if kept and (ways[0].weak or len(ways) > 1) and kept[0].choices:
+        raise tables_or_folders(options, kept[0], ways)
+    if ways:
+        unused = [
+            f"not used: {one.names()} (no column of labels by its name, and there are class folders)" for one in kept
+        ]
+        return with_notes(read_ways(options, folders, ways, lists), [*unused, *notes])
+    return read_flat(options, files, lists, submission, passed_over)
 
 
-def extract_table(options: PrepareOptions, path: Path, files: FileIndex, content: bytes | None = None) -> Extracted:
-    """Read a table and find its images in `files`, or in the smallest folder below that has them all."""
-    table = read_table(path, content)
-    notes = [] if path == options.source.absolute() else [f"table: {path.name}"]
-    if options.group_column is not None:
-        require_column(table, options.group_column, "--group-column")
-    if options.split_column is not None:
-        require_column(table, options.split_column, "--split-column")
-    id_column, label_column = choose_columns(options, table, files, notes)
-
-    names = file_names(table[id_column], options.path_template, table)
-    outside = pd.Series("", index=names.index, dtype="str")
-    if options.allow_outside:
-        outside = find_outside(names, files.folder)
-    if options.images is None and (outside == "").all():
-        files = narrow_to_images(names, files)
-        notes.append(f"image folder: {files.folder}")
-    position = files.find(names)
-    if (position < 0).all() and (outside == "").all():
-        raise no_images(names, files)
-    unlisted = files.is_image.copy()
-    unlisted[position[position >= 0]] = False
-
-    # A template with further columns means that an id alone doesn't identify an image; the filled-in template does.
-    template_columns = (
-        {field for _, field in template_fields(options.path_template)} if options.path_template else set()
-    )
-    needs_template = bool(template_columns - {None, "image_id"})
-    ids = names if needs_template else table[id_column]
-    file = files.paths.reindex(position, fill_value="").set_axis(table.index)
-    file = file.where(file != "", outside)
-    group = ids if options.group_column is None else table[options.group_column].where(lambda value: value != "", ids)
-    rows = pd.DataFrame(
-        {
-            "image_id": ids,
-            "label": table[label_column],
-            "group": group,
-            "published": "" if options.split_column is None else table[options.split_column],
-            "file": file,
-        }
-    )
-    return Extracted(
-        name=path.parent.name if path.stem.lower() in GENERIC_NAMES else path.stem,
-        rows=rows,
-        images=files.folder,
-        unlisted=files.paths[unlisted].tolist(),
-        options=dataclasses.replace(
-            options, source=path, images=files.folder, id_column=id_column, label_column=label_column
-        ),
-        notes=notes,
-        content=content,
-    )
+def tables_of(options: PrepareOptions, files: FileIndex) -> tuple[list[TableSet], Submission | None, list[str]]:
+    """Return the tables whose rows name images, joined where they belong together."""
+    images = list_images(options, options.images) if options.images else files
+    tables, submission, passed_over = find_tables(options, files)
+    connected: list[SourceTable] = []
+    refused: list[UserError] = []
+    for table in tables:
+        try:
+            one = connect(options, table, images, files.folder)
+        except UserError as error:
+            refused.append(error)
+            continue
+        if one is not None:
+            connected.append(one)
+    sets = table_sets(options, connected, images, submission)
+    if refused and not any(one.strength >= NAMED for one in sets):
+        raise refused[0]
+    return sets, submission, passed_over
 
 
-def choose_columns(options: PrepareOptions, table: pd.DataFrame, files: FileIndex, notes: list[str]) -> tuple[str, str]:
-    """Return the columns of ids and labels: as the options name them, else guessed, with a line in `notes`."""
-    taken = {options.group_column, options.split_column}
-    if options.label_column is not None:
-        taken.add(require_column(table, options.label_column, "--label-column"))
-    if options.id_column is not None:
-        id_column = require_column(table, options.id_column, "--id-column")
-    else:
-        id_column = guess_id_column(table, files, options.path_template, taken)
-        notes.append(f"image ids: column {id_column!r}")
-    if options.label_column is not None:
-        label_column = options.label_column
-    else:
-        label_column = guess_label_column(table, taken | {id_column})
-        notes.append(f"labels: column {label_column!r}")
-    return id_column, label_column
+def tables_win(best: TableSet, ways: Sequence[FolderReading], folders: Folders) -> bool:
+    """Return whether a table has the labels rather than the class folders around its images.
 
-
-def find_labeled_table(options: PrepareOptions, files: FileIndex) -> Path | None:
-    """Return the table below a folder whose rows refer to its images; None if there is none.
-
-    Files that competitions call test… or …submission… have no labels. Of several tables, one called train… is chosen.
-
-    Raises:
-        UserError: several tables are possible.
+    It needs a column that is a label by its name, a submission or the folders themselves, and most of the images; where
+    it says the same as the folders for fewer images, these are read.
     """
-    images = list_files(options.images, allow_outside=options.allow_outside) if options.images else files
-    tables: list[Path] = []
-    for path in files.paths:
-        name = PurePosixPath(path)
-        if name.suffix.lower() not in (*CSV_SUFFIXES[:2], *PARQUET_SUFFIXES):
-            continue
-        if name.name.lower().startswith("test") or "submission" in name.name.lower():
-            continue
-        if has_image_ids(files.folder / path, images, options):
-            tables.append(files.folder / path)
-    if len(tables) > 1:
-        tables = [path for path in tables if path.name.lower().startswith("train")] or tables
-    if len(tables) > 1:
-        names = ", ".join(path.relative_to(files.folder).as_posix() for path in tables[:10])
-        raise UserError(
-            f"{options.source} has several tables that refer to images ({names}): give one of them as SOURCE",
-            [{"source": str(path)} for path in tables],
-        )
-    return tables[0] if tables else None
-
-
-def has_image_ids(path: Path, images: FileIndex, options: PrepareOptions) -> bool:
-    """Return whether a table has a column whose values refer to images; an unreadable table has none."""
-    try:
-        table = read_table(path)
-    except UserError:  # an unrelated file; the faults of the chosen table are reported when it is read
+    if best.strength < NAMED:
         return False
-    columns = list(table.columns) if options.id_column is None else [options.id_column]
-    usable = [name for name in columns if name in table.columns]
-    return bool(columns_naming_images(usable, table, images, options.path_template))
+    in_folders = {
+        int(position)
+        for position, number in zip(folders.images, folders.number, strict=True)
+        if number in ways[0].label
+    }
+    named = {int(position) for position in best.file if position >= 0}
+    missing = len(in_folders - named)
+    return missing == 0 or missing < 0.1 * len(in_folders) or len(named) > len(in_folders)
 
 
-def extract_folders(options: PrepareOptions, files: FileIndex) -> Extracted:
-    """Read class folders: the label of an image is the folder that it is in, its id the path from there on."""
-    name = files.folder.name
-    notes: list[str] = []
-    while (only := wrapping_folder(files)) is not None:
-        files = files.below(only + "/")
-    splits = class_folder_splits(files)
-    flat = [folder for folder in top_folders(files.images()) if folder not in splits] if splits else []
-    if len(splits) == 1:  # only train/ has classes, so there is no published split
-        files, splits = files.below(splits[0] + "/"), []
-    if flat:
-        notes.append(f"not used: {', '.join(flat)} (without class folders)")
-    images = files.images()
-    images = images[~first_part(images).isin(flat)]
-    published = first_part(images) if splits else pd.Series("", index=images.index, dtype="str")
-    inside = images.str.replace("(?s)^[^/]*/", "", regex=True) if splits else images
-    labeled = inside.str.contains("/", regex=False)
-    if not labeled.any():
-        raise UserError(
-            f"{options.source} has neither a table whose rows refer to images nor class folders with images"
-        )
-    notes.append(f"labels: class folders in {files.folder}")
-    if splits:
-        notes.append(f"splits: folders {', '.join(splits)}")
-    others = Counter(PurePosixPath(path).suffix.lower() or "no extension" for path in files.paths[~files.is_image])
-    if others:
-        kinds = ", ".join(f"{count:,} × {kind}" for kind, count in sorted(others.items()))
-        notes.append(f"not used, without an image's extension: {kinds}")
-    rows = pd.DataFrame({"image_id": images, "label": first_part(inside), "published": published})[labeled]
-    rows = rows.reset_index(drop=True)
-    return Extracted(
-        name=name,
-        rows=rows.assign(group=rows["image_id"], file=rows["image_id"]),
-        images=files.folder,
-        unlisted=images[~labeled].tolist(),
-        options=dataclasses.replace(options, source=options.source.absolute(), images=files.folder),
-        notes=notes,
+def tables_or_folders(options: PrepareOptions, best: TableSet, ways: Sequence[FolderReading]) -> UserError:
+    choices = [choice.option for choice in best.choices[:4]]
+    return UserError(
+        f"the labels of {options.source} could be in {best.names()} ({best.choices[0]}"
+        f"{' or others' if len(best.choices) > 1 else ''}) or be the folders of the images ({ways[0].level})",
+        [*choices, {"class_folders": "true"}],
     )
 
 
-def top_folders(paths: pd.Series) -> list[str]:
-    """Return the top-level folder of every path that has one, sorted."""
-    return sorted(first_part(paths[paths.str.contains("/", regex=False)]).unique())
+def read_sets(
+    options: PrepareOptions, kept: Sequence[TableSet], files: FileIndex, lists: Sequence[ImageList]
+) -> Reading:
+    """Read the tables that remain; a UserError asks which, if there are several."""
+    images = list_images(options, options.images) if options.images else files
+    if len(kept) > 1:
+        paths = [one.tables[0].path for one in kept]
+        names = shorten([path.relative_to(files.folder).as_posix() for path in paths], 10)
+        raise UserError(
+            f"{options.source} has several tables with labels for its images ({names}): give one of them as SOURCE",
+            [{"source": str(path), "images": str(images.folder)} for path in paths],
+        )
+    if kept[0].strength < NAMED and len(kept[0].choices) > 1:
+        raise cannot_tell_labels(kept[0].choices)
+    return read_set(options, kept[0], images, lists)
 
 
-def wrapping_folder(files: FileIndex) -> str | None:
-    """Return the one folder around all class folders, as archives often unpack to; None if there is none."""
+def read_ways(
+    options: PrepareOptions, folders: Folders, ways: Sequence[FolderReading], lists: Sequence[ImageList]
+) -> Reading:
+    """Read class folders; a UserError asks which level they are, if several could be."""
+    if len(ways) > 1:
+        levels = "; ".join(way.level for way in ways[:6])
+        raise UserError(
+            f"which folders of {options.source} are the classes? {levels}", [way.choice for way in ways[:6]]
+        )
+    return read_as_folders(options, folders, ways[0], lists)
+
+
+def read_flat(
+    options: PrepareOptions,
+    files: FileIndex,
+    lists: Sequence[ImageList],
+    submission: Submission | None,
+    passed_over: list[str],
+) -> Reading:
+    """Read images without class folders and tables: by the names of the files, or not at all."""
+    guess = guess_pattern(files)
+    if guess is None:
+        raise nothing_found(options, files, passed_over)
+    pattern, count = guess
+    if submission is None:
+        raise UserError(
+            f"{options.source} has neither a table nor class folders; the names of its {count:,} images may begin with the label",
+            [{"label_pattern": pattern}],
+        )
+    evidence = (f"names: {count:,} images match it, {submission.name} asks for labels, and no table has them",)
+    return read_as_names(options, files, pattern, evidence)
+
+
+def nothing_found(options: PrepareOptions, files: FileIndex, passed_over: list[str]) -> UserError:
+    """Return the error for a source without labels; it names files that can't be read as they are."""
+    message = f"{options.source} has neither a table whose rows refer to images nor class folders with images"
+    if passed_over:
+        message += "; " + "; ".join(passed_over[:3])
+    return UserError(message)
+
+
+def no_images(options: PrepareOptions, table: Table, files: FileIndex) -> UserError:
+    """Return the error for a table of which no row has an image."""
     images = files.images()
-    folders = top_folders(images)
-    wrapped = len(folders) == 1 and (images.str.count("/") >= 2).all()
-    return folders[0] if wrapped and folders[0].lower() not in SPLIT_NAMES else None
+    content = f"the folder holds files such as {images.iloc[0]!r}" if len(images) else "the folder holds no images"
+    name = options.id_column or str(table.frame.columns[0])
+    return UserError(
+        f"none of the {len(table.frame):,} rows of {table.path.name} has an image in {files.folder}: column {name!r} has "
+        f"values such as {table.frame[name].iloc[0]!r}, but {content}; name the folder with --images, the column with "
+        "--id-column, or the pattern with --path-template"
+    )
 
 
-def class_folder_splits(files: FileIndex) -> list[str]:
-    """Return the folders called train, val or test that have class folders, if no folder has another name."""
-    images = files.images()
-    folders = top_folders(images)
-    if not folders or any(folder.lower() not in SPLIT_NAMES for folder in folders):
-        return []
-    return top_folders(images[images.str.count("/") >= 2])
+def with_notes(reading: Reading, notes: Sequence[str]) -> Reading:
+    from dataclasses import replace
+
+    return replace(reading, notes=(*reading.notes, *notes))
+
+
+def with_groups(reading: Reading, options: PrepareOptions) -> Reading:
+    """Take the group of each image from its id, where --group-pattern says how."""
+    from dataclasses import replace
+
+    if options.group_pattern is None:
+        return reading
+    try:
+        pattern = re.compile(options.group_pattern)
+    except re.error as error:
+        raise UserError(f"--group-pattern {options.group_pattern!r} is not a regular expression: {error}") from error
+    ids = reading.rows["image_id"]
+    found = [pattern.search(name) for name in ids]
+    if not any(found):
+        raise UserError(f"--group-pattern {options.group_pattern!r} matches no id, such as {ids.iloc[0]!r}")
+    group = [
+        (match[1] if pattern.groups else match[0]) if match else name for match, name in zip(found, ids, strict=True)
+    ]
+    return replace(reading, rows=reading.rows.assign(group=group))

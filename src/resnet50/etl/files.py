@@ -1,16 +1,38 @@
-"""Matching ids to image files: a folder is listed once, then searched in memory."""
+"""The files of a folder, listed once and then searched in memory; system files are never among them."""
 
 import functools
 import os
+import re
+from collections.abc import Sequence
+from fnmatch import translate
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resnet50.etl.decode import IMAGE_EXTENSIONS
+from resnet50.etl.formats import IMAGE_EXTENSIONS, looks_like_image
 from resnet50.runtime.console import warn
 from resnet50.runtime.errors import UserError
+
+SYSTEM_FOLDERS = {
+    "__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "recycler", "recycled", "system volume information",
+    "lost+found", "lost.dir", "__pycache__",
+}  # fmt: skip
+"""Folders that systems make: macOS's archives, NAS thumbnails and waste bins. Hidden ones are passed over as well."""
+
+SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "ehthumbs_vista.db", "icon\r"}
+
+OTHER_EXTENSIONS = (
+    ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".xml", ".yaml", ".yml", ".md", ".rst", ".html",
+    ".htm", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ods", ".py", ".pyc", ".ipynb", ".m", ".r", ".sh", ".mat", ".npy", ".npz",
+    ".pkl", ".pickle", ".h5", ".hdf5", ".tfrec", ".tfrecord", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".pt",
+    ".pth", ".onnx", ".safetensors", ".log", ".names", ".data", ".cfg", ".ini", ".mp4", ".avi", ".mov", ".wav", ".mp3", ".lock",
+)  # fmt: skip
+"""Extensions of files that are no images; they are not opened to see."""
+
+SNIFFED = 16
+"""Files of a folder with the same unknown extension whose content is looked at."""
 
 
 class FileIndex:
@@ -28,8 +50,22 @@ class FileIndex:
 
     @functools.cached_property
     def is_image(self) -> NDArray[np.bool_]:
-        """For each file, whether it has an image's extension."""
-        return self.paths.str.lower().str.endswith(IMAGE_EXTENSIONS).to_numpy(dtype=bool)
+        """For each file, whether it is an image: by its extension or, where that is unknown, by its content.
+
+        Of the files of a folder with the same unknown extension, a few are read; most of them decide for all.
+        """
+        lower = self.paths.str.lower()
+        found = lower.str.endswith(IMAGE_EXTENSIONS).to_numpy(dtype=bool)
+        unknown = np.flatnonzero(~found & ~lower.str.endswith(OTHER_EXTENSIONS).to_numpy(dtype=bool))
+        if len(unknown):
+            rest = self.paths.iloc[unknown]
+            kind = pd.MultiIndex.from_arrays([parent(rest), extension(rest)])
+            for where in pd.Series(unknown).groupby(pd.factorize(kind)[0]).groups.values():
+                group = unknown[where]
+                some = group[:: max(1, len(group) // SNIFFED)][:SNIFFED]
+                looks = [looks_like_image(self.folder / path) for path in self.paths.iloc[some]]
+                found[group] = 2 * sum(looks) > len(looks)
+        return found
 
     @functools.cached_property
     def depth(self) -> NDArray[np.integer]:
@@ -39,12 +75,22 @@ class FileIndex:
     def images(self) -> pd.Series:
         return self.paths[self.is_image]
 
+    def keep(self, wanted: NDArray[np.bool_] | pd.Series) -> "FileIndex":
+        """Return the index of some of the files."""
+        kept = FileIndex(self.folder, self.paths[np.asarray(wanted)].reset_index(drop=True))
+        if "is_image" in self.__dict__:
+            kept.__dict__["is_image"] = self.is_image[np.asarray(wanted)]
+        return kept
+
     def below(self, prefix: str) -> "FileIndex":
         """Return the files of a subfolder; `prefix` ends with a slash, or is empty for the folder itself."""
         if not prefix:
             return self
-        inside = self.paths[self.paths.str.startswith(prefix)]
-        return FileIndex(self.folder / prefix, inside.str.slice(len(prefix)).reset_index(drop=True))
+        here = self.paths.str.startswith(prefix).to_numpy(dtype=bool)
+        inside = FileIndex(self.folder / prefix, self.paths[here].str.slice(len(prefix)).reset_index(drop=True))
+        if "is_image" in self.__dict__:
+            inside.__dict__["is_image"] = self.is_image[here]
+        return inside
 
     @functools.cached_property
     def names(self) -> pd.DataFrame:
@@ -80,36 +126,19 @@ class FileIndex:
             found.append(named.assign(key=key).merge(here, on="key")[["id", "file", "stem"]])
         return pd.concat(found, ignore_index=True)
 
-    def find(self, ids: pd.Series) -> NDArray[np.int64]:
-        """Return the position in `paths` of each id's file, −1 where there is none.
-
-        A match of the whole path has precedence over a match of its end, a name with extension over one without.
-
-        Raises:
-            UserError: an id matches several files equally well.
-        """
-        row_id, distinct = pd.factorize(as_paths(ids))
-        distinct = pd.Series(distinct)
-        pairs = self.candidates(distinct)
-        wanted_depth = distinct.str.count("/").to_numpy()
-        nested = self.depth[pairs["file"]] > wanted_depth[pairs["id"]]
-        pairs = pairs.assign(rank=2 * nested + pairs["stem"])
-        best = pairs[pairs["rank"] == pairs.groupby("id")["rank"].transform("min")]
-        several = best["id"].duplicated(keep=False)
-        if several.any():
-            name = best.loc[several, "id"].iloc[0]
-            matches = self.paths[best.loc[best["id"] == name, "file"].iloc[:3]]
-            raise UserError(
-                f"id {distinct[name]!r} matches several images in {self.folder}: {', '.join(matches)}; "
-                "choose one with --path-template, e.g. '{image_id}.jpg', or with --images"
-            )
-        position = np.full(len(distinct), -1)
-        position[best["id"]] = best["file"]
-        return position[row_id]
-
 
 def last_part(paths: pd.Series) -> pd.Series:
     return paths.str.replace("(?s)^.*/", "", regex=True)
+
+
+def parent(paths: pd.Series) -> pd.Series:
+    """Return the folder of each path, without a slash at the end; "" for a file outside any folder."""
+    return paths.str.replace("(?s)/?[^/]*$", "", regex=True)
+
+
+def extension(paths: pd.Series) -> pd.Series:
+    """Return the extension of each path in lower case, with its dot; "" for none."""
+    return paths.str.extract(r"(\.[^./]*)$", expand=False).fillna("").str.lower()
 
 
 def first_part(paths: pd.Series) -> pd.Series:
@@ -127,10 +156,15 @@ def as_paths(ids: pd.Series) -> pd.Series:
     return ids.str.replace("\\", "/", regex=False).str.removeprefix("./").str.lstrip("/")
 
 
-def list_files(folder: Path, *, allow_outside: bool = False) -> FileIndex:
-    """List all files below a folder, except hidden ones and those that macOS adds to archives.
+def list_files(folder: Path, *, allow_outside: bool = False, exclude: Sequence[str] = ()) -> FileIndex:
+    """List all files below a folder, except hidden ones and those that operating systems add.
 
     Every linked folder is visited once. Links out of the folder are followed only with `allow_outside`.
+
+    Args:
+        folder: to list.
+        allow_outside: follow links that lead out of the folder.
+        exclude: patterns as a shell has them; files and folders whose path or name matches one are left out.
 
     Raises:
         UserError: the folder doesn't exist, can't be read, or contains a file name that is not UTF-8.
@@ -140,6 +174,7 @@ def list_files(folder: Path, *, allow_outside: bool = False) -> FileIndex:
         raise UserError(f"{folder} is not a folder" if there else f"folder {folder} does not exist")
     folder = folder.absolute()
     inside = folder.resolve()
+    excluded = re.compile("|".join(map(translate, exclude))) if exclude else None
     paths: list[str] = []
     outside: list[str] = []
     seen: set[tuple[int, int]] = set()
@@ -153,7 +188,9 @@ def list_files(folder: Path, *, allow_outside: bool = False) -> FileIndex:
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder / below) as entries:
                 for entry in entries:
-                    if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    if is_system_entry(entry.name):
+                        continue
+                    if excluded and (excluded.match(entry.name) or excluded.match(below + entry.name)):
                         continue
                     if entry.is_symlink() and not (allow_outside or leads_inside(entry.path, inside)):
                         outside.append(below + entry.name)
@@ -173,6 +210,11 @@ def list_files(folder: Path, *, allow_outside: bool = False) -> FileIndex:
             f"unless --images names one ({count})"
         )
     return FileIndex(folder, sorted(paths))
+
+
+def is_system_entry(name: str) -> bool:
+    """Return whether a file or folder is hidden, or one that an operating system makes for itself."""
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS or name.lower() in SYSTEM_FILES
 
 
 def is_there(path: Path) -> bool:
@@ -222,46 +264,3 @@ def check_utf8(path: str, folder: Path) -> None:
         path.encode()
     except UnicodeEncodeError as error:
         raise UserError(f"file name {os.fsencode(path)!r} in {folder} is not UTF-8: rename it") from error
-
-
-def narrow_to_images(ids: pd.Series, files: FileIndex) -> FileIndex:
-    """Return the smallest folder below that of `files` that holds every image that the ids refer to.
-
-    If several do (train/ and test/ may number their images alike), folders named test… are ignored.
-
-    Raises:
-        UserError: no id matches an image, or several folders hold them all.
-    """
-    pairs = files.candidates(as_paths(ids).drop_duplicates())
-    if pairs.empty:
-        raise no_images(ids, files)
-    pairs = pairs.assign(path=files.paths.take(pairs["file"].to_numpy()).array)
-    total, prefix = pairs["id"].nunique(), ""
-    while True:
-        rest = pairs["path"].str.slice(len(prefix))
-        inside = rest.str.contains("/", regex=False)
-        coverage = pairs[inside].groupby(first_part(rest[inside]))["id"].nunique()
-        complete = [str(name) for name in coverage.index[coverage == total]]
-        if len(complete) > 1:
-            complete = [name for name in complete if not name.lower().startswith("test")] or complete
-        if len(complete) > 1:
-            raise UserError(
-                f"several folders in {files.folder / prefix} hold images for the rows: {', '.join(complete)}; "
-                "name one with --images",
-                [{"images": str(files.folder / prefix / name)} for name in complete],
-            )
-        if not complete:
-            return files.below(prefix)
-        prefix += complete[0] + "/"
-        pairs = pairs[pairs["path"].str.startswith(prefix)]
-
-
-def no_images(ids: pd.Series, files: FileIndex) -> UserError:
-    """Return the error for a table of which no row has an image."""
-    images = files.images()
-    content = f"the folder holds files such as {images.iloc[0]!r}" if len(images) else "the folder holds no images"
-    return UserError(
-        f"none of the {len(ids):,} rows has an image in {files.folder}: the first refers to {str(ids.iloc[0])!r}, "
-        f"but {content}; name the folder with --images, the column with --id-column, "
-        "or the pattern with --path-template"
-    )

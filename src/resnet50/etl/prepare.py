@@ -2,9 +2,11 @@
 
 import csv
 import dataclasses
+import os
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
@@ -19,8 +21,10 @@ from resnet50.etl.audit import (
     referenced_files,
     small_classes,
 )
-from resnet50.etl.extract import Extracted, extract
+from resnet50.etl.extract import extract
 from resnet50.etl.prepared import COLUMNS, SOURCE, PreparedDataset, atomic_folder, check_output, write_prepared
+from resnet50.etl.source.reading import Reading
+from resnet50.etl.source.warnings import check_labels, warn_about_groups, warn_about_labels
 from resnet50.etl.shards import read_shards, shards_folder, write_shard
 from resnet50.etl.split import SPLITS, Fractions, keep_published, parse_fractions, split_rows
 from resnet50.etl.store import FOLDER as STORE
@@ -60,13 +64,18 @@ def prepare_on_rank(
     """Run `prepare` in one of the processes that torchrun started, or alone."""
     check_sharding(options.shard, options.merge)
     fractions = parse_fractions(options.split)
-    check_output(options.out, options.overwrite, options.source if table is None else None, options.images)
+    if not options.dry_run:
+        check_output(options.out, options.overwrite, options.source if table is None else None, options.images)
 
-    source = extract(options, table)
-    for note in source.notes:
-        say(note)
+    source = with_test(extract(options, table), options)
+    for line in source.lines():
+        say(line)
     dropped = labels_to_drop(options.drop_labels, source.rows["label"])
     check_classes(source.rows["label"], dropped)
+    check_labels(source.rows.loc[~source.rows["label"].isin(dropped), "label"])
+    if options.dry_run:
+        show_sample(source)
+        return None
 
     shard = torchrun_shard or (None if options.shard is None else parse_shard(options.shard))
     if shard is not None:
@@ -84,7 +93,49 @@ def prepare_on_rank(
     return dataset
 
 
-def read_one_shard(source: Extracted, shard: Shard) -> Path:
+def with_test(source: Reading, options: PrepareOptions) -> Reading:
+    """Add the source that --test names as the test split.
+
+    Raises:
+        UserError: it has a class that the first source lacks.
+    """
+    if options.test is None:
+        return source
+    other = extract(dataclasses.replace(PrepareOptions(source=options.test, out=options.out), exclude=options.exclude))
+    new = sorted(set(other.rows["label"]) - set(source.rows["label"]) - {""})
+    if new:
+        raise UserError(f"--test {options.test} has classes that {options.source} lacks: {first_ten(new)}")
+    way = os.path.relpath(other.images, source.images).replace(os.sep, "/")
+    moved = other.rows.assign(
+        image_id="test/" + other.rows["image_id"],
+        group="test/" + other.rows["group"],
+        file=other.rows["file"].where(other.rows["file"] == "", way + "/" + other.rows["file"]),
+        published="test",
+    )
+    published = source.rows["published"]
+    first = source.rows.assign(published=published.where(published == "val", "train"))
+    held = source.rows[published == "test"]
+    if len(held):
+        raise UserError(
+            f"{options.source} has a test split of its own ({len(held):,} images): omit --test, or exclude it"
+        )
+    notes = (*source.notes, f"test split: {other.what}, {len(moved):,} rows, in {other.images}")
+    return dataclasses.replace(source, rows=pd.concat([first, moved], ignore_index=True), notes=notes)
+
+
+def show_sample(source: Reading) -> None:
+    """Print ten rows of a reading, and how many images each class has."""
+    rows = source.rows
+    table = Table("image", "label", "split", title=Text("ten of its rows"), title_justify="left")
+    for row in rows.iloc[np.linspace(0, len(rows) - 1, min(10, len(rows))).astype(int)].itertuples(index=False):
+        table.add_row(Text(row.file or f"{row.image_id} (no image)"), Text(row.label), Text(row.published))
+    console.print(table)
+    labels = rows["label"].value_counts()
+    found = int((rows["file"] != "").sum())
+    say(f"{len(rows):,} rows, {found:,} with an image, {(labels.index != '').sum():,} classes; nothing was written")
+
+
+def read_one_shard(source: Reading, shard: Shard) -> Path:
     """Read one shard of the images for a later merge; return its folder."""
     options = source.options
     side = options.store_size if options.store else None
@@ -92,7 +143,7 @@ def read_one_shard(source: Extracted, shard: Shard) -> Path:
 
 
 def build(
-    folder: Path, source: Extracted, dropped: list[str], fractions: Fractions, merge: int | None = None
+    folder: Path, source: Reading, dropped: list[str], fractions: Fractions, merge: int | None = None
 ) -> PreparedDataset:
     """Read the images (or take them from shards), audit and split them, and write the dataset into a folder."""
     options = source.options
@@ -103,6 +154,10 @@ def build(
     kept = rows[(found.cause == "") & ~rows["label"].isin(dropped)]
     candidates = sorted(set(rows["label"].unique()) - {"", *dropped})
     found.items["small_classes"] = small_classes(candidates, kept["label"], options.min_class_count)
+    found.items["malformed_rows"] = [row._asdict() for row in source.malformed]
+    if options.small_classes == "drop":
+        small = {item["label"] for item in found.items["small_classes"]}
+        kept = kept[~kept["label"].isin(small)]
     if options.strict:
         fail_on_findings(found)
     show_audit(source, found, dropped, rows)
@@ -113,13 +168,15 @@ def build(
         store.finish()
     if source.content is not None:
         (folder / SOURCE).write_bytes(source.content)
-    dataset = write_prepared(folder, options, source.name, manifest, found.to_json(), len(rows))
+    dataset = write_prepared(folder, options, source.name, manifest, found.to_json(), len(rows), source.lines())
     show_splits(dataset)
     warn_about_classes(dataset, found)
+    warn_about_labels(dataset.classes)
+    warn_about_groups(manifest, source, kept.index)
     return dataset
 
 
-def start_store(folder: Path, source: Extracted) -> StoreWriter | None:
+def start_store(folder: Path, source: Reading) -> StoreWriter | None:
     """Print the expected size of the pixel store and check for space; None with --no-store."""
     options = source.options
     if not options.store:
@@ -162,7 +219,7 @@ def split_of(rows: pd.DataFrame, fractions: Fractions, options: PrepareOptions) 
     return split_rows(rows, fractions, options.seed)
 
 
-def manifest_of(rows: pd.DataFrame, source: Extracted, splits: pd.Series) -> pd.DataFrame:
+def manifest_of(rows: pd.DataFrame, source: Reading, splits: pd.Series) -> pd.DataFrame:
     """Return the rows that are kept, with the columns, types and order of a manifest."""
     manifest = rows.assign(
         path=f"{source.images}/" + rows["file"],
@@ -172,7 +229,7 @@ def manifest_of(rows: pd.DataFrame, source: Extracted, splits: pd.Series) -> pd.
     return manifest[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
 
 
-def show_audit(source: Extracted, found: Audit, dropped: list[str], rows: pd.DataFrame) -> None:
+def show_audit(source: Reading, found: Audit, dropped: list[str], rows: pd.DataFrame) -> None:
     """Print a line for each kind of finding, and how many of the table's rows are kept."""
     title = f"{source.name}: {len(rows):,} rows"
     table = Table("audit", "found", "rows out", "what was done", title=Text(title), title_justify="left")

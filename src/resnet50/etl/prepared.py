@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +145,7 @@ def write_prepared(
     manifest: pd.DataFrame,
     audit: dict[str, dict[str, Any]],
     rows: int,
+    reading: Sequence[str] = (),
 ) -> PreparedDataset:
     """Write a prepared dataset into a folder that will become `options.out`.
 
@@ -157,6 +158,7 @@ def write_prepared(
         manifest: with the columns in `COLUMNS`.
         audit: as `Audit.to_json` returns it.
         rows: number of rows of the source table.
+        reading: how the source was understood, and why, a line each.
     """
     classes = tuple(sorted(manifest["label"].unique()))
     fingerprint = fingerprint_of(manifest, classes)
@@ -170,10 +172,11 @@ def write_prepared(
             "by_split": {split: int((manifest["split"] == split).sum()) for split in SPLITS},
             "by_class": {label: int(count) for label, count in manifest["label"].value_counts().sort_index().items()},
         },
+        "reading": list(reading),
         "options": {
             key: value
             for key, value in plain_values(options).items()
-            if key not in ("out", "overwrite", "shard", "merge")
+            if key not in ("out", "overwrite", "shard", "merge", "dry_run")
         },
     }
     text = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)

@@ -7,16 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resnet50.etl.source.words import SPLIT_NAMES
 from resnet50.runtime.errors import UserError
 
 SPLITS = ("train", "val", "test")
-SPLIT_NAMES = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-"""Names of published splits, and the split that each means."""
-
 Fractions = tuple[float, float, float]
 """Fractions of train, val and test, which add up to 1."""
 
@@ -37,7 +31,8 @@ def parse_fractions(text: str) -> Fractions:
     """Parse '0.7/0.15/0.15', or '0.8/0.2' for no test split.
 
     Raises:
-        UserError: not two or three numbers, a negative one, a sum other than 1, or nothing for train or val.
+        UserError: not two or three numbers, a negative one, a sum other than 1, or nothing for train or val; but a set to
+            measure on may be all test, '0/0/1'.
     """
     try:
         fractions = [float(part) for part in text.split("/")]
@@ -48,8 +43,10 @@ def parse_fractions(text: str) -> Fractions:
     if abs(sum(fractions) - 1) > 1e-6:
         raise UserError(f"--split {text} adds up to {sum(fractions):.6g} instead of 1: try 0.7/0.15/0.15")
     train, val, test = (*fractions, 0.0)[:3]
-    if train == 0 or val == 0:
-        raise UserError(f"--split {text} leaves no {'val' if train else 'train'} split: only test may be 0")
+    if (train == 0 or val == 0) and test != 1:
+        raise UserError(
+            f"--split {text} leaves no {'val' if train else 'train'} split: only test may be 0, or all there is: 0/0/1"
+        )
     return train, val, test
 
 
@@ -92,9 +89,9 @@ def keep_published(rows: pd.DataFrame, fractions: Fractions, seed: int) -> pd.Se
             f"the published split contains {', '.join(map(repr, found[:5]))}: every row needs train, val or test"
         )
     split = split.astype("str")
-    if not (split == "train").any():
+    if not (split == "train").any() and set(split) != {"test"}:
         raise UserError(f"the train split is empty: the published split has only {', '.join(sorted(set(split)))}")
-    if not (split == "val").any():
+    if (split == "train").any() and not (split == "val").any():
         train, val, _ = fractions
         pool = rows[split == "train"]
         split[pool.index] = split_rows(pool, (train / (train + val), val / (train + val), 0.0), seed)

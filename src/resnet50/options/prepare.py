@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from resnet50.options.fields import option
 from resnet50.options.groups import Options, ShardOptions
@@ -16,6 +17,16 @@ class SourceOptions(Options):
     images: Path | None = option("Folder that holds the images. Left out: found beside the table.", None)
     id_column: str | None = option("Column with image ids or file names. Left out: guessed if only one fits.", None)
     label_column: str | None = option("Column with the labels. Left out: guessed if only one fits.", None)
+    label_columns: str | None = option("Columns of 0 and 1, one per class, separated by commas: one-hot labels.", None)
+    label_pattern: str | None = option(
+        "Regular expression that finds the label in a file's name, or in its path if it has a slash: '^(cat|dog)\\.'.",
+        None,
+    )
+    class_folders: bool = option("Read class folders, even where a table is beside them.", False)
+    combine_labels: bool = option("Make each combination of several labels a class of its own.", False)
+    exclude: str | None = option(
+        "Files and folders to leave out, as patterns separated by commas: 'masks/*,*_gt.png'.", None
+    )
     path_template: str | None = option(
         "Path of an id's file below the image folder, e.g. '{image_id}.jpg'. Left out: the extension is found.", None
     )
@@ -24,6 +35,7 @@ class SourceOptions(Options):
     )
     drop_labels: str | None = option("Labels to drop, separated by commas.", None)
     min_class_count: int = option("Warn of classes with fewer images than this.", 1, at_least=0)
+    small_classes: Literal["keep", "drop"] = option("What happens to classes with fewer images.", "keep")
     strict: bool = option("Stop at anything the audit finds instead of leaving it out.", False)
 
 
@@ -38,6 +50,11 @@ class SplitOptions(Options):
     group_column: str | None = option(
         "Column whose equal values stay in one split: the patient, the sender, the video.", None
     )
+    split_values: str | None = option("What the values of --split-column mean: 'A=train,B=test'.", None)
+    group_pattern: str | None = option(
+        "Regular expression that finds the group in an image's id: '^(.+)_(?:left|right)'.", None
+    )
+    test: Path | None = option("A second source, with the same classes, that becomes the test split.", None)
     seed: int = option("Seed of the split.", 0, at_least=0)
 
 
@@ -65,6 +82,7 @@ class PrepareOptions(SourceOptions, SplitOptions, StoreOptions, ShardOptions):
     )
     out: Path = option("Folder to write the prepared dataset to.")
     overwrite: bool = option("Replace the contents of the output folder.", False)
+    dry_run: bool = option("Show how the source is understood, with ten of its rows, and write nothing.", False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,10 @@ class UserError(Exception):
     Attributes:
         choices: where the input can be read in several ways, the keyword arguments that select each of them, e.g.
             `({"label_column": "grade"}, {"label_column": "breed"})`; else empty.
+        commands: the complete commands of these choices, likeliest first, where the command line was used.
     """
+
+    commands: tuple[str, ...] = ()
 
     def __init__(self, message: str, choices: Iterable[Mapping[str, str]] = ()) -> None:
         self.choices = tuple(dict(choice) for choice in choices)

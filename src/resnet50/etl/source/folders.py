@@ -1,0 +1,467 @@
+"""Class folders: which level of a tree of folders is the class, and which are splits, parts, wrappers, renderings."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from resnet50.etl.files import FileIndex, last_part, parent
+from resnet50.etl.source.matching import identical, role_of
+from resnet50.etl.source.words import (
+    AUXILIARY,
+    RENDERINGS,
+    STORAGE,
+    is_id_like,
+    is_part,
+    is_unlabeled,
+    normalized,
+    shorten,
+    split_in,
+    split_of,
+    words_of,
+)
+
+MINOR = 0.05
+"""Share of the images below which a folder of another shape beside splits is passed over."""
+
+SHARED = 0.8
+"""Share of the images in folders whose names turn up below several others; from here on they are the classes."""
+
+MIN_PER_NAME = 3
+"""Images per class, on average, for names to be taken for labels."""
+
+NO_CLASS_WORDS = {
+    "img", "dsc", "dscn", "dscf", "image", "images", "photo", "pic", "picture", "p", "frame", "file", "scan", "screenshot",
+    "untitled", "imgp", "dji", "gopr", "pxl", "mvimg", "vid", "train", "test", "val", "sample", "left", "right", "page", "download",
+}  # fmt: skip
+"""What cameras and programs begin file names with."""
+
+
+@dataclass
+class Node:
+    """A folder: those below it that have images, and the numbers of the folders whose images are directly in it.
+
+    Several folders of the same name below different parents may be joined in one node.
+    """
+
+    children: dict[str, "Node"] = field(default_factory=dict)
+    here: list[int] = field(default_factory=list)
+    images: int = 0
+
+    def below(self) -> list[int]:
+        """Return the numbers of all folders with images in this tree."""
+        return [*self.here, *(number for child in self.children.values() for number in child.below())]
+
+
+@dataclass(frozen=True)
+class FolderReading:
+    """One way to read class folders.
+
+    Attributes:
+        label: by the number of a folder with images; folders that aren't in it have no labels.
+        published: likewise, the name of the split folder; {} if there is none.
+        level: what the class folders are, in words.
+        choice: options that select this reading, where there are several.
+        notes: what was decided.
+        weak: whether nothing but the existence of folders speaks for these classes.
+    """
+
+    label: dict[int, str]
+    published: dict[int, str] = field(default_factory=dict)
+    level: str = ""
+    choice: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    weak: bool = False
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The folders of a source that have images.
+
+    Attributes:
+        files: of the source.
+        names: paths of the folders, sorted.
+        number: for each image, the number of its folder.
+        images: positions of the images in `files`.
+        notes: about folders that were set aside.
+    """
+
+    files: FileIndex
+    names: list[str]
+    number: np.ndarray
+    images: np.ndarray
+    notes: tuple[str, ...] = ()
+
+
+def folders_of(files: FileIndex) -> Folders:
+    """Group images by their folder. Byte-identical copies of a folder, masks and thumbnails are set aside."""
+    images = np.flatnonzero(files.is_image)
+    paths = files.paths.iloc[images]
+    number, names = pd.factorize(parent(paths), sort=True)
+    folders = [str(name) for name in names]
+    name_hash = pd.util.hash_array(last_part(paths).to_numpy(dtype=object))
+    signature = pd.DataFrame({"number": number, "hash": name_hash}).groupby("number")["hash"].agg(["sum", "count"])
+    aside, notes = find_twins(files, images, number, folders, signature)
+    made, more = find_auxiliary(folders, paths, number)
+    aside |= made
+    kept = ~np.isin(number, sorted(aside))
+    return Folders(files, folders, number[kept], images[kept], (*notes, *more))
+
+
+def find_twins(
+    files: FileIndex, images: np.ndarray, number: np.ndarray, folders: list[str], signature: pd.DataFrame
+) -> tuple[set[int], list[str]]:
+    """Return the folders that are copies of another with the same name and split: the shallowest stays."""
+    keys: dict[tuple[str, str, int, int], list[int]] = {}
+    for at, name in enumerate(folders):
+        key = (
+            name.rpartition("/")[2].lower(),
+            role_of(name),
+            int(signature["sum"].iloc[at]),
+            int(signature["count"].iloc[at]),
+        )
+        keys.setdefault(key, []).append(at)
+    aside: set[int] = set()
+    pairs: list[tuple[str, str]] = []
+    for group in keys.values():
+        group.sort(key=lambda at: (folders[at].count("/"), folders[at]))
+        for place, first in enumerate(group):
+            for second in group[place + 1 :]:
+                if first in aside or second in aside:
+                    continue
+                a, b = images[number == first], images[number == second]
+                if identical(a, b, files):
+                    aside.add(second)
+                    pairs.append((folders[second], folders[first]))
+    if not pairs:
+        return aside, []
+    copy, kept = common_end(pairs)
+    return aside, [f"not used: {copy} (byte-identical to {kept})"]
+
+
+def common_end(pairs: list[tuple[str, str]]) -> tuple[str, str]:
+    """Name the outermost folders of some copies: a/x/1 and x/1 are a copy a/x of x, if all agree; else the first."""
+    copy, kept = pairs[0]
+    while "/" in copy and "/" in kept and copy.rpartition("/")[2] == kept.rpartition("/")[2]:
+        copy, kept = copy.rpartition("/")[0], kept.rpartition("/")[0]
+    if all(other.startswith(copy) for other, _ in pairs):
+        return copy + "/", (kept or ".") + "/"
+    return f"{len(pairs):,} folders such as {pairs[0][0]}", pairs[0][1]
+
+
+def find_auxiliary(folders: list[str], paths: pd.Series, number: np.ndarray) -> tuple[set[int], list[str]]:
+    """Return folders of masks, thumbnails and the like whose files are named as images elsewhere."""
+    made = [at for at, name in enumerate(folders) if any(normalized(part) in AUXILIARY for part in name.split("/"))]
+    if not made or len(made) == len(folders):
+        return set(), []
+    stems = last_part(paths).str.replace(r"\.[^.]*$", "", regex=True)
+    here = np.isin(number, made)
+    others = set(stems[~here])
+    short = stems[here].str.replace(r"[_-](?:mask|gt|seg|segmentation|thumb|label)s?(?:_\d+)?$", "", regex=True)
+    if short.isin(others).mean() < 0.5:
+        return set(), []
+    return set(made), [f"not used: {shorten([folders[at] for at in made], 3)} (made from the images)"]
+
+
+def tree_of(folders: Folders) -> Node:
+    root = Node()
+    counts = np.bincount(folders.number, minlength=len(folders.names))
+    for at, name in enumerate(folders.names):
+        if counts[at] == 0:
+            continue
+        node = root
+        node.images += int(counts[at])
+        for part in name.split("/") if name else ():
+            node = node.children.setdefault(part, Node())
+            node.images += int(counts[at])
+        node.here.append(at)
+    return root
+
+
+def read_folders(folders: Folders) -> list[FolderReading]:
+    """Return the ways to read the folders as classes, likeliest first; [] if no level can be the class."""
+    readings = interpret(tree_of(folders), "")
+    return [
+        FolderReading(
+            r.label, r.published, r.level, r.choice if len(readings) > 1 else {}, (*folders.notes, *r.notes), r.weak
+        )
+        for r in readings
+        if len(set(r.label.values())) > 1 or len(readings) == 1
+    ]
+
+
+def interpret(node: Node, above: str) -> list[FolderReading]:
+    """Read one tree: take off wrappers, then splits, then find the level of the classes.
+
+    Args:
+        node: the tree.
+        above: a regular expression for the folders above it, for --label-pattern.
+    """
+    node, above, notes = unwrap(node, above)
+    splits = {name: split for name in node.children if (split := split_folder(name))}
+    deep = {name for name, child in node.children.items() if has_classes(child)}
+    if any(name in deep for name in splits):
+        readings = read_splits(node, splits, deep, above)
+    elif splits and all(name in splits or is_unlabeled(name) for name in node.children):
+        return []  # train/ and test/ with images directly in them
+    else:
+        readings = read_levels(node, above)
+    return [FolderReading(r.label, r.published, r.level, r.choice, (*notes, *r.notes), r.weak) for r in readings]
+
+
+def unwrap(node: Node, above: str) -> tuple[Node, str, list[str]]:
+    """Go down through folders that have all images, or nearly all, in one folder with folders of its own."""
+    notes: list[str] = []
+    while node.children:
+        name, child = max(node.children.items(), key=lambda item: item[1].images)
+        alone = len(node.children) == 1 and not node.here
+        nearly = child.images >= (1 - MINOR) * node.images and has_classes(child) and len(node.children) == 1
+        if not alone and not nearly:
+            break
+        if node.here and not alone:
+            notes.append(f"not used: {node.images - child.images:,} images beside {name}/")
+        if not child.children:
+            break
+        node, above = child, f"{above}{re.escape(name)}/"
+    return node, above, notes
+
+
+def split_folder(name: str) -> str:
+    """Return the split that a folder's name says in full or in a word: train, seg_train, Training, asl_alphabet_test."""
+    words = words_of(name)
+    return split_of(name) or (split_in(name) if len(words) < 6 else "")
+
+
+def has_classes(node: Node) -> bool:
+    """Return whether a tree has several folders with images side by side on some level."""
+    while len(node.children) == 1:
+        node = next(iter(node.children.values()))
+    return len(node.children) > 1
+
+
+def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) -> list[FolderReading]:
+    """Read split folders that have class folders; what is beside them has no labels, or raises a question."""
+    used = [name for name in splits if name in deep]
+    classes = {name: class_names(node.children[name]) for name in node.children if name in deep}
+    known = set[str]().union(*(classes[name] for name in used))
+    flat = [name for name in node.children if name not in deep]
+    other = [name for name in deep if name not in splits]
+    notes: list[str] = []
+    choice: dict[str, str] = {}
+    if flat or node.here:
+        beside = [*(f"{name}/" for name in flat), *(["images beside them"] if node.here else [])]
+        notes.append(f"not used: {shorten(beside)} (no class folders in it, so no labels)")
+    for name in other:
+        if node.children[name].images < MINOR * node.images and not classes[name] & known:
+            notes.append(f"not used: {name}/ (other folders than in {used[0]}/)")
+        else:
+            choice = {"exclude": f"{name}/*" if not above else f"*/{name}/*"}
+    inner = {name: interpret(node.children[name], f"{above}{re.escape(name)}/") for name in used}
+    inner = {name: readings for name, readings in inner.items() if readings}
+    if not inner:
+        return []
+    published = len({splits[name] for name in inner}) > 1
+    most = max(len(readings) for readings in inner.values())
+    ways: list[FolderReading] = []
+    for at in range(most):
+        label: dict[int, str] = {}
+        split: dict[int, str] = {}
+        levels: list[str] = []
+        picked: dict[str, str] = {}
+        for name, readings in inner.items():
+            reading = readings[min(at, len(readings) - 1)]
+            label |= reading.label
+            if published:
+                split |= dict.fromkeys(reading.label, name)
+            levels.append(reading.level)
+            picked = picked or generalized(reading.choice, name)
+            notes += [note for note in reading.notes if note not in notes]
+        ways.append(FolderReading(label, split, levels[0], picked or choice, tuple(notes)))
+    if choice:  # a folder of unknown standing: with and without it
+        extra = [reading for name in other for reading in interpret(node.children[name], f"{above}{re.escape(name)}/")]
+        if extra:
+            ways += [
+                FolderReading(
+                    ways[0].label | extra[0].label, {}, "with every folder", {"label_pattern": f"([^/]+)/[^/]+$"}
+                )
+            ]
+    return ways
+
+
+def generalized(choice: dict[str, str], split: str) -> dict[str, str]:
+    """Make a pattern for one split's folders fit the other splits'."""
+    return {name: value.replace(re.escape(split) + "/", "[^/]+/", 1) for name, value in choice.items()}
+
+
+def class_names(node: Node) -> set[str]:
+    node, _, _ = unwrap(node, "")
+    return set(node.children)
+
+
+def read_levels(node: Node, above: str) -> list[FolderReading]:
+    """Find the level of the classes in a tree without split folders on top."""
+    children = dict(node.children)
+    notes: list[str] = []
+    if node.here and children:
+        notes.append("not used: images beside the class folders")
+    if len(children) < 2:
+        return []
+    plain = {
+        name
+        for name in children
+        if normalized(name) in RENDERINGS | STORAGE or set(words_of(name)) <= RENDERINGS | STORAGE
+    }
+    if all(is_part(name) for name in children):
+        inner = interpret(joined(children.values()), f"{above}[^/]+/")
+        said = f"read together: {shorten(children)}"
+        return [FolderReading(r.label, r.published, r.level, r.choice, (said, *r.notes)) for r in inner]
+    if len(plain) == len(children):
+        return renderings(children, above)
+    if all(not child.children for child in children.values()):
+        return [by_children(children, above, notes)]
+    return read_nested(children, above, notes)
+
+
+def renderings(children: dict[str, Node], above: str) -> list[FolderReading]:
+    """Read each of several folders that show the same images (color, grayscale) by itself."""
+    ways: list[FolderReading] = []
+    for name, child in sorted(children.items(), key=lambda item: -item[1].images):
+        for reading in interpret(child, f"{above}{re.escape(name)}/"):
+            others = [other for other in children if other != name]
+            choice = {"exclude": ",".join(f"{other}/*" if not above else f"*/{other}/*" for other in others)}
+            ways.append(
+                FolderReading(reading.label, reading.published, f"the images in {name}/", choice, reading.notes)
+            )
+    return ways
+
+
+def by_children(children: dict[str, Node], above: str, notes: list[str], level: str = "") -> FolderReading:
+    """Read the folders of one level as the classes, with all that is in them."""
+    label = {number: name for name, child in children.items() for number in child.below()}
+    choice = {"label_pattern": f"^{above}([^/]+)/"}
+    return FolderReading(label, {}, level or shorten(sorted(children)), choice, tuple(notes), weak=is_id_like(children))
+
+
+def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list[FolderReading]:
+    """Decide between the folders of a level and those below them, where some have folders of their own."""
+    inner = {name: unwrap_storage(child) for name, child in children.items()}
+    nested = {name: child for name, child in inner.items() if child.children}
+    below: dict[str, int] = {}
+    for child in nested.values():
+        for name in child.children:
+            below[name] = below.get(name, 0) + 1
+    if not nested:
+        return [by_children(children, above, notes)]
+    if all(split_folder(name) for name in below) and len({split_folder(name) for name in below}) > 1:
+        return splits_below(children, inner, above, notes)
+    if all(is_aside(name) for name in below):  # class/images beside class/masks
+        return [by_children(children, above, notes)]
+    total = sum(child.images for child in nested.values())
+    shared = sum(grand.images for child in nested.values() for name, grand in child.children.items() if below[name] > 1)
+    flat = [name for name in children if name not in nested]
+    upper = by_children(children, above, notes, f"folders {shorten(sorted(children), 3)}")
+    if len(nested) < 2 or sum(children[name].images for name in flat) > 0.5 * sum(c.images for c in children.values()):
+        return [upper]
+    said = (
+        [*notes, f"not used: {shorten([f'{name}/' for name in flat])} (no class folders in it, so no labels)"]
+        if flat
+        else notes
+    )
+    lower = [
+        FolderReading(r.label, r.published, f"folders {shorten(sorted(below), 3)}", r.choice, (*said, *r.notes))
+        for r in interpret(joined(nested.values()), f"{above}[^/]+/")
+    ]
+    if shared >= SHARED * total:
+        return choose_level(upper, lower, list(nested), list(below))
+    if is_id_like(below):  # class/subject, each subject in one class
+        return [upper]
+    return [upper, *lower] if lower else [upper]
+
+
+def choose_level(
+    upper: FolderReading, lower: list[FolderReading], names: list[str], below: list[str]
+) -> list[FolderReading]:
+    """Choose between two levels whose lower names turn up below many of the upper ones (patient/0, patient/1)."""
+    if not lower:
+        return [upper]
+    ids_above, ids_below = is_id_like(names), is_id_like(below)
+    if all(is_part(name) for name in names) or (ids_above and not ids_below):
+        return lower
+    if ids_below and not ids_above:
+        return [upper]
+    if ids_above and ids_below:
+        if len(names) >= 2 * len(below):
+            return lower
+        return [upper] if len(below) >= 2 * len(names) else [*lower, upper]
+    return [*lower, upper]
+
+
+def unwrap_storage(node: Node) -> Node:
+    """Go through a single folder below a class (class/images), and drop what is made from the images beside it."""
+    while True:
+        children = {name: child for name, child in node.children.items() if normalized(name) not in AUXILIARY}
+        if (
+            len(children) == 1
+            and not node.here
+            and (normalized(next(iter(children))) in STORAGE or len(node.children) == 1)
+        ):
+            node = next(iter(children.values()))
+        else:
+            return node
+
+
+def is_aside(name: str) -> bool:
+    return normalized(name) in STORAGE | AUXILIARY
+
+
+def splits_below(
+    children: dict[str, Node], inner: dict[str, Node], above: str, notes: list[str]
+) -> list[FolderReading]:
+    """Read class/train and class/test; where these have folders of their own, it is a question."""
+    label: dict[int, str] = {}
+    split: dict[int, str] = {}
+    for name, child in inner.items():
+        for part, grand in child.children.items():
+            label |= dict.fromkeys(grand.below(), name)
+            split |= dict.fromkeys(grand.below(), part)
+    upper = FolderReading(
+        label, split, f"folders {shorten(sorted(children), 3)}", {"label_pattern": f"^{above}([^/]+)/"}, tuple(notes)
+    )
+    deeper = [grand for child in inner.values() for grand in child.children.values() if has_classes(grand)]
+    if not deeper:
+        return [upper]
+    lower = interpret(joined(inner.values()), f"{above}[^/]+/")
+    return [upper, *lower]
+
+
+def joined(nodes: Iterable[Node]) -> Node:
+    """Join trees: folders of the same name become one."""
+    nodes = list(nodes)
+    names = sorted({name for node in nodes for name in node.children})
+    return Node(
+        {name: joined([node.children[name] for node in nodes if name in node.children]) for name in names},
+        [number for node in nodes for number in node.here],
+        sum(node.images for node in nodes),
+    )
+
+
+def label_pattern_of(stems: pd.Series) -> str | None:
+    """Return the pattern of file names that begin with a class: 'cat.0', 'dog.1' or 'Abyssinian_100'; None if none fits.
+
+    Names that cameras and programs give (IMG_1, DSC_2) are none.
+    """
+    if len(stems) < 4:
+        return None
+    prefix = stems.str.extract(r"^([^\W\d_](?:.*?[^\W\d_])?)[\s._-]*\(?\d+\)?$", expand=False).fillna("")
+    names = prefix[prefix != ""].value_counts()
+    if len(names) < 2 or (prefix == "").mean() > 0.02 or names.mean() < MIN_PER_NAME or names.min() < 2:
+        return None
+    if any(str(name).lower() in NO_CLASS_WORDS for name in names.index):
+        return None
+    after = stems.str.replace(r"\(?\d+\)?$", "", regex=True).str.extract(r"([\s._-]*)$", expand=False)
+    separator = re.escape(str(after.mode().iloc[0])) if after.nunique() == 1 else r"[ ._-]*"
+    if len(names) <= 8:
+        return f"^({'|'.join(re.escape(str(name)) for name in sorted(names.index))}){separator}"
+    return rf"^([^\W\d_](?:.*?[^\W\d_])?){separator}\(?\d+\)?\."

@@ -1,0 +1,196 @@
+"""Lists in text files and JSON: which images belong to a split, and which label each has."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resnet50.etl.files import FileIndex, last_part
+from resnet50.etl.source.matching import find_candidates
+from resnet50.etl.source.words import shorten, split_in, split_of, words_of
+
+MAX_LISTS = 40
+"""Text files that are read as lists; a folder with more has one per image or per class."""
+
+MAX_BYTES = 500_000_000
+
+COMPLETE = 0.95
+"""Share of the images that lists of splits must name, so that they are the published split."""
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """A file that names images, one a line.
+
+    Attributes:
+        path: of the file, below the source.
+        split: that the file's name says, or "".
+        file: position of each image in the index.
+        label: what stands behind each name, or "".
+    """
+
+    path: str
+    split: str
+    file: NDArray[np.int64]
+    label: tuple[str, ...]
+
+
+def read_lists(files: FileIndex) -> list[ImageList]:
+    """Read all text files, and JSON files of splits, that name images of the source."""
+    names = files.paths[~files.is_image]
+    texts = [path for path in names if path.lower().endswith((".txt", ".lst", ".list", ".tsv"))]
+    stems = (
+        set(last_part(files.images()).str.replace(r"\.[^.]*$", "", regex=True))
+        if len(texts) > MAX_LISTS
+        else set[str]()
+    )
+    texts = [path for path in texts if PurePosixPath(path).stem not in stems]
+    found: list[ImageList] = []
+    if len(texts) <= MAX_LISTS:
+        contents = {path: lines_of(files, path) for path in texts}
+        found += [one for path, lines in contents.items() if (one := as_list(files, path, lines)) is not None]
+        found += indexed_lists(files, contents)
+    for path in names[names.str.lower().str.endswith(".json")].iloc[:MAX_LISTS]:
+        found += lists_in_json(files, path)
+    return found
+
+
+def lines_of(files: FileIndex, path: str) -> list[str]:
+    """Return the lines of a text file; [] if it can't be read as text."""
+    try:
+        if (files.folder / path).stat().st_size > MAX_BYTES:
+            return []
+        text = (files.folder / path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def split_of_list(path: str) -> str:
+    """Return the split that a list's name says; 'train_val' and 'trainval' are train."""
+    words = words_of(PurePosixPath(path).stem)
+    if "trainval" in words or {"train", "val"} <= set(words):
+        return "train"
+    return split_in(PurePosixPath(path).stem)
+
+
+def as_list(files: FileIndex, path: str, lines: list[str]) -> ImageList | None:
+    """Read lines as names of images, perhaps with a label behind each; None if they aren't."""
+    if not lines:
+        return None
+    whole = locate(files, lines, path)
+    if whole is not None:
+        return ImageList(path, split_of_list(path), whole, ("",) * len(lines))
+    for separator in ("\t", ",", ";", None):
+        cells = [line.split(separator) for line in lines]
+        if len(cells[0]) < 2 or any(len(row) < 2 for row in cells):
+            continue
+        first = locate(files, [row[0].strip() for row in cells], path)
+        if first is not None:
+            return ImageList(path, split_of_list(path), first, tuple(row[1].strip() for row in cells))
+    return None
+
+
+def locate(files: FileIndex, names: list[str], path: str) -> NDArray[np.int64] | None:
+    """Return the position of the one image that each name means, −1 for none; None if most mean none.
+
+    Of several images that a name could mean, the one nearest to the list is taken.
+    """
+    sample = pd.Series(names[:: max(1, len(names) // 50)], dtype="str")
+    if not len(files.candidates(sample.drop_duplicates().reset_index(drop=True))):
+        return None
+    found = find_candidates(pd.Series(names, dtype="str"), files)
+    pairs = found.pairs[files.is_image[found.pairs["file"].to_numpy()]]
+    if 2 * pairs["id"].nunique() < len(found.ids):
+        return None
+    folder = path.rpartition("/")[0]
+    near = files.paths.take(pairs["file"].to_numpy()).str.startswith(folder + "/" if folder else "").to_numpy()
+    pairs = pairs.assign(far=~near).sort_values(["id", "far"], kind="stable")
+    best = pairs[pairs["far"] == pairs.groupby("id")["far"].transform("min")]
+    once = best[~best["id"].duplicated(keep=False)]
+    position = np.full(len(found.ids), -1)
+    position[once["id"].to_numpy()] = once["file"].to_numpy()
+    return position[found.row]
+
+
+def indexed_lists(files: FileIndex, contents: dict[str, list[str]]) -> list[ImageList]:
+    """Read lists that name images by a number which another list gives them.
+
+    CUB-200-2011 has images.txt (number, path), image_class_labels.txt (number, class) and train_test_split.txt (number,
+    1 for a training image).
+    """
+    pairs = {path: [line.split(None, 1) for line in lines] for path, lines in contents.items()}
+    pairs = {
+        path: rows for path, rows in pairs.items() if rows and all(len(row) == 2 and row[0].isdigit() for row in rows)
+    }
+    named: dict[str, NDArray[np.int64]] = {}
+    for path, rows in pairs.items():
+        if not rows[0][1].isdigit() and (position := locate(files, [row[1] for row in rows], path)) is not None:
+            named[path] = position
+    if len(named) != 1:
+        return []
+    (source, position), found = next(iter(named.items())), list[ImageList]()
+    numbers = [row[0] for row in pairs[source]]
+    for path, rows in pairs.items():
+        values = dict(map(tuple, rows))
+        words = set(words_of(PurePosixPath(path).stem))
+        if path == source or values.keys() != set(numbers) or set(values.values()) != {"0", "1"}:
+            continue
+        if {"train", "test"} <= words or words & {"train", "training"}:
+            one = np.array([values[number] == "1" for number in numbers])
+            for split, here in (("train", one), ("test", ~one)):
+                found.append(ImageList(path, split, position[here], ("",) * int(here.sum())))
+    return found
+
+
+def lists_in_json(files: FileIndex, path: str) -> list[ImageList]:
+    """Read JSON such as {"train": ["a.jpg", …], "test": […]}."""
+    try:
+        if (files.folder / path).stat().st_size > MAX_BYTES:
+            return []
+        content: Any = json.loads((files.folder / path).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
+        return []
+    if not isinstance(content, dict) or not content or not all(split_of(str(name)) for name in content):
+        return []
+    found: list[ImageList] = []
+    for name, items in content.items():
+        heads = (
+            [item[0] if isinstance(item, list) and item else item for item in items] if isinstance(items, list) else []
+        )
+        if heads and all(isinstance(head, str) for head in heads):
+            position = locate(files, heads, path)
+            if position is not None:
+                found.append(ImageList(path, split_of(str(name)), position, ("",) * len(heads)))
+    return found
+
+
+def published_by_lists(lists: Iterable[ImageList], file: NDArray[np.int64]) -> tuple[pd.Series | None, list[str]]:
+    """Return the split that lists give each of some images, None unless they name nearly all, and each once.
+
+    Args:
+        lists: of the source.
+        file: positions of the images.
+    """
+    named = [one for one in lists if one.split]
+    if len({one.split for one in named}) < 2:
+        return None, []
+    split: dict[int, str] = {}
+    twice = 0
+    for one in named:
+        for position in one.file[one.file >= 0].tolist():
+            twice += split.get(position, one.split) != one.split
+            split[position] = one.split
+    paths = shorten(sorted({one.path for one in named}))
+    if twice:
+        return None, [f"not used: {paths} ({twice:,} images are in several splits)"]
+    published = pd.Series([split.get(int(position), "") for position in file], dtype="str")
+    complete = (published != "").mean() if len(published) else 0.0
+    if complete < COMPLETE:
+        return None, [f"not used: {paths} (they name {complete:.0%} of the images)"]
+    return published, [f"splits: {paths}"]
