@@ -147,7 +147,7 @@ def pixel_table(path: Path, shape: Shape | None) -> PixelTable | None:
         shape: --pixel-shape.
     """
     is_parquet = path.suffix.lower() in PARQUET_SUFFIXES
-    sample = sample_parquet(path) if is_parquet else sample_csv(path)
+    sample = sample_parquet(path) if is_parquet else sample_csv(path, 2 * LEAST_PIXELS - 1)
     if sample is None or not sample.rows:
         return None
     width = len(sample.columns or sample.rows[0])
@@ -244,7 +244,7 @@ def columns_of_pixels(cells: pd.DataFrame, headless: bool, shape: Shape | None) 
     if not families:
         return None
     family = max(families, key=lambda name: len(families[name]))
-    names = families[family]
+    names = sorted(families[family], key=numbers_in)  # perhaps pixel0, pixel1, pixel10
     if len(names) < LEAST_PIXELS or sum(len(others) >= LEAST_PIXELS for others in families.values()) > 1:
         return None  # leaf margins, leaf textures: measurements of several kinds
     values = numbers_of(cells[names])
@@ -320,9 +320,13 @@ def numbers_of(cells: pd.DataFrame) -> NDArray[Any] | None:
     return values[good] if 2 * good.sum() > len(values) else None
 
 
+def numbers_in(name: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", name)]
+
+
 def grid_of(names: list[str]) -> Shape | None:
     """Return the shape that names like 1x1 … 28x28 tell of."""
-    pairs = [tuple(int(number) for number in re.findall(r"\d+", name)[-2:]) for name in names]
+    pairs = [tuple(numbers_in(name)) for name in names]
     rows, columns = sorted({pair[0] for pair in pairs}), sorted({pair[1] for pair in pairs})
     if pairs != [(row, column) for row in rows for column in columns]:
         return None

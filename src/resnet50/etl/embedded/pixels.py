@@ -141,17 +141,24 @@ class Ranges:
 
     low: NDArray[np.floating[Any]]
     high: NDArray[np.floating[Any]]
+    whole: bool
+    """Whether all values are whole numbers."""
 
     @classmethod
     def of(cls, images: NDArray[Any]) -> Self:
         flat = images.reshape(len(images), -1)
-        return cls(flat.min(axis=1).astype(np.float64), flat.max(axis=1).astype(np.float64))
+        whole = flat.dtype.kind != "f" or not bool((np.rint(flat) != flat)[~np.isnan(flat)].any())
+        return cls(flat.min(axis=1).astype(np.float64), flat.max(axis=1).astype(np.float64), whole)
 
     @classmethod
     def concat(cls, parts: list[Self]) -> Self:
         if not parts:
-            return cls(np.zeros(0), np.zeros(0))
-        return cls(np.concatenate([part.low for part in parts]), np.concatenate([part.high for part in parts]))
+            return cls(np.zeros(0), np.zeros(0), whole=True)
+        return cls(
+            np.concatenate([part.low for part in parts]),
+            np.concatenate([part.high for part in parts]),
+            all(part.whole for part in parts),
+        )
 
     def outside(self, largest: float) -> NDArray[np.bool_]:
         """For each image, whether a value is missing or lies outside 0 to `largest`."""

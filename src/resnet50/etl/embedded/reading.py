@@ -20,6 +20,11 @@ SAMPLES = 24
 """Places in a CSV where a line is read to see what the file is like: its first rows may all be of one class."""
 
 HEAD_BYTES = 1 << 16
+LONG_NAME = 200
+"""No column has a name this long."""
+
+MOSTLY = 0.9
+
 LINE_BYTES = 1 << 24
 """Longest line that is read."""
 
@@ -42,8 +47,16 @@ class Sample(NamedTuple):
     delimiter: str
 
 
-def sample_csv(path: Path) -> Sample | None:
-    """Read the header and some lines from all over a CSV; None if it is no text or has no rows."""
+def sample_csv(path: Path, shortest: int = 0) -> Sample | None:
+    """Read the header and some lines from all over a CSV.
+
+    Args:
+        path: of the file.
+        shortest: length of a line in bytes below which the file isn't of interest.
+
+    Returns:
+        The sample; None if the file is no text, has no rows, or only short ones.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -54,6 +67,8 @@ def sample_csv(path: Path) -> Sample | None:
             first = file.readline(LINE_BYTES)
             start = file.tell()
             lines = [file.readline(LINE_BYTES) for _ in range(4)]
+            if max(map(len, lines)) < shortest:
+                return None
             for part in range(1, SAMPLES):
                 file.seek(start + (size - start) * part // SAMPLES)
                 file.readline(LINE_BYTES)  # the rest of the line that this place is in
@@ -66,7 +81,7 @@ def sample_csv(path: Path) -> Sample | None:
         delimiter = " "  # without quotes only: numbers in one cell are told apart below
     distinct = [text for text in dict.fromkeys(texts[1:]) if text]
     header, *rows = [cells_of(text, delimiter) for text in (texts[0], *distinct)]
-    if all(is_number(cell) for cell in header) and not counts_up(header):
+    if is_row(header, rows):
         return Sample(None, [header, *rows], delimiter)
     return Sample([name.strip() for name in header], rows, delimiter) if rows else None
 
@@ -78,6 +93,20 @@ def cells_of(line: str, delimiter: str) -> list[str]:
         return next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error:
         return []
+
+
+def is_row(first: list[str], rows: list[list[str]]) -> bool:
+    """Return whether the first line is a row rather than names: numbers, repeated ones or not counting up.
+
+    Decimal places above whole numbers are names too: pandas makes 0, 0.1, 0.2 of a first line 0, 0, 0.
+    """
+    if any(len(cell) >= LONG_NAME for cell in first):
+        return True
+    numbers = [cell for cell in first if is_number(cell)]
+    if len(numbers) < MOSTLY * len(first) or counts_up(numbers):
+        return False
+    decimal = any("." in cell for cell in numbers)
+    return len(set(numbers)) < len(numbers) or (not decimal or any("." in cell for row in rows for cell in row))
 
 
 def is_number(text: str) -> bool:

@@ -94,12 +94,14 @@ class Scan:
         table: a row per image that can be used.
         kept: for every row, also those left out for their values, whether it is in the table.
         largest: the value that stands for white; None for encoded images.
+        whole: whether all pixels are whole numbers.
         faults: rows left out.
     """
 
     table: pd.DataFrame
     kept: NDArray[np.bool_]
     largest: float | None
+    whole: bool
     faults: list[Fault]
 
 
@@ -145,6 +147,21 @@ class EmbeddedSource:
         """The rows that `table` leaves out, since their pixels are damaged."""
         return self.scan.faults
 
+    @property
+    def notes(self) -> list[str]:
+        """What `write` does to the pixels other than writing them as they are, and the rows that `table` leaves out."""
+        scan = self.scan
+        lines: list[str] = []
+        if scan.largest not in (None, 255):
+            lines.append(f"pixels: 0 to {scan.largest:g} in {self.where} become 0 to 255")
+        elif not scan.whole:
+            lines.append(f"pixels: the decimal places in {self.where} are rounded")
+        if scan.faults:
+            listed = [f"line {fault.line} of {fault.path.name}: {fault.reason}" for fault in sorted(scan.faults)[:3]]
+            more = f"; and {len(scan.faults) - 3:,} more" if len(scan.faults) > 3 else ""
+            lines.append(f"left out, {len(scan.faults):,} damaged rows: {'; '.join(listed)}{more}")
+        return lines
+
     @functools.cached_property
     def shape(self) -> Shape | None:
         """The shape of all images; None for encoded ones.
@@ -160,6 +177,8 @@ class EmbeddedSource:
         Raises:
             UserError: there is none, there are several, or the one asked for doesn't exist.
         """
+        if self.refusal is not None and (asked is None or asked in self.label_columns):
+            raise UserError(f"{self.where}: {self.refusal}")
         if asked is not None:
             known = [name for name in self.head(1).columns if name not in ("image_id", "file")]
             if asked not in (*known, *self.label_columns):
@@ -168,8 +187,6 @@ class EmbeddedSource:
                     f"{join_names(known)}"
                 )
             return asked
-        if self.refusal is not None:
-            raise UserError(f"{self.where}: {self.refusal}")
         if len(self.label_columns) == 1:
             return self.label_columns[0]
         if not self.label_columns:
@@ -202,6 +219,8 @@ class EmbeddedSource:
         """
         label = self.label_column(label_column) if self.has_labels or label_column is not None else None
         table = self.scan.table
+        if label is not None and is_real_valued(table[label]):
+            raise UserError(f"{self.where}: {a_number_per_image(label)}")
         rows = table.assign(label="" if label is None else table[label])
         further = [name for name in table.columns if name not in COLUMNS and name != label]
         return rows[[*COLUMNS, *further]]
@@ -222,8 +241,8 @@ class EmbeddedSource:
                     advance(len(batch.number))
         rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*COLUMNS, *HELPERS])
         largest, kept = None, np.ones(len(rows), dtype=np.bool_)
+        found = Ranges.concat(ranges)
         if ranges:
-            found = Ranges.concat(ranges)
             largest = self.pixel_max or found.largest(self.where)
             kept = ~found.outside(largest)
             faults += self.out_of_range(rows, found, kept, largest)
@@ -231,7 +250,7 @@ class EmbeddedSource:
         rows = rows[kept].reset_index(drop=True)
         rows = number_across_files(rows)
         table = rows.drop(columns=list(HELPERS)).fillna("")
-        return Scan(publish(table), kept, largest, faults)
+        return Scan(publish(table), kept, largest, found.whole, faults)
 
     def described(self, batch: Batch, file: EmbeddedFile) -> pd.DataFrame:
         """Return the cells of a batch with what names, numbers and places each image."""
@@ -335,10 +354,12 @@ def label_candidates(cells: pd.DataFrame, others: set[str]) -> tuple[tuple[str, 
     possible = [name for name in possible if normalized(name) in LABEL_NAMES] or possible
     classes = [name for name in possible if not is_real_valued(cells[name])]
     if possible and not classes:
-        return tuple(possible), (
-            f"column {possible[0]!r} has a number per image, not a class: sort the numbers into classes first"
-        )
+        return tuple(possible), (a_number_per_image(possible[0]))
     return tuple(classes), None
+
+
+def a_number_per_image(column: str) -> str:
+    return f"column {column!r} has a number per image, not a class: sort the numbers into classes first"
 
 
 def is_real_valued(values: pd.Series) -> bool:

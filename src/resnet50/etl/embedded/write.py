@@ -63,7 +63,7 @@ def file_names(
     below = split.where(split == "", split + "/")
     own = name.map(safe_name)
     stem = own.str.replace(r"\.[^.]*$", "", regex=True)
-    given = own.str.slice(0).str.extract(r"(\.[^.]*)$", expand=False).fillna("")
+    given = own.str.extract(r"(\.[^.]*)$", expand=False).fillna("")
     spelled = given.str.lower().replace({".jpeg": ".jpg", ".tiff": ".tif"})
     wanted = given.where((spelled == extension) | (extension == ""), extension)
     path = below + stem + wanted
