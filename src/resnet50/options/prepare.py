@@ -30,6 +30,16 @@ class SourceOptions(Options):
     path_template: str | None = option(
         "Path of an id's file below the image folder, e.g. '{image_id}.jpg'. Left out: the extension is found.", None
     )
+    pixel_shape: str | None = option(
+        "Height x width of images whose pixels are numbers in a table: 28x28, or 32x32x3 in color. "
+        "Left out: found if only one fits.",
+        None,
+    )
+    pixel_max: float | None = option(
+        "Value of a white pixel where pixels are numbers: 1, 255, 4095. Left out: 255, or 1 if none is larger.",
+        None,
+        above=0,
+    )
     allow_outside: bool = option(
         "Allow ids that name images outside the image folder: ../other/1.jpg, /data/1.jpg.", False
     )
