@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from resnet50.etl.embedded import EmbeddedSource, find_embedded, unreadable_container
 from resnet50.etl.files import FileIndex, is_there, list_files
-from resnet50.etl.source.columns import Submission, cannot_tell_labels
+from resnet50.etl.source.columns import Submission, cannot_tell_labels, find_group_columns
 from resnet50.etl.source.folder_readings import guess_pattern, read_as_folders, read_as_names
 from resnet50.etl.source.folders import FolderReading, Folders, folders_of, read_folders
 from resnet50.etl.source.lists import ImageList, read_lists
@@ -20,12 +21,17 @@ from resnet50.etl.source.table_readings import (
     connect,
     find_tables,
     read_set,
+    split_cells,
+    split_of_table,
     table_sets,
 )
 from resnet50.etl.source.tables import Table, parquet_of, read_table, require_column
 from resnet50.etl.source.words import shorten
 from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
+
+EMBEDDED_IMAGES = "images"
+"""Folder of a dataset for images that were inside tables."""
 
 TABLE_OPTIONS = ("id_column", "label_column", "label_columns", "path_template", "group_column", "split_column")
 """Options that only a table has a use for."""
@@ -50,7 +56,7 @@ def extract(options: PrepareOptions, table: pd.DataFrame | None = None) -> Readi
     if not is_there(source):
         raise UserError(f"source {options.source} does not exist")
     if source.is_file():
-        return read_one_table(options, read_table(source))
+        return read_file(options, source)
     reading = read_folder(options, list_images(options, source))
     return with_groups(reading, options)
 
@@ -58,6 +64,48 @@ def extract(options: PrepareOptions, table: pd.DataFrame | None = None) -> Readi
 def list_images(options: PrepareOptions, folder: Path) -> FileIndex:
     exclude = [pattern.strip() for pattern in options.exclude.split(",")] if options.exclude else []
     return list_files(folder, allow_outside=options.allow_outside, exclude=exclude)
+
+
+def read_file(options: PrepareOptions, source: Path) -> Reading:
+    """Read one file: a table of images, or images inside a table."""
+    what = unreadable_container(source)
+    if what is not None:
+        raise UserError(what)
+    inside = embedded_in(options, [source]) if options.images is None else []
+    if inside:
+        return with_groups(read_embedded(options, inside[0]), options)
+    return read_one_table(options, read_table(source))
+
+
+def embedded_in(options: PrepareOptions, files: FileIndex | list[Path]) -> list[EmbeddedSource]:
+    return find_embedded(files, pixel_shape=options.pixel_shape, pixel_max=options.pixel_max)
+
+
+def read_embedded(options: PrepareOptions, source: EmbeddedSource) -> Reading:
+    """Make a reading of images inside tables, which are written to the dataset's own folder."""
+    table = source.table(options.label_column)
+    label = table["label"]
+    if options.split_column is not None:
+        cells = table[require_column(table, options.split_column, "--split-column")]
+        table = table.assign(published=split_cells(cells, options.split_column, options.split_values))
+    if options.group_column is not None:
+        require_column(table, options.group_column, "--group-column")
+    rows = table[["image_id", "label", "published", "file"]].assign(
+        group=table[options.group_column or "image_id"].where(lambda group: group != "", table["image_id"])
+    )
+    column = options.label_column or (source.label_columns[0] if source.label_columns else None)
+    images = options.out.absolute() / EMBEDDED_IMAGES
+    return Reading(
+        what=f"{source.kind}: {source.where}, labels in column {column!r}",
+        name=options.source.absolute().stem,
+        rows=rows,
+        images=images,
+        options=filled_in(options, source=options.source.absolute(), label_column=column),
+        evidence=source.evidence,
+        notes=(*source.warnings, *source.notes),
+        columns={name: table[name] for name in find_group_columns(table, {"image_id", "label", "published", "file"}, label)},
+        embedded=source,
+    )
 
 
 def read_one_table(options: PrepareOptions, table: Table, content: bytes | None = None) -> Reading:
@@ -115,7 +163,7 @@ def tables_of(options: PrepareOptions, files: FileIndex) -> tuple[list[TableSet]
     tables, submission, passed_over = find_tables(options, files)
     connected: list[SourceTable] = []
     refused: list[UserError] = []
-    for table in tables:
+    for table in sorted(tables, key=lambda table: split_of_table(table.path, files.folder) == "test"):
         try:
             one = connect(options, table, images, files.folder)
         except UserError as error:
@@ -193,6 +241,15 @@ def read_flat(
     passed_over: list[str],
 ) -> Reading:
     """Read images without class folders and tables: by the names of the files, or not at all."""
+    inside = [source for source in embedded_in(options, files) if source.has_labels or options.label_column]
+    if len(inside) > 1:
+        raise UserError(
+            f"{options.source} has several files with images inside ({', '.join(source.where for source in inside[:6])}): "
+            "give one of them as SOURCE",
+            [{"source": str(source.files[0].path)} for source in inside],
+        )
+    if inside:
+        return read_embedded(options, inside[0])
     guess = guess_pattern(files)
     if guess is None:
         raise nothing_found(options, files, passed_over)
@@ -209,7 +266,11 @@ def read_flat(
 def nothing_found(options: PrepareOptions, files: FileIndex, passed_over: list[str]) -> UserError:
     """Return the error for a source without labels; it names files that can't be read as they are."""
     message = f"{options.source} has neither a table whose rows refer to images nor class folders with images"
-    if passed_over:
+    others = [files.folder / path for path in files.paths[~files.is_image].iloc[:1000]]
+    packed = [what for path in others if (what := unreadable_container(path)) is not None]
+    if packed:
+        message += "; " + "; ".join(packed[:3])
+    elif passed_over:
         message += "; " + "; ".join(passed_over[:3])
     return UserError(message)
 

@@ -55,7 +55,7 @@ class FileIndex:
         Of the files of a folder with the same unknown extension, a few are read; most of them decide for all.
         """
         lower = self.paths.str.lower()
-        found = lower.str.endswith(IMAGE_EXTENSIONS).to_numpy(dtype=bool)
+        found = lower.str.endswith(IMAGE_EXTENSIONS).to_numpy(dtype=bool, copy=True)
         unknown = np.flatnonzero(~found & ~lower.str.endswith(OTHER_EXTENSIONS).to_numpy(dtype=bool))
         if len(unknown):
             rest = self.paths.iloc[unknown]

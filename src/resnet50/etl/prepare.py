@@ -21,7 +21,7 @@ from resnet50.etl.audit import (
     referenced_files,
     small_classes,
 )
-from resnet50.etl.extract import extract
+from resnet50.etl.extract import EMBEDDED_IMAGES, extract
 from resnet50.etl.prepared import COLUMNS, SOURCE, PreparedDataset, atomic_folder, check_output, write_prepared
 from resnet50.etl.source.reading import Reading
 from resnet50.etl.source.warnings import check_labels, warn_about_groups, warn_about_labels
@@ -147,9 +147,10 @@ def build(
 ) -> PreparedDataset:
     """Read the images (or take them from shards), audit and split them, and write the dataset into a folder."""
     options = source.options
-    store = start_store(folder, source)
+    images = images_of(source, folder)
+    store = start_store(folder, source, images)
     read = None if merge is None else partial(read_shards, merge, shards_folder(options))
-    rows = read_images(source.rows, source.images, store, dropped, read)
+    rows = read_images(source.rows, images, store, dropped, read)
     found = audit(rows, source.unlisted)
     kept = rows[(found.cause == "") & ~rows["label"].isin(dropped)]
     candidates = sorted(set(rows["label"].unique()) - {"", *dropped})
@@ -176,13 +177,21 @@ def build(
     return dataset
 
 
-def start_store(folder: Path, source: Reading) -> StoreWriter | None:
+def images_of(source: Reading, folder: Path) -> Path:
+    """Return the folder of the images; those that are inside tables are written below the dataset's folder first."""
+    if source.embedded is None:
+        return source.images
+    source.embedded.write(folder / EMBEDDED_IMAGES)
+    return folder / EMBEDDED_IMAGES
+
+
+def start_store(folder: Path, source: Reading, images: Path) -> StoreWriter | None:
     """Print the expected size of the pixel store and check for space; None with --no-store."""
     options = source.options
     if not options.store:
         return None
     files = source.rows["file"]
-    needed = estimate_bytes([f"{source.images}/{file}" for file in files[files != ""].unique()], options.store_size)
+    needed = estimate_bytes([f"{images}/{file}" for file in files[files != ""].unique()], options.store_size)
     say(f"pixel store: about {format_bytes(needed)}, every image at {options.store_size} pixels on its shorter side")
     check_space(folder, needed)
     return StoreWriter(folder / STORE, options.store_size)

@@ -14,7 +14,7 @@ from resnet50.etl.embedded.pixels import Shape
 from resnet50.etl.embedded.source import EmbeddedSource
 from resnet50.etl.embedded.table_sources import tables_as_sources
 from resnet50.etl.files import FileIndex
-from resnet50.etl.table import CSV_SUFFIXES, PARQUET_SUFFIXES
+from resnet50.etl.source.tables import CSV_SUFFIXES, PARQUET_SUFFIXES
 
 ARRAY_SUFFIXES = (".npz", ".npy")
 LEAST_BYTES = 512

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import NamedTuple
 
-from resnet50.etl.split import SPLIT_NAMES
+from resnet50.etl.source.words import SPLIT_NAMES
 
 SPLIT_WORDS = {**SPLIT_NAMES, "t10k": "test", "trn": "train", "tst": "test"}
 SPLIT_COLUMNS = {"usage", "split", "splits", "set", "subset", "partition", "phase", "data_set", "dataset", "fold"}

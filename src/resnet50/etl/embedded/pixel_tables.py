@@ -25,7 +25,8 @@ from resnet50.etl.embedded.reading import (
     sample_csv,
 )
 from resnet50.etl.embedded.source import Batch, Fault
-from resnet50.etl.table import PARQUET_SUFFIXES, normalized
+from resnet50.etl.source.tables import PARQUET_SUFFIXES
+from resnet50.etl.source.words import normalized
 
 LEAST_PIXELS = 64
 """Fewer numbers per row are measurements rather than an image: 8×8 is the smallest."""

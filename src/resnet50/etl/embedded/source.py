@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from resnet50.etl.embedded.names import SPLIT_COLUMNS, split_names
 from resnet50.etl.embedded.pixels import FAULTS_ALLOWED, Ranges, Shape, choose_shape, to_uint8
 from resnet50.etl.embedded.write import extensions_of, file_names, write_images
-from resnet50.etl.table import LABEL_NAMES, join_names, normalized
+from resnet50.etl.source.tables import join_names
+from resnet50.etl.source.words import ANY_LABEL_NAME, normalized
 from resnet50.runtime.console import progress
 from resnet50.runtime.errors import UserError, nearest
 
@@ -351,7 +352,7 @@ def label_candidates(cells: pd.DataFrame, others: set[str]) -> tuple[tuple[str, 
         others: names of columns that are known to be something else.
     """
     possible = [str(name) for name in cells.columns if name not in others and normalized(name) not in SPLIT_COLUMNS]
-    possible = [name for name in possible if normalized(name) in LABEL_NAMES] or possible
+    possible = [name for name in possible if normalized(name) in ANY_LABEL_NAME] or possible
     classes = [name for name in possible if not is_real_valued(cells[name])]
     if possible and not classes:
         return tuple(possible), (a_number_per_image(possible[0]))

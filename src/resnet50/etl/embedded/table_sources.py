@@ -11,7 +11,7 @@ from resnet50.etl.embedded.image_bytes import ImageBytes
 from resnet50.etl.embedded.names import meaning_of_path
 from resnet50.etl.embedded.pixel_tables import PixelTable
 from resnet50.etl.embedded.source import EmbeddedSource, label_candidates, split_column
-from resnet50.etl.table import ID_NAMES, LABEL_NAMES, normalized
+from resnet50.etl.source.words import ANY_LABEL_NAME, ID_NAMES, normalized
 
 Found = PixelTable | ImageBytes
 
@@ -98,10 +98,10 @@ def labels_of_table(table: Found, cells: pd.DataFrame) -> tuple[tuple[str, ...],
         columns, refusal = label_candidates(cells, ids)
         return columns, table.pixels.refusal or refusal
     classes = [name for name in table.class_names if name in cells.columns]
-    several = [name for name in table.lists if normalized(name) in LABEL_NAMES or name in table.class_names]
-    named = [name for name in cells.columns if normalized(str(name)) in LABEL_NAMES]
+    several = [name for name in table.lists if normalized(name) in ANY_LABEL_NAME or name in table.class_names]
+    named = [name for name in cells.columns if normalized(str(name)) in ANY_LABEL_NAME]
     if several and not classes and not named:
         return (several[0],), f"several labels per image (column {several[0]!r} has lists)"
     if classes:
-        return tuple([name for name in classes if normalized(name) in LABEL_NAMES] or classes), None
+        return tuple([name for name in classes if normalized(name) in ANY_LABEL_NAME] or classes), None
     return label_candidates(cells, ids)

@@ -201,7 +201,9 @@ def place(found: Candidates, files: FileIndex, split: str = "") -> list[Placemen
         split: the split that the table's name says, or "".
     """
     pairs = found.pairs.assign(path=files.paths.take(found.pairs["file"].to_numpy()).to_numpy())
+    pairs, formats = without_special_formats(pairs)
     pairs, notes = without_auxiliary(pairs)
+    notes = formats + notes
     pairs, more = without_held_out(pairs, split)
     if pairs.empty:
         return []
@@ -212,6 +214,16 @@ def place(found: Candidates, files: FileIndex, split: str = "") -> list[Placemen
         position[way.pairs["id"].to_numpy()] = way.pairs["file"].to_numpy()
         placements.append(Placement(position, way.choice if len(ways) > 1 else {}, (*notes, *more, *way.notes)))
     return sorted(placements, key=lambda placement: -placement.found)
+
+
+def without_special_formats(pairs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Set aside DICOM, HEIC and raw files of images that are there as JPEG, PNG or the like, too."""
+    suffix = extension(pairs["path"])
+    plain = suffix.isin(DECODABLE_EXTENSIONS)
+    aside = ~plain & pairs["id"].isin(pairs.loc[plain, "id"])
+    if not aside.any():
+        return pairs, []
+    return pairs[~aside], [f"not used: {', '.join(sorted(suffix[aside].unique()))} files of the same images"]
 
 
 def without_auxiliary(pairs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -357,15 +369,9 @@ def settle_formats(pairs: pd.DataFrame, files: FileIndex) -> list[Way]:
         return [Way(pairs)]
     suffix = extension(pairs["path"])
     twice = pairs["id"].duplicated(keep=False)
-    plain = suffix.isin(DECODABLE_EXTENSIONS)
-    with_plain = pairs["id"].isin(pairs.loc[plain, "id"])
-    kept = pairs[plain | ~with_plain]
-    if not kept["id"].duplicated().any():
-        other = shorten(sorted(set(suffix[~suffix.index.isin(kept.index)])))
-        return [Way(kept, {}, (f"not used: files in {other} of the same names",))]
     ways: list[Way] = []
-    for one in sorted(suffix[kept.index][twice[kept.index]].unique()):
-        mine = kept[(suffix[kept.index] == one) | ~twice[kept.index]].drop_duplicates("id")
+    for one in sorted(suffix[twice].unique()):
+        mine = pairs[(suffix == one) | ~twice].drop_duplicates("id")
         ways.append(Way(mine, {"path_template": "{image_id}" + one}))
     return ways
 

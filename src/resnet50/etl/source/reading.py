@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from resnet50.etl.embedded.source import EmbeddedSource
 from resnet50.etl.files import FileIndex
 from resnet50.etl.source.tables import MalformedRow
 from resnet50.options import PrepareOptions
@@ -34,6 +35,7 @@ class Reading:
         columns: further columns of the table that say what several images come from, by name.
         malformed: rows that are left out, because they have more cells than the header.
         content: Parquet file of the DataFrame that the rows are from, to be kept in the dataset; else None.
+        embedded: has the images, which are inside tables and will be written to `images`; else None.
     """
 
     what: str
@@ -47,6 +49,7 @@ class Reading:
     columns: dict[str, pd.Series] = field(default_factory=dict)
     malformed: tuple[MalformedRow, ...] = ()
     content: bytes | None = None
+    embedded: EmbeddedSource | None = None
 
     def lines(self) -> list[str]:
         """Return what is shown of the decision: the reading, what speaks for it, and what else was decided."""

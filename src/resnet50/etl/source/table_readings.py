@@ -330,7 +330,8 @@ def disjoint(sets: Sequence[TableSet]) -> bool:
 
 
 def joined(sets: Sequence[TableSet]) -> TableSet:
-    return TableSet(tuple(table for one in sets for table in one.tables), sets[0].choices)
+    ordered = sorted(sets, key=lambda one: ["train", "val", "test", ""].index(one.tables[0].split))
+    return TableSet(tuple(table for one in ordered for table in one.tables), ordered[0].choices)
 
 
 def best_sets(sets: Sequence[TableSet]) -> tuple[list[TableSet], list[str]]:

@@ -34,6 +34,8 @@ LABEL_NAMES = (
 )  # fmt: skip
 """Names of columns with labels: what says so, numbers of classes, what labels often are."""
 
+ANY_LABEL_NAME = frozenset[str]().union(*LABEL_NAMES)
+
 GROUP_NAMES = {
     "patient", "subject", "lesion", "user", "sender", "person", "series", "study", "case", "participant", "animal",
     "driver", "individual", "video", "sequence", "track", "scene", "session", "specimen", "slide",
