@@ -115,7 +115,7 @@ def read_one_table(options: PrepareOptions, table: Table, content: bytes | None 
     one = connect(options, table, files, files.folder)
     if one is None:
         raise no_images(options, table, files)
-    found = table_sets(options, [one], files, None)
+    found = table_sets(options, [one], files, None, None)
     lists = read_lists(files) if content is None and options.split_column is None else []
     return with_groups(read_set(options, found[0], files, lists, content), options)
 
@@ -133,31 +133,52 @@ def check_columns(options: PrepareOptions, table: Table) -> None:
 def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
     """Decide between the tables of a folder, its class folders, and the names of its images."""
     if options.label_pattern is not None:
-        return read_as_names(options, files, options.label_pattern)
+        return read_as_names(options, without_aside(folders_of(files)), options.label_pattern)
     lists = read_lists(files)
     asked = [name for name in TABLE_OPTIONS if getattr(options, name) is not None]
-    sets, submission, passed_over = ([], None, []) if options.class_folders else tables_of(options, files)
+    folders = folders_of(files)
+    ways = [] if asked else read_folders(folders)
+    labels = labels_by(folders, ways)
+    sets, submission, passed_over = ([], None, []) if options.class_folders else tables_of(options, files, labels)
     kept, notes = best_sets(sets)
     if asked and not kept:
         flag = "--" + asked[0].replace("_", "-")
         raise UserError(
             f"{options.source} has no table whose rows refer to images: give the table itself, or omit {flag}"
         )
-    folders = folders_of(files)
-    ways = [] if asked else read_folders(folders)
+    if kept:
+        ways = [way for way in ways if len(set(way.label.values())) > 1]
     if kept and (not ways or tables_win(kept[0], ways, folders)):
         return with_notes(read_sets(options, kept, files, lists), notes)
-    if kept and (ways[0].weak or len(ways) > 1) and kept[0].choices:
+    if kept and ways[0].weak and kept[0].choices:
         raise tables_or_folders(options, kept[0], ways)
     if ways:
         unused = [
             f"not used: {one.names()} (no column of labels by its name, and there are class folders)" for one in kept
         ]
         return with_notes(read_ways(options, folders, ways, lists), [*unused, *notes])
-    return read_flat(options, files, lists, submission, passed_over)
+    return read_flat(options, without_aside(folders), lists, submission, passed_over)
 
 
-def tables_of(options: PrepareOptions, files: FileIndex) -> tuple[list[TableSet], Submission | None, list[str]]:
+def without_aside(folders: Folders) -> FileIndex:
+    """Return the files of a source without copies of folders, masks and thumbnails."""
+    kept = ~folders.files.is_image
+    kept[folders.images] = True
+    return folders.files.keep(kept)
+
+
+def labels_by(folders: Folders, ways: Sequence[FolderReading]) -> pd.Series | None:
+    """Return the class folder of each file of the source, None where folders have no one reading."""
+    if len(ways) != 1:
+        return None
+    label = pd.Series("", index=range(len(folders.files.paths)), dtype="str")
+    label.iloc[folders.images] = pd.Series(folders.number).map(ways[0].label).fillna("").to_numpy()
+    return label
+
+
+def tables_of(
+    options: PrepareOptions, files: FileIndex, folder_labels: pd.Series | None = None
+) -> tuple[list[TableSet], Submission | None, list[str]]:
     """Return the tables whose rows name images, joined where they belong together."""
     images = list_images(options, options.images) if options.images else files
     tables, submission, passed_over = find_tables(options, files)
@@ -171,7 +192,7 @@ def tables_of(options: PrepareOptions, files: FileIndex) -> tuple[list[TableSet]
             continue
         if one is not None:
             connected.append(one)
-    sets = table_sets(options, connected, images, submission)
+    sets = table_sets(options, connected, images, submission, None if options.images else folder_labels)
     if refused and not any(one.strength >= NAMED for one in sets):
         raise refused[0]
     return sets, submission, passed_over
@@ -200,7 +221,7 @@ def tables_or_folders(options: PrepareOptions, best: TableSet, ways: Sequence[Fo
     return UserError(
         f"the labels of {options.source} could be in {best.names()} ({best.choices[0]}"
         f"{' or others' if len(best.choices) > 1 else ''}) or be the folders of the images ({ways[0].level})",
-        [*choices, {"class_folders": "true"}],
+        [*choices, *([way.choice for way in ways[:3]] if len(ways) > 1 else [{"class_folders": "true"}])],
     )
 
 

@@ -170,6 +170,8 @@ def label_choice(
         return LabelChoice((name,), 2.5, "its values are the folders of the images")
     if classes < 2 or classes == len(filled) or split_values(values) is not None:
         return None
+    if plain in ("split", "fold", "partition", "kfold", "subset") and classes <= 20:
+        return None
     if filled.iloc[:200].str.contains(r"://|^\d{4}-\d\d-\d\d|^\W*$", regex=True).mean() > 0.5:
         return None
     return LabelChoice((name,), 1, "possible")
@@ -203,10 +205,11 @@ def one_hot_choices(table: pd.DataFrame, columns: list[str], submission: Submiss
     if len(binary) < 2:
         return []
     for run in (binary, *contiguous(columns, binary)):
-        if len(run) > 1 and (one_hot_sums(table, run) == 1).all() and all(table[name].nunique() > 1 for name in run):
+        varying = sum(table[name].nunique() > 1 for name in run)
+        if varying > 1 and (one_hot_sums(table, run) == 1).all():
             return [LabelChoice(tuple(run), 2.9 if len(run) > 2 else 2.1, "exactly one of them is 1 in every row")]
     if len(binary) >= max(2, 0.6 * len(columns)) and (one_hot_sums(table, binary) > 1).any():
-        return [LabelChoice(tuple(binary), 1.5, "0 and 1 in every row")]
+        return [LabelChoice(tuple(binary), 2.1 if len(binary) == len(columns) else 1.5, "0 and 1 in every row")]
     return []
 
 

@@ -202,6 +202,8 @@ def interpret(node: Node, above: str) -> list[FolderReading]:
     node, above, notes = unwrap(node, above)
     splits = {name: split for name in node.children if (split := split_folder(name))}
     deep = {name for name, child in node.children.items() if has_classes(child)}
+    known = set[str]().union(*(class_names(node.children[name]) for name in deep & splits.keys()))
+    deep |= {name for name in splits if class_names(node.children[name]) & known}  # train/ with one class of test/'s
     if any(name in deep for name in splits):
         readings = read_splits(node, splits, deep, above)
     elif splits and all(name in splits or is_unlabeled(name) for name in node.children):
@@ -284,7 +286,7 @@ def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) 
         if extra:
             ways += [
                 FolderReading(
-                    ways[0].label | extra[0].label, {}, "with every folder", {"label_pattern": f"([^/]+)/[^/]+$"}
+                    ways[0].label | extra[0].label, {}, "with every folder", {"label_pattern": "([^/]+)/[^/]+$"}
                 )
             ]
     return ways
@@ -296,7 +298,11 @@ def generalized(choice: dict[str, str], split: str) -> dict[str, str]:
 
 
 def class_names(node: Node) -> set[str]:
-    node, _, _ = unwrap(node, "")
+    while len(node.children) == 1 and not node.here:
+        child = next(iter(node.children.values()))
+        if not child.children:
+            break
+        node = child
     return set(node.children)
 
 
@@ -308,6 +314,10 @@ def read_levels(node: Node, above: str) -> list[FolderReading]:
         notes.append("not used: images beside the class folders")
     if len(children) < 2:
         return []
+    without, said = without_aside(children)
+    if said:
+        inner = interpret(Node(without, [], sum(child.images for child in without.values())), above)
+        return [FolderReading(r.label, r.published, r.level, r.choice, (*said, *r.notes), r.weak) for r in inner]
     plain = {
         name
         for name in children
@@ -324,16 +334,31 @@ def read_levels(node: Node, above: str) -> list[FolderReading]:
     return read_nested(children, above, notes)
 
 
+def without_aside(children: dict[str, Node]) -> tuple[dict[str, Node], list[str]]:
+    """Set aside folders without class folders that are unlabeled by their name, or hold a rendering of other images."""
+    words = RENDERINGS | STORAGE | AUXILIARY
+    aside = [
+        name
+        for name, child in children.items()
+        if not has_classes(child) and (is_unlabeled(name) or (set(words_of(name)) <= words))
+    ]
+    if not aside or not any(has_classes(child) for child in children.values()):
+        return children, []
+    kept = {name: child for name, child in children.items() if name not in aside}
+    return kept, [f"not used: {shorten([f'{name}/' for name in aside])} (no class folders in it, so no labels)"]
+
+
 def renderings(children: dict[str, Node], above: str) -> list[FolderReading]:
     """Read each of several folders that show the same images (color, grayscale) by itself."""
     ways: list[FolderReading] = []
     for name, child in sorted(children.items(), key=lambda item: -item[1].images):
-        for reading in interpret(child, f"{above}{re.escape(name)}/"):
-            others = [other for other in children if other != name]
-            choice = {"exclude": ",".join(f"{other}/*" if not above else f"*/{other}/*" for other in others)}
-            ways.append(
-                FolderReading(reading.label, reading.published, f"the images in {name}/", choice, reading.notes)
-            )
+        inner = interpret(child, f"{above}{re.escape(name)}/")
+        others = [other for other in children if other != name]
+        exclude = {"exclude": ",".join(f"{other}/*" if not above else f"*/{other}/*" for other in others)}
+        for reading in inner:
+            level = f"the images in {name}/" + (f", {reading.level}" if len(inner) > 1 else "")
+            choice = exclude | (reading.choice if len(inner) > 1 else {})
+            ways.append(FolderReading(reading.label, reading.published, level, choice, reading.notes))
     return ways
 
 
@@ -362,8 +387,11 @@ def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list
     shared = sum(grand.images for child in nested.values() for name, grand in child.children.items() if below[name] > 1)
     flat = [name for name in children if name not in nested]
     upper = by_children(children, above, notes, f"folders {shorten(sorted(children), 3)}")
-    if len(nested) < 2 or sum(children[name].images for name in flat) > 0.5 * sum(c.images for c in children.values()):
+    if sum(children[name].images for name in flat) > 0.5 * sum(c.images for c in children.values()):
         return [upper]
+    each = {name: interpret(child, f"{above}{re.escape(name)}/") for name, child in children.items()} if len(children) < 10 else {}
+    if len(nested) == len(children) > 1 and are_collections([readings for readings in each.values() if readings]):
+        return renderings(children, above)
     said = (
         [*notes, f"not used: {shorten([f'{name}/' for name in flat])} (no class folders in it, so no labels)"]
         if flat
@@ -375,9 +403,16 @@ def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list
     ]
     if shared >= SHARED * total:
         return choose_level(upper, lower, list(nested), list(below))
-    if is_id_like(below):  # class/subject, each subject in one class
+    if is_id_like(below) and not all(len(name) == 1 for name in children):  # class/subject, each subject in one class
         return [upper]
-    return [upper, *lower] if lower else [upper]
+    return [*lower, upper] if all(len(name) == 1 for name in children) else [upper, *lower]
+
+
+def are_collections(each: list[list[FolderReading]]) -> bool:
+    """Return whether folders are data sets of the same classes of which only some have published splits."""
+    classes = [set(readings[0].label.values()) for readings in each]
+    published = [bool(readings[0].published) for readings in each]
+    return len(each) > 1 and all(one == classes[0] for one in classes) and any(published) and (not all(published) or len(each) > 1)
 
 
 def choose_level(
@@ -395,7 +430,8 @@ def choose_level(
         if len(names) >= 2 * len(below):
             return lower
         return [upper] if len(below) >= 2 * len(names) else [*lower, upper]
-    return [*lower, upper]
+    both = {"label_pattern": re.sub(r"\(\[\^/\]\+\)/$", "(.+)/[^/]*$", upper.choice.get("label_pattern", ""))}
+    return [*lower, upper, FolderReading(upper.label, {}, "both levels together", both)]
 
 
 def unwrap_storage(node: Node) -> Node:
@@ -455,6 +491,8 @@ def label_pattern_of(stems: pd.Series) -> str | None:
     if len(stems) < 4:
         return None
     prefix = stems.str.extract(r"^([^\W\d_](?:.*?[^\W\d_])?)[\s._-]*\(?\d+\)?$", expand=False).fillna("")
+    if prefix[prefix != ""].nunique() < 2:
+        return numbered_pattern_of(stems)
     names = prefix[prefix != ""].value_counts()
     if len(names) < 2 or (prefix == "").mean() > 0.02 or names.mean() < MIN_PER_NAME or names.min() < 2:
         return None
@@ -465,3 +503,13 @@ def label_pattern_of(stems: pd.Series) -> str | None:
     if len(names) <= 8:
         return f"^({'|'.join(re.escape(str(name)) for name in sorted(names.index))}){separator}"
     return rf"^([^\W\d_](?:.*?[^\W\d_])?){separator}\(?\d+\)?\."
+
+
+def numbered_pattern_of(stems: pd.Series) -> str | None:
+    """Return the pattern of names such as 'obj12__35', a numbered class before a number; None if it doesn't fit."""
+    prefix = stems.str.extract(r"^([^\W\d_]+\d+)[\s._-]+\d+$", expand=False).fillna("")
+    names = prefix[prefix != ""].value_counts()
+    words = {re.sub(r"\d+$", "", str(name)).lower() for name in names.index}
+    if len(names) < 2 or (prefix == "").mean() > 0.02 or names.mean() < MIN_PER_NAME or words & NO_CLASS_WORDS:
+        return None
+    return r"^([^\W\d_]+\d+)[\s._-]"

@@ -148,16 +148,20 @@ def combined_label(value: str, separator: str) -> str:
     return "+".join(sorted(set(labels)))
 
 
+ONES = frozenset({"1", "1.0", "True", "true"})
+ZEROS_AND_ONES = ONES | {"0", "0.0", "False", "false", "-1", "-1.0"}
+"""Cells of 0/1 columns; some write -1 for 0."""
+
+
 def is_binary(values: pd.Series) -> bool:
     """Return whether every cell of a column is 0 or 1."""
     some = values.iloc[:1000]
-    zeros_and_ones = {"0", "1", "0.0", "1.0", "False", "True", "false", "true"}
-    return bool(some.isin(zeros_and_ones).all() and values.isin(zeros_and_ones).all())
+    return bool(some.isin(ZEROS_AND_ONES).all() and values.isin(ZEROS_AND_ONES).all())
 
 
 def one_hot_sums(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
     """Return how many of some 0/1 columns are 1 in each row."""
-    hot = sum(table[name].isin(["1", "1.0", "True", "true"]).astype("int64") for name in columns)
+    hot = sum(table[name].isin(ONES).astype("int64") for name in columns)
     return pd.Series(hot, index=table.index)
 
 
@@ -169,7 +173,7 @@ def labels_of_one_hot(table: pd.DataFrame, columns: Sequence[str], combine: bool
     """
     for name in columns:
         if not is_binary(table[name]):
-            odd = table.loc[~table[name].isin(["0", "1", "0.0", "1.0"]), name].iloc[0]
+            odd = table.loc[~table[name].isin(ZEROS_AND_ONES), name].iloc[0]
             raise UserError(f"--label-columns: column {name!r} holds {odd!r}, where 0 or 1 should be")
     sums = one_hot_sums(table, columns)
     several, none = int((sums > 1).sum()), int((sums == 0).sum())
@@ -184,7 +188,7 @@ def labels_of_one_hot(table: pd.DataFrame, columns: Sequence[str], combine: bool
             f"columns {shorten(columns)}: {none:,} rows have no 1, so they have no label; name all columns of classes with "
             "--label-columns, or add a column for the others"
         )
-    hot = np.column_stack([table[name].isin(["1", "1.0", "True", "true"]).to_numpy() for name in columns])
+    hot = np.column_stack([table[name].isin(ONES).to_numpy() for name in columns])
     patterns, at = np.unique(hot, axis=0, return_inverse=True)
     names = ["+".join(name for name, one in zip(columns, pattern, strict=True) if one) for pattern in patterns]
     return pd.Series(np.array(names, dtype=object)[at.ravel()], index=table.index).astype("str")

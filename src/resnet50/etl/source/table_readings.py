@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import permutations
 from pathlib import Path, PurePosixPath
@@ -274,10 +274,14 @@ def several_places(path: Path, placements: Sequence[Placement], files: FileIndex
 
 
 def table_sets(
-    options: PrepareOptions, tables: Sequence[SourceTable], files: FileIndex, submission: Submission | None
+    options: PrepareOptions,
+    tables: Sequence[SourceTable],
+    files: FileIndex,
+    submission: Submission | None,
+    folder_labels: pd.Series | None,
 ) -> list[TableSet]:
     """Join the tables that belong together, and weigh the columns that may label their rows; most images first."""
-    weighed = [TableSet((one,), tuple(choices_of(options, one, files, submission))) for one in tables]
+    weighed = [TableSet((one,), tuple(choices_of(options, one, submission, folder_labels))) for one in tables]
     groups: dict[tuple[str, ...], list[TableSet]] = {}
     for one in weighed:
         label = one.choices[0].columns if one.choices and one.strength >= NAMED else ("",)
@@ -290,7 +294,7 @@ def table_sets(
 
 
 def choices_of(
-    options: PrepareOptions, one: SourceTable, files: FileIndex, submission: Submission | None
+    options: PrepareOptions, one: SourceTable, submission: Submission | None, folder_labels: pd.Series | None
 ) -> list[LabelChoice]:
     """Return the columns that may label a table's rows: the ones that an option names, if it has them."""
     frame = one.table.frame
@@ -304,7 +308,7 @@ def choices_of(
     taken = {name for name in (options.group_column, options.split_column) if name is not None}
     split = find_split_column(frame, taken | {one.id_column})
     taken |= {split} if split else set()
-    folder = last_part(parent(files.paths.reindex(one.file, fill_value="")).reset_index(drop=True))
+    folder = None if folder_labels is None else folder_labels.reindex(one.file, fill_value="").reset_index(drop=True)
     return label_choices(frame, one.id_column, taken, folder, submission)
 
 
@@ -312,6 +316,7 @@ def join(group: list[TableSet]) -> list[TableSet]:
     """Join tables with the same columns of ids and labels that name different images: per split, per folder, per part."""
     if len(group) == 1:
         return group
+    group = with_split_of_pairs(group)
     named = [one for one in group if one.tables[0].split]
     splits = [one.tables[0].split for one in named]
     if len(set(splits)) > 1 and len(set(splits)) == len(splits) and disjoint(named):
@@ -322,6 +327,21 @@ def join(group: list[TableSet]) -> list[TableSet]:
     if (len(folders) == len(group) or parts) and disjoint(group):
         return [joined(group)]
     return group
+
+
+def with_split_of_pairs(group: list[TableSet]) -> list[TableSet]:
+    """Give tables a split whose names differ in nothing but train, val and test: cardatasettrain.csv, cardatasettest.csv."""
+    stems = {one.tables[0].path.stem.lower(): one for one in group}
+    found: dict[str, str] = {}
+    for stem in stems:
+        for word, other in (("train", "test"), ("train", "valid"), ("train", "val")):
+            pair = stem.replace(word, other)
+            if word in stem and pair in stems and pair != stem:
+                found[stem], found[pair] = word, "test" if other == "test" else "val"
+    return [
+        TableSet((replace(one.tables[0], split=found[stem]),), one.choices) if (stem := one.tables[0].path.stem.lower()) in found else one
+        for one in group
+    ]
 
 
 def disjoint(sets: Sequence[TableSet]) -> bool:

@@ -207,7 +207,9 @@ def records_of(content: Any) -> list[dict[str, Any]]:
     """Return JSON's content as one object a row; an empty list if it is no table."""
     if isinstance(content, list):
         items: list[Any] = content
-        return items if items and all(isinstance(item, dict) for item in items) else []
+        if not items or not all(isinstance(item, dict) for item in items):
+            return []
+        return label_studio_records(items) if all({"data", "annotations"} <= item.keys() for item in items) else items
     if not isinstance(content, dict):
         return []
     if isinstance(content.get("images"), list) and isinstance(content.get("annotations"), list):
@@ -242,12 +244,22 @@ def coco_records(content: dict[str, Any]) -> list[dict[str, Any]]:
     return records
 
 
+def label_studio_records(tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Read Label Studio's own JSON: each task's data, and the choices of its first annotation."""
+    records: list[dict[str, Any]] = []
+    for task in tasks:
+        results = task["annotations"][0].get("result", []) if task["annotations"] else []
+        choices = [name for result in results for name in result.get("value", {}).get("choices", [])]
+        records.append({**task["data"], "choice": choices})
+    return records
+
+
 def cell(value: Any) -> str:
     """Write a value of JSON as a CSV would have it; a list of one item as the item."""
     if value is None:
         return ""
-    if isinstance(value, list) and len(value) == 1:
-        return cell(value[0])
+    if isinstance(value, list) and len(value) < 2:
+        return cell(value[0]) if value else ""
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, float) and value.is_integer():
