@@ -23,6 +23,7 @@ from resnet50.etl.source.table_readings import (
     read_set,
     split_cells,
     split_of_table,
+    splits_of_tables,
     table_sets,
 )
 from resnet50.etl.source.tables import Table, parquet_of, read_table, require_column
@@ -103,7 +104,9 @@ def read_embedded(options: PrepareOptions, source: EmbeddedSource) -> Reading:
         options=filled_in(options, source=options.source.absolute(), label_column=column),
         evidence=source.evidence,
         notes=(*source.warnings, *source.notes),
-        columns={name: table[name] for name in find_group_columns(table, {"image_id", "label", "published", "file"}, label)},
+        columns={
+            name: table[name] for name in find_group_columns(table, {"image_id", "label", "published", "file"}, label)
+        },
         embedded=source,
     )
 
@@ -112,7 +115,7 @@ def read_one_table(options: PrepareOptions, table: Table, content: bytes | None 
     """Read the table that the user has named; its images are in its folder, or in --images."""
     files = list_images(options, options.images or table.path.parent)
     check_columns(options, table)
-    one = connect(options, table, files, files.folder)
+    one = connect(options, table, files, split_of_table(table.path, files.folder))
     if one is None:
         raise no_images(options, table, files)
     found = table_sets(options, [one], files, None, None)
@@ -184,9 +187,10 @@ def tables_of(
     tables, submission, passed_over = find_tables(options, files)
     connected: list[SourceTable] = []
     refused: list[UserError] = []
-    for table in sorted(tables, key=lambda table: split_of_table(table.path, files.folder) == "test"):
+    splits = splits_of_tables(tables, files.folder)
+    for table in sorted(tables, key=lambda table: splits[table.path] == "test"):
         try:
-            one = connect(options, table, images, files.folder)
+            one = connect(options, table, images, splits[table.path])
         except UserError as error:
             refused.append(error)
             continue

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from resnet50.etl.files import FileIndex, extension, last_part, parent
-from resnet50.etl.source.folders import FolderReading, Folders, label_pattern_of, split_folder
-from resnet50.etl.source.lists import ImageList, published_by_lists
+from resnet50.etl.source.folders import MIN_PER_NAME, FolderReading, Folders, label_pattern_of, split_folder
+from resnet50.etl.source.labels import check_single_label
+from resnet50.etl.source.lists import ImageList, LabelList, published_by_lists
 from resnet50.etl.source.matching import role_of
 from resnet50.etl.source.reading import Reading, filled_in, with_images
 from resnet50.etl.source.table_readings import names_for
@@ -49,9 +50,13 @@ def label_by_lists(
 ) -> tuple[pd.Series, pd.Series, list[str]]:
     """Give images outside class folders the labels that a list has for them, if these are all classes."""
     classes = set(label.unique()) - {""}
+    number = number_of_classes(images, label, lists)
     notes: list[str] = []
     for one in lists:
-        known = {position: name for position, name in zip(one.file.tolist(), one.label, strict=True) if name in classes}
+        names = [number.get(name, name) for name in one.label]
+        known = {position: name for position, name in zip(one.file.tolist(), names, strict=True) if name in classes}
+        if len(set(known.values())) == 1 and len(classes) > 1:  # test images that all have the label 0 have none
+            continue
         if len(known) < 0.95 * len(one.file) or not known:
             continue
         named = pd.Series(images).map(known).fillna("").astype("str")
@@ -68,7 +73,39 @@ def label_by_lists(
     return label, published, notes
 
 
-def read_as_names(options: PrepareOptions, files: FileIndex, pattern: str, evidence: tuple[str, ...] = ()) -> Reading:
+def number_of_classes(images: np.ndarray, label: pd.Series, lists: Sequence[ImageList]) -> dict[str, str]:
+    """Return the class folder that each number in the lists means, as the images say that have both."""
+    folder = pd.Series(label.to_numpy(), index=images)
+    pairs = set[tuple[str, str]]()
+    for one in lists:
+        named = pd.Series(one.label, index=one.file)
+        named = named[(named.index >= 0) & (named != "")]
+        both = folder.reindex(named.index).fillna("")
+        pairs |= set(zip(named[both != ""], both[both != ""], strict=True))
+    numbers = [number for number, _ in pairs]
+    one_to_one = len(set(numbers)) == len(numbers) == len({name for _, name in pairs})
+    return dict(pairs) if one_to_one else {}
+
+
+def read_as_list(options: PrepareOptions, files: FileIndex, one: LabelList) -> Reading:
+    """Make a reading of text files that name an image and its label in each line."""
+    label = check_single_label(one.label, one.pattern, options.combine_labels, named=True)
+    label, named = names_for(label, files)
+    notes = [
+        *named,
+        *([f"splits: {shorten(sorted(set(one.published)))}, by the names of the lists"] if any(one.published) else []),
+    ]
+    evidence = (f"{one.pattern} names {len(one.file):,} images, each with a label behind it",)
+    return reading_of(options, files, one.file, label, one.published, f"lists: {one.pattern}", tuple(notes), evidence)
+
+
+def read_as_names(
+    options: PrepareOptions,
+    files: FileIndex,
+    pattern: str,
+    evidence: tuple[str, ...] = (),
+    lists: Sequence[ImageList] = (),
+) -> Reading:
     """Make a reading by --label-pattern: what it matches in a file's name is the label.
 
     A pattern with a slash is matched against the path below the source. The first group is the label, if there is one.
@@ -99,6 +136,10 @@ def read_as_names(options: PrepareOptions, files: FileIndex, pattern: str, evide
     if roles.isin(SPLITS).all() and roles.nunique() > 1:
         published = roles.astype("str")
         notes.append(f"splits: {shorten(sorted(published.unique()))}, by the folders' names")
+    else:
+        by_lists, said = published_by_lists(lists, position)
+        published = published if by_lists is None else by_lists.where(by_lists != "", "train")
+        notes += said
     options = filled_in(options, label_pattern=pattern)
     return reading_of(
         options, files, position, label, published, f"labels in file names: {pattern}", tuple(notes), evidence
@@ -123,6 +164,21 @@ def guess_pattern(files: FileIndex) -> tuple[str, int] | None:
     paths = paths[~roles.isin(["test", "unlabeled"])]
     pattern = label_pattern_of(last_part(paths).str.replace(r"\.[^.]*$", "", regex=True)) if len(paths) else None
     return None if pattern is None else (pattern, len(paths))
+
+
+def fields_in_names(files: FileIndex) -> list[str]:
+    """Return patterns for the fields of names such as '23_0_1_20170116.jpg' that could be labels, fewest values first."""
+    stems = last_part(files.images()).str.replace(r"\.[^.]*$", "", regex=True)
+    fields = stems.str.split("_")
+    count = fields.str.len()
+    if len(stems) < 4 or count.nunique() != 1 or count.iloc[0] < 2:
+        return []
+    found: list[tuple[int, str]] = []
+    for at in range(int(count.iloc[0])):
+        values = fields.str[at].nunique()
+        if 1 < values <= max(2, len(stems) // MIN_PER_NAME):
+            found.append((values, "^" + "[^_]*_" * at + "([^_.]+)"))
+    return [pattern for _, pattern in sorted(found)]
 
 
 def reading_of(

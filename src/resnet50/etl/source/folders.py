@@ -106,8 +106,24 @@ def folders_of(files: FileIndex) -> Folders:
     aside, notes = find_twins(files, images, number, folders, signature)
     made, more = find_auxiliary(folders, paths, number)
     aside |= made
-    kept = ~np.isin(number, sorted(aside))
-    return Folders(files, folders, number[kept], images[kept], (*notes, *more))
+    beside, also = masks_beside_images(paths)
+    kept = ~np.isin(number, sorted(aside)) & ~beside
+    return Folders(files, folders, number[kept], images[kept], (*notes, *more, *also))
+
+
+MADE = r"[ _.-]+(?:mask|masks|gt|groundtruth|seg|segmentation|thumb|thumbnail|annotation|overlay|heatmap)s?(?:[ _.-]?\d+)?$"
+"""The end of the name of something made from an image."""
+
+
+def masks_beside_images(paths: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Find files such as 'a_mask.png' beside the image 'a.png' that they are made from."""
+    stems = paths.str.replace(r"\.[^./]*$", "", regex=True)
+    plain = stems.str.replace(MADE, "", regex=True, case=False)
+    made = ((plain != stems) & plain.isin(set(stems))).to_numpy()
+    first = paths[made].iloc[0] if made.any() else ""
+    return made, [
+        f"not used: {made.sum():,} files such as {first} (made from the images beside them)"
+    ] if made.any() else []
 
 
 def find_twins(
@@ -153,14 +169,21 @@ def common_end(pairs: list[tuple[str, str]]) -> tuple[str, str]:
 
 def find_auxiliary(folders: list[str], paths: pd.Series, number: np.ndarray) -> tuple[set[int], list[str]]:
     """Return folders of masks, thumbnails and the like whose files are named as images elsewhere."""
-    made = [at for at, name in enumerate(folders) if any(normalized(part) in AUXILIARY for part in name.split("/"))]
+    made = [
+        at
+        for at, name in enumerate(folders)
+        if any(
+            normalized(part) in AUXILIARY or set(words_of(part)) & (AUXILIARY - {"depth", "boxes"})
+            for part in name.split("/")
+        )
+    ]
     if not made or len(made) == len(folders):
         return set(), []
     stems = last_part(paths).str.replace(r"\.[^.]*$", "", regex=True)
     here = np.isin(number, made)
     others = set(stems[~here])
-    short = stems[here].str.replace(r"[_-](?:mask|gt|seg|segmentation|thumb|label)s?(?:_\d+)?$", "", regex=True)
-    if short.isin(others).mean() < 0.5:
+    short = stems[here].str.replace(MADE, "", regex=True, case=False)
+    if (short.isin(others) | stems[here].isin(others)).mean() < 0.5:
         return set(), []
     return set(made), [f"not used: {shorten([folders[at] for at in made], 3)} (made from the images)"]
 
@@ -206,7 +229,9 @@ def interpret(node: Node, above: str) -> list[FolderReading]:
     deep |= {name for name in splits if class_names(node.children[name]) & known}  # train/ with one class of test/'s
     if any(name in deep for name in splits):
         readings = read_splits(node, splits, deep, above)
-    elif splits and all(name in splits or is_unlabeled(name) for name in node.children):
+    elif len(set(splits.values())) > 1 or (
+        splits and all(name in splits or is_unlabeled(name) for name in node.children)
+    ):
         return []  # train/ and test/ with images directly in them
     else:
         readings = read_levels(node, above)
@@ -329,9 +354,29 @@ def read_levels(node: Node, above: str) -> list[FolderReading]:
         return [FolderReading(r.label, r.published, r.level, r.choice, (said, *r.notes)) for r in inner]
     if len(plain) == len(children):
         return renderings(children, above)
+    if is_hashed(children):
+        return interpret(
+            joined(grand for child in children.values() for grand in child.children.values()), f"{above}[^/]+/[^/]+/"
+        )
     if all(not child.children for child in children.values()):
-        return [by_children(children, above, notes)]
+        named = {name: child for name, child in children.items() if normalized(name) not in STORAGE | AUXILIARY}
+        if len(named) < 2:
+            return []
+        if len(named) < len(children):
+            notes.append(
+                f"not used: {shorten([f'{name}/' for name in children if name not in named])} (no class by its name)"
+            )
+        return [by_children(named, above, notes)]
     return read_nested(children, above, notes)
+
+
+def is_hashed(children: dict[str, Node]) -> bool:
+    """Return whether folders spread images by the first characters of their names: 3/c/1/3c13426b41c3c79a.jpg."""
+    below = [name for child in children.values() for name in child.children]
+    single = all(re.fullmatch(r"[0-9a-f]{1,2}", name) for name in (*children, *below))
+    return (
+        single and bool(below) and all(child.children for child in children.values()) and len(below) > len(set(below))
+    )
 
 
 def without_aside(children: dict[str, Node]) -> tuple[dict[str, Node], list[str]]:
@@ -389,7 +434,11 @@ def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list
     upper = by_children(children, above, notes, f"folders {shorten(sorted(children), 3)}")
     if sum(children[name].images for name in flat) > 0.5 * sum(c.images for c in children.values()):
         return [upper]
-    each = {name: interpret(child, f"{above}{re.escape(name)}/") for name, child in children.items()} if len(children) < 10 else {}
+    each = (
+        {name: interpret(child, f"{above}{re.escape(name)}/") for name, child in children.items()}
+        if len(children) < 10
+        else {}
+    )
     if len(nested) == len(children) > 1 and are_collections([readings for readings in each.values() if readings]):
         return renderings(children, above)
     said = (
@@ -405,14 +454,24 @@ def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list
         return choose_level(upper, lower, list(nested), list(below))
     if is_id_like(below) and not all(len(name) == 1 for name in children):  # class/subject, each subject in one class
         return [upper]
-    return [*lower, upper] if all(len(name) == 1 for name in children) else [upper, *lower]
+    paths = [
+        FolderReading(upper.label, {}, "all folders below together", {"label_pattern": f"^{above}[^/]+/(.+)/[^/]*$"})
+    ]
+    several = any(has_classes(grand) for child in nested.values() for grand in child.children.values())
+    further = paths if several else []
+    return [*lower, upper, *further] if all(len(name) == 1 for name in children) else [upper, *lower, *further]
 
 
 def are_collections(each: list[list[FolderReading]]) -> bool:
     """Return whether folders are data sets of the same classes of which only some have published splits."""
     classes = [set(readings[0].label.values()) for readings in each]
     published = [bool(readings[0].published) for readings in each]
-    return len(each) > 1 and all(one == classes[0] for one in classes) and any(published) and (not all(published) or len(each) > 1)
+    return (
+        len(each) > 1
+        and all(one == classes[0] for one in classes)
+        and any(published)
+        and (not all(published) or len(each) > 1)
+    )
 
 
 def choose_level(

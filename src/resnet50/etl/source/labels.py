@@ -211,6 +211,8 @@ def mapping_in(path: Path) -> dict[str, str] | None:
         if path.stat().st_size > 1_000_000:
             return None
         text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".txt":
+            return numbered_lines(text)
         content: Any = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError):
         return None
@@ -227,6 +229,16 @@ def mapping_in(path: Path) -> dict[str, str] | None:
                     return pairs
                 if all(key.isdigit() for key in inverse) and len(inverse) == len(pairs):
                     return inverse
+    return None
+
+
+def numbered_lines(text: str) -> dict[str, str] | None:
+    """Return the names in lines such as '0 cat' or 'cat 0', by number."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    for pattern, number, name in ((r"(\d+)[\s,:.]+(\D.*)", 1, 2), (r"(.*\D)[\s,:]+(\d+)", 2, 1)):
+        found = [re.fullmatch(pattern, line) for line in lines]
+        if lines and all(found):
+            return {match[number]: match[name].strip() for match in found if match}
     return None
 
 

@@ -1,7 +1,8 @@
 """Lists in text files and JSON: which images belong to a split, and which label each has."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -80,19 +81,23 @@ def split_of_list(path: str) -> str:
 
 
 def as_list(files: FileIndex, path: str, lines: list[str]) -> ImageList | None:
-    """Read lines as names of images, perhaps with a label behind each; None if they aren't."""
+    """Read lines as names of images, perhaps with a label behind each; None if they aren't. A header line is dropped."""
     if not lines:
         return None
     whole = locate(files, lines, path)
     if whole is not None:
         return ImageList(path, split_of_list(path), whole, ("",) * len(lines))
     for separator in ("\t", ",", ";", None):
-        cells = [line.split(separator) for line in lines]
-        if len(cells[0]) < 2 or any(len(row) < 2 for row in cells):
+        limit = 1 if separator is None else -1
+        cells = [[cell.strip() for cell in line.split(separator, limit)] for line in lines]
+        if any(len(row) < 2 for row in cells):
             continue
-        first = locate(files, [row[0].strip() for row in cells], path)
-        if first is not None:
-            return ImageList(path, split_of_list(path), first, tuple(row[1].strip() for row in cells))
+        first = locate(files, [row[0] for row in cells], path)
+        if first is None:
+            continue
+        if first[0] < 0 and (first[1:] >= 0).mean() > 0.9:
+            first, cells = first[1:], cells[1:]
+        return ImageList(path, split_of_list(path), first, tuple(row[1] for row in cells))
     return None
 
 
@@ -168,6 +173,59 @@ def lists_in_json(files: FileIndex, path: str) -> list[ImageList]:
             if position is not None:
                 found.append(ImageList(path, split_of(str(name)), position, ("",) * len(heads)))
     return found
+
+
+@dataclass(frozen=True)
+class LabelList:
+    """Lists that label images and belong together: one per split, or a single one.
+
+    Attributes:
+        pattern: of the names of their files, for --label-list.
+        file: position of each image in the index.
+        label: of each.
+        published: the split that the list's name says, "" where there is but one.
+    """
+
+    pattern: str
+    file: NDArray[np.int64]
+    label: pd.Series
+    published: pd.Series
+
+
+def label_lists(lists: Sequence[ImageList]) -> list[LabelList]:
+    """Join lists whose names differ in the split alone; lists of test images that all have one label have none."""
+    groups: dict[str, list[ImageList]] = {}
+    for one in lists:
+        if any(one.label) and len(one.file):
+            groups.setdefault(SPLIT_WORD.sub("*", one.path), []).append(one)
+    found: list[LabelList] = []
+    for pattern, group in groups.items():
+        splits = {one.split for one in group}
+        if {"train", "val"} <= splits:  # trainval says the same again
+            group = [one for one in group if "trainval" not in words_of(PurePosixPath(one.path).stem)]
+        several = [one for one in group if len(set(one.label)) > 1]
+        if not several or (len(group) > 1 and len(several) == 1 and not several[0].split):
+            continue
+        published = len({one.split for one in several}) > 1
+        file = np.concatenate([one.file for one in several])
+        label = pd.Series([label for one in several for label in one.label], dtype="str")
+        split = pd.Series([one.split if published else "" for one in several for _ in one.label], dtype="str")
+        here = file >= 0
+        once = pd.Series(file[here])
+        if once.duplicated().any() and label[here].reset_index(drop=True).groupby(once.to_numpy()).nunique().max() > 1:
+            continue
+        keep = np.flatnonzero(here)[~once.duplicated().to_numpy()]
+        found.append(
+            LabelList(
+                pattern, file[keep], label.iloc[keep].reset_index(drop=True), split.iloc[keep].reset_index(drop=True)
+            )
+        )
+    return sorted(found, key=lambda one: -len(one.file))
+
+
+SPLIT_WORD = re.compile(
+    r"(?<![A-Za-z])(?:trainval|train_val|training|train|validation|valid|val|testing|test|dev)(?![a-z])", re.IGNORECASE
+)
 
 
 def published_by_lists(lists: Iterable[ImageList], file: NDArray[np.int64]) -> tuple[pd.Series | None, list[str]]:

@@ -38,13 +38,16 @@ from resnet50.etl.source.tables import (
     require_column,
     template_fields,
 )
-from resnet50.etl.source.words import is_part, normalized, shorten, split_in, words_of
+from resnet50.etl.source.words import AUXILIARY, is_part, normalized, shorten, split_in, words_of
 from resnet50.etl.split import SPLITS
 from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
 MAX_TABLES = 100
 """Tables of a folder that are looked at; one with more has a table per image."""
+
+MAX_REPEATED = 0.05
+"""Share of the images that may have rows with different labels; such images are left out."""
 
 NAMED = 2.0
 """Strength of evidence from which on a column counts as labels by its name, a submission, or the images' folders."""
@@ -164,7 +167,7 @@ def has_pixel_columns(path: Path) -> bool:
     return len(pixels) >= 48
 
 
-def connect(options: PrepareOptions, table: Table, files: FileIndex, root: Path) -> SourceTable | None:
+def connect(options: PrepareOptions, table: Table, files: FileIndex, split: str) -> SourceTable | None:
     """Find the images that a table's rows name; None if it names none.
 
     Raises:
@@ -180,7 +183,9 @@ def connect(options: PrepareOptions, table: Table, files: FileIndex, root: Path)
         naming = id_columns(frame, files, options.path_template, taken)
     if not naming:
         return None
-    ways = [way for name in naming if (way := connect_column(options, table, name, files, root)) is not None]
+    ways = [way for name in naming if (way := connect_column(options, table, name, files, split)) is not None]
+    if len(ways) > 1:  # a column of masks beside the column of images
+        ways = [way for way in ways if not set(words_of(way.id_column)) & AUXILIARY] or ways
     ways.sort(key=lambda way: -way.placement.found)
     if not ways:
         return None
@@ -195,24 +200,40 @@ def connect(options: PrepareOptions, table: Table, files: FileIndex, root: Path)
 
 
 def connect_column(
-    options: PrepareOptions, table: Table, id_column: str, files: FileIndex, root: Path
+    options: PrepareOptions, table: Table, id_column: str, files: FileIndex, split: str
 ) -> SourceTable | None:
     names = file_names(table.frame[id_column], options.path_template, table.frame)
     found = find_candidates(names, files)
     if found.pairs.empty:
         return None
-    split = split_of_table(table.path, root)
     near = nearby(found, table.path, files)
-    placements = (
-        place(near, files, split if options.images is None else "")
-        if options.images is None
-        else place_all(near, files)
-    )
+    placements = place(near, files, split) if options.images is None else place_all(near, files)
     if not placements:
         raise only_held_out(table.path, near, files)
     if len(placements) > 1:
+        joined = join_folder_column(options, table, id_column, files)
+        if joined is not None:
+            return SourceTable(table, split, id_column, *joined)
         raise several_places(table.path, placements, files)
     return SourceTable(table, split, id_column, near, placements[0])
+
+
+def join_folder_column(
+    options: PrepareOptions, table: Table, id_column: str, files: FileIndex
+) -> tuple[Candidates, Placement] | None:
+    """Find images by two columns, a folder and a name in it; None if no column has the folders."""
+    if options.path_template is not None:
+        return None
+    frame = table.frame
+    for column in map(str, frame.columns):
+        if column == id_column or frame[column].nunique() > len(frame) // 2:
+            continue
+        found = find_candidates(frame[column] + "/" + frame[id_column], files)
+        placements = place(found, files) if len(found.pairs) >= 0.9 * len(found.ids) else []
+        if len(placements) == 1 and not found.notes and not found.pairs["id"].duplicated().any():
+            note = f"ids: in the folders that column {column!r} names"
+            return found, replace(placements[0], notes=(*placements[0].notes, note))
+    return None
 
 
 def place_all(found: Candidates, files: FileIndex) -> list[Placement]:
@@ -242,6 +263,18 @@ def split_of_table(path: Path, root: Path) -> str:
         return said
     folders = path.relative_to(root).parts[:-1]
     return next((split for name in reversed(folders) if (split := split_in(name))), "")
+
+
+def splits_of_tables(tables: Sequence[Table], root: Path) -> dict[Path, str]:
+    """Return the split that each table's name says; cardatasettrain and cardatasettest say it as a pair."""
+    stems = {table.path.stem.lower(): table.path for table in tables}
+    splits = {table.path: split_of_table(table.path, root) for table in tables}
+    for stem, path in stems.items():
+        for other, split in (("test", "test"), ("valid", "val"), ("val", "val")):
+            pair = stems.get(stem.replace("train", other))
+            if "train" in stem and pair is not None and not splits[path]:
+                splits[path], splits[pair] = "train", split
+    return splits
 
 
 def check_header(way: SourceTable, files: FileIndex) -> None:
@@ -316,7 +349,6 @@ def join(group: list[TableSet]) -> list[TableSet]:
     """Join tables with the same columns of ids and labels that name different images: per split, per folder, per part."""
     if len(group) == 1:
         return group
-    group = with_split_of_pairs(group)
     named = [one for one in group if one.tables[0].split]
     splits = [one.tables[0].split for one in named]
     if len(set(splits)) > 1 and len(set(splits)) == len(splits) and disjoint(named):
@@ -327,21 +359,6 @@ def join(group: list[TableSet]) -> list[TableSet]:
     if (len(folders) == len(group) or parts) and disjoint(group):
         return [joined(group)]
     return group
-
-
-def with_split_of_pairs(group: list[TableSet]) -> list[TableSet]:
-    """Give tables a split whose names differ in nothing but train, val and test: cardatasettrain.csv, cardatasettest.csv."""
-    stems = {one.tables[0].path.stem.lower(): one for one in group}
-    found: dict[str, str] = {}
-    for stem in stems:
-        for word, other in (("train", "test"), ("train", "valid"), ("train", "val")):
-            pair = stem.replace(word, other)
-            if word in stem and pair in stems and pair != stem:
-                found[stem], found[pair] = word, "test" if other == "test" else "val"
-    return [
-        TableSet((replace(one.tables[0], split=found[stem]),), one.choices) if (stem := one.tables[0].path.stem.lower()) in found else one
-        for one in group
-    ]
 
 
 def disjoint(sets: Sequence[TableSet]) -> bool:
@@ -402,6 +419,7 @@ def read_set(
         label = check_single_label(
             frame[choice.columns[0]], f"column {choice.columns[0]!r}", options.combine_labels, explicit
         )
+    check_repeated(frame[one.tables[0].id_column], one.file, label, options.combine_labels)
     first = one.tables[0]
     notes = [note for table in one.tables for note in (*table.found.notes, *table.placement.notes)]
     label, named = names_for(label, files)
@@ -449,6 +467,22 @@ def read_set(
     )
 
 
+def check_repeated(ids: pd.Series, file: NDArray[np.int64], label: pd.Series, combine: bool) -> None:
+    """Refuse tables that give many images several labels, in a row each.
+
+    Raises:
+        UserError: more than 5% of the images have rows with different labels.
+    """
+    rows = pd.DataFrame({"file": file, "label": label.to_numpy()})[file >= 0]
+    labels = rows[rows["label"] != ""].drop_duplicates().groupby("file").size()
+    several = int((labels > 1).sum())
+    if several > MAX_REPEATED * len(labels) and several > 1:
+        raise UserError(
+            f"{several:,} of {len(labels):,} images have several labels per image, in rows of their own: this is a classifier "
+            "with one label per image; keep the rows of one question, or one row per image"
+        )
+
+
 def settle_label(one: TableSet) -> LabelChoice:
     """Return the one likeliest label column; a UserError offers them where several are as likely."""
     if not one.choices:
@@ -462,7 +496,7 @@ def settle_label(one: TableSet) -> LabelChoice:
 def names_for(label: pd.Series, files: FileIndex) -> tuple[pd.Series, list[str]]:
     """Give numbered classes the names that a JSON or YAML file beside them has."""
     paths = files.paths[~files.is_image]
-    paths = paths[paths.str.lower().str.endswith((".json", ".yaml", ".yml"))]
+    paths = paths[paths.str.lower().str.endswith((".json", ".yaml", ".yml", ".txt"))]
     found = find_names(set(label.unique()) - {""}, [files.folder / path for path in paths.iloc[:20]])
     if found is None:
         return label, []
@@ -477,7 +511,10 @@ def ids_of(
     cells = frame[one.tables[0].id_column]
     names = file_names(cells, options.path_template, frame)
     outside = find_outside(names, files.folder) if options.allow_outside else None
-    if len(one.tables) > 1 and cells.duplicated().any():  # numbered alike in each split
+    split_alike = len(one.tables) > 1 or any(
+        "in the folders that column" in note for note in one.tables[0].placement.notes
+    )
+    if split_alike and cells.duplicated().any():  # numbered alike in each split or folder
         paths = files.paths.reindex(one.file, fill_value="").reset_index(drop=True)
         return paths.where(paths != "", cells), outside
     # A template with further columns means that an id alone doesn't identify an image; the filled-in template does.
@@ -499,6 +536,9 @@ def published_of(
     if column is not None:
         require_column(frame, column, "--split-column")
         return split_cells(frame[column], column, options.split_values), column, []
+    numbered = numbered_splits(frame)
+    if numbered is not None:
+        return *numbered, [f"splits: column {numbered[1]!r}, where 0 is train, 1 is val and 2 is test"]
     column = find_split_column(frame, {one.tables[0].id_column, options.label_column or "", options.group_column or ""})
     if column is not None:
         return (
@@ -521,6 +561,19 @@ def published_of(
         return none, None, notes
     none.iloc[np.flatnonzero(one.file >= 0)] = listed.to_numpy()
     return none.where(none != "", "train").astype("str"), None, notes
+
+
+def numbered_splits(frame: pd.DataFrame) -> tuple[pd.Series, str] | None:
+    """Read a column called split of 0, 1 and 2, most of them 0: train, val and test, as CelebA and WILDS number them."""
+    for name in map(str, frame.columns):
+        counts = frame[name].value_counts()
+        if (
+            normalized(name) in ("split", "partition")
+            and set(counts.index) == {"0", "1", "2"}
+            and counts.idxmax() == "0"
+        ):
+            return frame[name].map({"0": "train", "1": "val", "2": "test"}).astype("str"), name
+    return None
 
 
 def split_cells(values: pd.Series, column: str, meanings: str | None) -> pd.Series:

@@ -16,7 +16,18 @@ SPLIT_WORDS = {name: split for name, split in SPLIT_NAMES.items() if len(name) >
 }
 """Words that name a split within a longer name: seg_train, trainLabels, asl_alphabet_test."""
 
-UNLABELED_WORDS = {"unlabeled", "unlabelled", "unsup", "unsupervised", "pred", "prediction", "predict", "submission"}
+UNLABELED_WORDS = {
+    "unlabeled",
+    "unlabelled",
+    "unlabel",
+    "nolabel",
+    "unsup",
+    "unsupervised",
+    "pred",
+    "prediction",
+    "predict",
+    "submission",
+}
 """Words that name images without labels."""
 
 ID_NAMES = {
@@ -30,7 +41,7 @@ LABEL_NAMES = (
      "targets", "y", "category_name", "ground_truth", "gt"},
     {"class_id", "classid", "class_idx", "class_index", "label_id", "label_idx", "labelid", "category_id", "categoryid", "class_num"},
     {"species", "breed", "diagnosis", "dx", "level", "choice", "tags", "tag", "finding_labels", "finding_label",
-     "disease", "emotion", "expression", "grade", "condition", "pathology", "variety", "attribute", "attributes"},
+     "disease", "emotion", "finding", "findings", "expression", "grade", "condition", "pathology", "variety", "attribute", "attributes"},
 )  # fmt: skip
 """Names of columns with labels: what says so, numbers of classes, what labels often are."""
 
@@ -49,7 +60,7 @@ SPLIT_COLUMNS = {
 """Names of columns that may hold a published split, where all values are names of splits."""
 
 AUXILIARY = {
-    "mask", "masks", "segmentation", "segmentations", "segmentation_masks", "segmented_masks", "ground_truth", "groundtruth",
+    "mask", "masks", "msk", "msks", "segmentation", "segmentations", "segmentation_masks", "segmented_masks", "ground_truth", "groundtruth",
     "gt", "annotation", "annotations", "trimap", "trimaps", "depth", "heatmap", "heatmaps", "overlay", "overlays", "bbox",
     "bboxes", "boxes", "thumbnail", "thumbnails", "thumb", "thumbs", "preview", "previews", "saliency",
 }  # fmt: skip
@@ -72,8 +83,6 @@ PARTS = {
     "dataset", "folder", "photos", "pictures", "split", "cv", "block", "section", "page", "group", "set", "kfold", "partition",
 }  # fmt: skip
 """Words before a number that make a folder a part of the data: part_1, images_003, fold2."""
-
-AUGMENTED = ("augmented", "augmentation", "aug")
 
 
 def normalized(name: str) -> str:
