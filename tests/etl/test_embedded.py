@@ -17,7 +17,13 @@ from PIL import Image
 from pyarrow import parquet
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from resnet50.etl.embedded import EmbeddedSource, find_embedded, unreadable_container
+from resnet50.etl.embedded import (
+    EmbeddedSource,
+    choices_between,
+    find_embedded,
+    unreadable_container,
+    unreadable_containers,
+)
 from resnet50.etl.embedded.names import meaning_of_path, split_names
 from resnet50.etl.files import list_files
 from resnet50.runtime.errors import UserError
@@ -468,6 +474,55 @@ class TestArrays:
             only(folder).write(tmp_path / out)
         for path in (tmp_path / "a").iterdir():
             assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+class TestSeveralSources:
+    def test_a_smaller_copy_is_a_source_of_its_own(self, folder: Path) -> None:
+        for name, count in (("mnist_train", 30), ("mnist_test", 20), ("mnist_train_100", 10)):
+            pixel_table(noise(count), numbered(784)).to_csv(folder / f"{name}.csv", index=False)
+        assert sorted(source.count for source in find_embedded(list_files(folder))) == [10, 50]
+
+    def test_numbered_parts_are_one_source(self, folder: Path) -> None:
+        for number in range(3):
+            pixel_table(noise(10), numbered(784)).to_csv(folder / f"part_{number}.csv", index=False)
+        table = only(folder).table()
+        assert (len(table), table["file"].nunique()) == (30, 30)
+
+    def test_choices_name_a_file_a_folder_or_both_splits(self, folder: Path) -> None:
+        for name, count in (("mnist_train", 30), ("mnist_test", 20)):
+            pixel_table(noise(count), numbered(784)).to_csv(folder / f"{name}.csv", index=False)
+        np.savez(folder / "other.npz", x=noise(9), y=np.arange(9))
+        (folder / "third").mkdir()
+        for number in range(2):
+            pixel_table(noise(10, 9, 9), numbered(81)).to_csv(folder / "third" / f"part_{number}.csv", index=False)
+        choices = choices_between(find_embedded(list_files(folder)))
+        assert {"source": str(folder / "mnist_train.csv"), "test": str(folder / "mnist_test.csv")} in choices
+        assert {"source": str(folder / "other.npz")} in choices
+        assert {"source": str(folder / "third")} in choices
+
+    def test_a_single_file_takes_its_labels_from_beside_it(self, folder: Path) -> None:
+        for split in ("train", "test"):
+            np.save(folder / f"X_{split}.npy", noise(8))
+            np.save(folder / f"y_{split}.npy", np.arange(8) % 2)
+        (source,) = find_embedded([folder / "X_train.npy"])
+        assert [file.path.name for file in source.files] == ["X_train.npy"]
+        assert source.table()["label"].tolist() == ["0", "1"] * 4
+
+    def test_an_image_per_array_is_no_array_of_images(self, folder: Path) -> None:
+        np.save(folder / "a.npy", noise(1, 64, 64)[0])
+        np.save(folder / "b.npy", waves(1, 64, 64, 3)[0])
+        assert find_embedded(list_files(folder)) == []
+        lines = unreadable_containers(list_files(folder))
+        assert [line.partition(":")[0] for line in lines] == [
+            "a.npy is an array with a single image (64×64)",
+            "b.npy is an array with a single image (64×64×3)",
+        ]
+
+    def test_a_folder_of_archives_is_named(self, folder: Path) -> None:
+        (folder / "labels.csv").write_text("id,label\n1,2\n")
+        (folder / "train.zip").write_bytes(archive(["a/1.png"]))
+        (line,) = unreadable_containers(list_files(folder))
+        assert line.startswith("train.zip is a ZIP archive (1 files): unpack it first")
 
 
 class TestNames:
