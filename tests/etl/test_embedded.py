@@ -175,6 +175,19 @@ class TestPixelsInColumns:
         table.to_csv(folder / "train.csv", index=False)
         assert find_embedded(list_files(folder)) == []
 
+    def test_64_whole_numbers_are_no_image_unless_their_names_say_so(self, folder: Path) -> None:
+        table = pixel_table(RNG.integers(0, 100, (40, 64)), [f"feature_{number}" for number in range(64)])
+        table.to_csv(folder / "train.csv", index=False)
+        assert find_embedded(list_files(folder)) == []
+        pixel_table(noise(40, 8, 8), numbered(64)).to_csv(folder / "train.csv", index=False)
+        assert only(folder).count == 40
+
+    @pytest.mark.parametrize("prefix", ["", "V", "x"])
+    def test_vague_names_are_pixels_where_the_numbers_are(self, prefix: str, folder: Path) -> None:
+        table = pixel_table(waves(40, 32, 32) / 255, [f"{prefix}{number}" for number in range(1024)])
+        table.to_csv(folder / "train.csv", index=False)
+        assert str(only(folder).shape) == "32×32 pixels, gray"
+
     def test_damaged_rows_are_left_out_with_their_lines(self, folder: Path) -> None:
         rows = [",".join(map(str, [number % 10, *RNG.integers(0, 256, 784)])) for number in range(500)]
         rows[5] += ",7"

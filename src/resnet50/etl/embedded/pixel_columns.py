@@ -15,6 +15,9 @@ from resnet50.etl.table import normalized
 LEAST_PIXELS = 64
 """Fewer numbers per row are measurements rather than an image: 8×8 is the smallest."""
 
+SURELY_IMAGE = 14 * 14
+"""A square with so many whole numbers up to 255 is an image even if its pixels don't resemble their neighbors."""
+
 PIXEL_NAMES = {"pixel", "pixels", "pix", "px"}
 """Words that say that a column has pixels."""
 
@@ -152,7 +155,7 @@ def looks_like_image(values: NDArray[Any]) -> bool:
         return False
     if values.min() < 0 or values.max() > 255:
         return False
-    if values.max() >= DARK and (values % 1 == 0).all():
+    if pixels >= SURELY_IMAGE and values.max() >= DARK and (values % 1 == 0).all():
         return True
     shuffled = np.random.default_rng(0).permutation(pixels)
     arranged = plausible_shapes(values)[0]
