@@ -7,6 +7,13 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from resnet50.etl.embedded import (
+    EmbeddedSource,
+    choices_between,
+    find_embedded,
+    unreadable_container,
+    unreadable_containers,
+)
 from resnet50.etl.files import FileIndex, find_outside, first_part, is_there, list_files, narrow_to_images, no_images
 from resnet50.etl.split import SPLIT_NAMES
 from resnet50.etl.table import (
@@ -42,6 +49,7 @@ class Extracted:
         options: the options with every guess filled in.
         notes: a line for each guess, and for everything that was ignored.
         content: Parquet file of the DataFrame that the rows are from, to be kept in the dataset; else None.
+        embedded: where the images come from that are yet to be written to `images`; None if they are files already.
     """
 
     name: str
@@ -51,6 +59,11 @@ class Extracted:
     options: PrepareOptions
     notes: list[str]
     content: bytes | None = None
+    embedded: EmbeddedSource | None = None
+
+
+IMAGES = "images"
+"""Folder in a dataset for the images that were inside tables."""
 
 
 def extract(options: PrepareOptions, table: pd.DataFrame | None = None) -> Extracted:
@@ -75,6 +88,12 @@ def extract(options: PrepareOptions, table: pd.DataFrame | None = None) -> Extra
     if not is_there(source):
         raise UserError(f"source {options.source} does not exist")
     if source.is_file():
+        container = unreadable_container(source)
+        if container is not None:
+            raise UserError(container)
+        inside = extract_embedded(options, [source])
+        if inside is not None:
+            return inside
         folder = options.images or source.parent
         return extract_table(options, source, list_files(folder, allow_outside=options.allow_outside))
     files = list_files(source, allow_outside=options.allow_outside)
@@ -90,12 +109,44 @@ def extract(options: PrepareOptions, table: pd.DataFrame | None = None) -> Extra
         if options.images is not None:
             files = list_files(options.images, allow_outside=options.allow_outside)
         return extract_table(options, labeled, files)
+    inside = extract_embedded(options, files)
+    if inside is not None:
+        return inside
     if table_options:
         flag = "--" + table_options[0].replace("_", "-")
         raise UserError(
             f"{options.source} has no table whose rows refer to images: give the table itself, or omit {flag}"
         )
     return extract_folders(options, files)
+
+
+def extract_embedded(options: PrepareOptions, files: FileIndex | list[Path]) -> Extracted | None:
+    """Read images that are inside tables or arrays; None if there are none.
+
+    Raises:
+        UserError: several files could be meant.
+    """
+    found = find_embedded(files, pixel_shape=options.pixel_shape, pixel_max=options.pixel_max)
+    found = [source for source in found if source.has_labels] or found
+    if len(found) > 1:
+        names = "; ".join(f"{source.where} ({source.kind})" for source in found)
+        raise UserError(f"{options.source} has images in several tables: {names}", choices_between(found))
+    if not found:
+        return None
+    (source,) = found
+    label_column = source.label_column(options.label_column)
+    rows = source.table(label_column)
+    source_path = options.source.absolute()
+    name = source_path.parent.name if source_path.stem.lower() in GENERIC_NAMES else source_path.stem
+    return Extracted(
+        name=name,
+        rows=rows.assign(group=rows["image_id"]),
+        images=options.out.absolute() / IMAGES,
+        unlisted=[],
+        options=dataclasses.replace(options, source=source_path, label_column=label_column),
+        notes=[*source.evidence, *source.notes, *source.warnings],
+        embedded=source,
+    )
 
 
 def extract_table(options: PrepareOptions, path: Path, files: FileIndex, content: bytes | None = None) -> Extracted:
@@ -228,8 +279,9 @@ def extract_folders(options: PrepareOptions, files: FileIndex) -> Extracted:
     inside = images.str.replace("(?s)^[^/]*/", "", regex=True) if splits else images
     labeled = inside.str.contains("/", regex=False)
     if not labeled.any():
+        containers = "".join(f"; {line}" for line in unreadable_containers(files))
         raise UserError(
-            f"{options.source} has neither a table whose rows refer to images nor class folders with images"
+            f"{options.source} has neither a table whose rows refer to images nor class folders with images{containers}"
         )
     notes.append(f"labels: class folders in {files.folder}")
     if splits:

@@ -19,7 +19,7 @@ from resnet50.etl.audit import (
     referenced_files,
     small_classes,
 )
-from resnet50.etl.extract import Extracted, extract
+from resnet50.etl.extract import IMAGES, Extracted, extract
 from resnet50.etl.prepared import COLUMNS, SOURCE, PreparedDataset, atomic_folder, check_output, write_prepared
 from resnet50.etl.shards import read_shards, shards_folder, write_shard
 from resnet50.etl.split import SPLITS, Fractions, keep_published, parse_fractions, split_rows
@@ -68,6 +68,8 @@ def prepare_on_rank(
     dropped = labels_to_drop(options.drop_labels, source.rows["label"])
     check_classes(source.rows["label"], dropped)
 
+    if source.embedded is not None and (torchrun_shard or options.shard or options.merge):
+        raise UserError("images inside tables are written by one process: omit --shard, --merge and torchrun")
     shard = torchrun_shard or (None if options.shard is None else parse_shard(options.shard))
     if shard is not None:
         path = read_one_shard(source, shard)
@@ -96,9 +98,14 @@ def build(
 ) -> PreparedDataset:
     """Read the images (or take them from shards), audit and split them, and write the dataset into a folder."""
     options = source.options
-    store = start_store(folder, source)
+    images = source.images
+    if source.embedded is not None:
+        images = folder / IMAGES
+        source.embedded.write(images)
+        say(f"images: written to {source.images}")
+    store = start_store(folder, source, images)
     read = None if merge is None else partial(read_shards, merge, shards_folder(options))
-    rows = read_images(source.rows, source.images, store, dropped, read)
+    rows = read_images(source.rows, images, store, dropped, read)
     found = audit(rows, source.unlisted)
     kept = rows[(found.cause == "") & ~rows["label"].isin(dropped)]
     candidates = sorted(set(rows["label"].unique()) - {"", *dropped})
@@ -119,13 +126,13 @@ def build(
     return dataset
 
 
-def start_store(folder: Path, source: Extracted) -> StoreWriter | None:
+def start_store(folder: Path, source: Extracted, images: Path) -> StoreWriter | None:
     """Print the expected size of the pixel store and check for space; None with --no-store."""
     options = source.options
     if not options.store:
         return None
     files = source.rows["file"]
-    needed = estimate_bytes([f"{source.images}/{file}" for file in files[files != ""].unique()], options.store_size)
+    needed = estimate_bytes([f"{images}/{file}" for file in files[files != ""].unique()], options.store_size)
     say(f"pixel store: about {format_bytes(needed)}, every image at {options.store_size} pixels on its shorter side")
     check_space(folder, needed)
     return StoreWriter(folder / STORE, options.store_size)
