@@ -1,17 +1,27 @@
 """From any source of labeled images to one reading of it: image_id, label, group, published split, file."""
 
+import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from resnet50.etl.embedded import EmbeddedSource, find_embedded, unreadable_container
-from resnet50.etl.files import FileIndex, is_there, list_files
+from resnet50.etl.files import FileIndex, first_part, is_there, last_part, list_files, parent
 from resnet50.etl.source.columns import Submission, cannot_tell_labels, find_group_columns
-from resnet50.etl.source.folder_readings import guess_pattern, read_as_folders, read_as_names
+from resnet50.etl.source.folder_readings import (
+    fields_in_names,
+    guess_pattern,
+    read_as_folders,
+    read_as_list,
+    read_as_names,
+)
 from resnet50.etl.source.folders import FolderReading, Folders, folders_of, read_folders
-from resnet50.etl.source.lists import ImageList, read_lists
+from resnet50.etl.source.labels import kind_of_labels
+from resnet50.etl.source.lists import ImageList, LabelList, label_lists, read_lists
+from resnet50.etl.source.matching import role_of
 from resnet50.etl.source.reading import Reading, filled_in
 from resnet50.etl.source.table_readings import (
     NAMED,
@@ -134,33 +144,118 @@ def check_columns(options: PrepareOptions, table: Table) -> None:
 
 
 def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
-    """Decide between the tables of a folder, its class folders, and the names of its images."""
-    if options.label_pattern is not None:
-        return read_as_names(options, without_aside(folders_of(files)), options.label_pattern)
+    """Decide between the tables of a folder, its class folders, its lists, and the names of its images."""
     lists = read_lists(files)
-    asked = [name for name in TABLE_OPTIONS if getattr(options, name) is not None]
     folders = folders_of(files)
+    if options.label_pattern is not None:
+        return read_as_names(options, without_aside(folders), options.label_pattern, lists=lists)
+    if options.label_list is not None:
+        return read_chosen_list(options, files, lists)
+    asked = [name for name in TABLE_OPTIONS if getattr(options, name) is not None]
     ways = [] if asked else read_folders(folders)
     labels = labels_by(folders, ways)
     sets, submission, passed_over = ([], None, []) if options.class_folders else tables_of(options, files, labels)
     kept, notes = best_sets(sets)
     if asked and not kept:
-        flag = "--" + asked[0].replace("_", "-")
-        raise UserError(
-            f"{options.source} has no table whose rows refer to images: give the table itself, or omit {flag}"
-        )
+        return read_asked(options, files, asked)
     if kept:
         ways = [way for way in ways if len(set(way.label.values())) > 1]
     if kept and (not ways or tables_win(kept[0], ways, folders)):
-        return with_notes(read_sets(options, kept, files, lists), notes)
+        return with_notes(with_test_folders(read_sets(options, kept, files, lists), files), notes)
     if kept and ways[0].weak and kept[0].choices:
         raise tables_or_folders(options, kept[0], ways)
+    listed = [] if options.class_folders else label_lists(lists)
+    if listed and (not ways or len(ways) > 1 or ways[0].weak):
+        return read_listed(options, files, listed, ways)
     if ways:
         unused = [
             f"not used: {one.names()} (no column of labels by its name, and there are class folders)" for one in kept
         ]
         return with_notes(read_ways(options, folders, ways, lists), [*unused, *notes])
+    if sets:
+        raise no_labels(sets[0])
     return read_flat(options, without_aside(folders), lists, submission, passed_over)
+
+
+def read_asked(options: PrepareOptions, files: FileIndex, asked: Sequence[str]) -> Reading:
+    """Read images inside tables whose columns an option names; a UserError says that no table names images."""
+    inside = embedded_in(options, files)
+    if len(inside) == 1:
+        return read_embedded(options, inside[0])
+    flag = "--" + asked[0].replace("_", "-")
+    raise UserError(f"{options.source} has no table whose rows refer to images: give the table itself, or omit {flag}")
+
+
+def read_chosen_list(options: PrepareOptions, files: FileIndex, lists: Sequence[ImageList]) -> Reading:
+    """Read the lists that --label-list names."""
+    listed = label_lists(lists)
+    for one in listed:
+        if options.label_list in (one.pattern, one.pattern.rpartition("/")[2]):
+            return read_as_list(options, files, one)
+    known = ", ".join(one.pattern for one in listed) or "there are none"
+    raise UserError(f"--label-list {options.label_list!r}: no such lists of images with labels ({known})")
+
+
+def read_listed(
+    options: PrepareOptions, files: FileIndex, listed: Sequence[LabelList], ways: Sequence[FolderReading]
+) -> Reading:
+    """Read lists of images with labels; a UserError asks where several lists, or class folders, could be meant."""
+    complete = [one for one in listed if 2 * len(one.file) >= len(listed[0].file)]
+    if len(complete) == 1 and len(ways) != 1:
+        return read_as_list(options, files, complete[0])
+    names = ", ".join(one.pattern for one in complete[:6])
+    folders = "; or the folders of the images are" if ways else ""
+    raise UserError(
+        f"several lists label the images of {options.source}: {names}{folders}: choose with --label-list",
+        [*({"label_list": one.pattern} for one in complete[:6]), *([{"class_folders": "true"}] if ways else [])],
+    )
+
+
+def with_test_folders(reading: Reading, files: FileIndex) -> Reading:
+    """Add images that a table of training images doesn't list and that lie in class folders below a test or val folder."""
+    if (reading.rows["published"] != "").any() or not reading.images.is_relative_to(files.folder):
+        return reading
+    classes = set(reading.rows["label"]) - {""}
+    paths = files.images()
+    folder = parent(paths)
+    split = folder.map({name: role_of(name) for name in folder.unique()})
+    held = paths[split.isin(["val", "test"]) & last_part(folder).isin(classes)]
+    listed = {f"{reading.images}/{file}" for file in reading.rows["file"]}
+    held = held[~(f"{files.folder}/" + held).isin(listed)]
+    if held.empty or not 2 * last_part(parent(held)).nunique() >= len(classes):
+        return reading
+    way = os.path.relpath(files.folder, reading.images).replace(os.sep, "/")
+    more = pd.DataFrame(
+        {
+            "image_id": held,
+            "label": last_part(parent(held)),
+            "group": held,
+            "published": split[held.index],
+            "file": f"{way}/" + held,
+        }
+    )
+    rows = pd.concat([reading.rows.assign(published="train"), more], ignore_index=True).astype("str")
+    where = shorten(sorted(first_part(held).unique()))
+    return replace(
+        reading,
+        rows=rows,
+        notes=(*reading.notes, f"{where}: {len(held):,} images in class folders, as a published split"),
+    )
+
+
+def no_labels(one: TableSet) -> UserError:
+    """Return the error for tables that name images and have no column of labels."""
+    frame = one.tables[0].table.frame
+    for name in reversed(list(map(str, frame.columns))):
+        kind = kind_of_labels(frame[name])
+        if name != one.tables[0].id_column and kind.number:
+            return UserError(
+                f"{one.names()} has a number per image in column {name!r} ({kind.reason}) and no class: predicting numbers is "
+                "not supported; make a column with a few classes from it, such as low and high"
+            )
+    return UserError(
+        f"{one.names()} names images in column {one.tables[0].id_column!r}, but has no column that could be labels"
+    )
 
 
 def without_aside(folders: Folders) -> FileIndex:
@@ -276,6 +371,12 @@ def read_flat(
     if inside:
         return read_embedded(options, inside[0])
     guess = guess_pattern(files)
+    fields = [] if guess is not None else fields_in_names(files)
+    if fields:
+        raise UserError(
+            f"{options.source} has neither a table nor class folders; the names of its images have parts that may be labels",
+            [{"label_pattern": pattern} for pattern in fields],
+        )
     if guess is None:
         raise nothing_found(options, files, passed_over)
     pattern, count = guess
@@ -285,7 +386,7 @@ def read_flat(
             [{"label_pattern": pattern}],
         )
     evidence = (f"names: {count:,} images match it, {submission.name} asks for labels, and no table has them",)
-    return read_as_names(options, files, pattern, evidence)
+    return read_as_names(options, files, pattern, evidence, lists)
 
 
 def nothing_found(options: PrepareOptions, files: FileIndex, passed_over: list[str]) -> UserError:
@@ -313,15 +414,11 @@ def no_images(options: PrepareOptions, table: Table, files: FileIndex) -> UserEr
 
 
 def with_notes(reading: Reading, notes: Sequence[str]) -> Reading:
-    from dataclasses import replace
-
     return replace(reading, notes=(*reading.notes, *notes))
 
 
 def with_groups(reading: Reading, options: PrepareOptions) -> Reading:
     """Take the group of each image from its id, where --group-pattern says how."""
-    from dataclasses import replace
-
     if options.group_pattern is None:
         return reading
     try:

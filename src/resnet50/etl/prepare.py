@@ -23,9 +23,9 @@ from resnet50.etl.audit import (
 )
 from resnet50.etl.extract import EMBEDDED_IMAGES, extract
 from resnet50.etl.prepared import COLUMNS, SOURCE, PreparedDataset, atomic_folder, check_output, write_prepared
-from resnet50.etl.source.reading import Reading
-from resnet50.etl.source.warnings import check_labels, warn_about_groups, warn_about_labels
 from resnet50.etl.shards import read_shards, shards_folder, write_shard
+from resnet50.etl.source.reading import Reading
+from resnet50.etl.source.warnings import check_labels, warn_about_groups, warn_about_labels, warn_about_malformed
 from resnet50.etl.split import SPLITS, Fractions, keep_published, parse_fractions, split_rows
 from resnet50.etl.store import FOLDER as STORE
 from resnet50.etl.store import StoreWriter, check_space, estimate_bytes, format_bytes
@@ -70,6 +70,7 @@ def prepare_on_rank(
     source = with_test(extract(options, table), options)
     for line in source.lines():
         say(line)
+    warn_about_malformed(source)
     dropped = labels_to_drop(options.drop_labels, source.rows["label"])
     check_classes(source.rows["label"], dropped)
     check_labels(source.rows.loc[~source.rows["label"].isin(dropped), "label"])
@@ -77,6 +78,8 @@ def prepare_on_rank(
         show_sample(source)
         return None
 
+    if source.embedded is not None and (torchrun_shard or options.shard or options.merge):
+        raise UserError("images inside tables are written by one process: omit --shard, --merge and torchrun")
     shard = torchrun_shard or (None if options.shard is None else parse_shard(options.shard))
     if shard is not None:
         path = read_one_shard(source, shard)

@@ -22,6 +22,9 @@ class SourceOptions(Options):
         "Regular expression that finds the label in a file's name, or in its path if it has a slash: '^(cat|dog)\\.'.",
         None,
     )
+    label_list: str | None = option(
+        "Text files with an image and its label in each line: 'images_variant_*.txt'.", None
+    )
     class_folders: bool = option("Read class folders, even where a table is beside them.", False)
     combine_labels: bool = option("Make each combination of several labels a class of its own.", False)
     exclude: str | None = option(

@@ -55,13 +55,14 @@ def role_of(words: tuple[str, ...]) -> str:
     return "image" if present & IMAGE_WORDS else ""
 
 
-def arrays_as_sources(arrays: Sequence[Array], root: Path) -> list[EmbeddedSource]:
-    """Pair images with labels, and join the splits of a data set."""
+def arrays_as_sources(arrays: Sequence[Array], root: Path, wanted: set[Path]) -> list[EmbeddedSource]:
+    """Pair the images in some of the files with their labels, which any may have, and join the splits of a data set."""
     every = [named(array, root) for array in arrays]
     shaped = [(one, image_shape(one.array)) for one in every if one.role not in ("label", "mask")]
     images = [(one, shape) for one, shape in shaped if shape is not None]
+    read = [(one, shape) for one, shape in images if one.array.path in wanted]
     groups: defaultdict[tuple[object, ...], list[tuple[Named, Shape]]] = defaultdict(list)
-    for one, shape in images:
+    for one, shape in read:
         groups[one.words, shape, one.array.path.suffix.lower()].append((one, shape))
     rest = [one for one in every if all(one is not other for other, _ in images) and one.role != "mask"]
     return [source_of(group, rest) for group in groups.values()]

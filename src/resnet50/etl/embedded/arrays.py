@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resnet50.etl.embedded.pixel_tables import LEAST_PIXELS
+from resnet50.etl.embedded.part import Batch
+from resnet50.etl.embedded.pixel_columns import LEAST_PIXELS
 from resnet50.etl.embedded.pixels import LEAST_SIDE, Shape, plausible_shapes
-from resnet50.etl.embedded.source import Batch
 from resnet50.runtime.errors import UserError
 
 CHUNK_BYTES = 16 << 20
@@ -152,23 +152,27 @@ def image_shape(array: Array) -> Shape | None:
 
 def flat_shape(array: Array) -> Shape | None:
     """Return the shape of N×P numbers if they are bytes that can have one shape only; others may be features."""
-    if array.dtype != np.uint8:
-        return None
+    if array.dtype != np.uint8 or array.shape[0] == array.shape[1]:
+        return None  # features, or a single image
     shapes = plausible_shapes(next(array.chunks(32)))
     return shapes[0] if len(shapes) == 1 and shapes[0].height == shapes[0].width else None
 
 
 def why_no_images(array: Array) -> str | None:
-    """Return what an array with three or more axes has instead of images; None for anything smaller."""
-    if len(array.shape) < 3 or array.dtype.kind not in "biuf" or image_shape(array) is not None:
+    """Return what an array is instead of many images, and what to do; None for one too small for any."""
+    sizes, axes = array.shape, len(array.shape)
+    if axes < 2 or array.dtype.kind not in "biuf" or image_shape(array) is not None:
         return None
-    size = "×".join(map(str, array.shape))
-    if len(array.shape) >= 4 and min(array.shape[1:4]) >= LEAST_SIDE:
-        return f"{array.name} in {array.path.name} has volumes ({size}), not images: choose slices and save them"
-    return (
-        f"{array.name} in {array.path.name} has the shape {size}: save it as N×H×W or N×H×W×3, "
-        "the number of images first"
-    )
+    if axes < 4 and min(sizes[:2]) < LEAST_SIDE:
+        return None
+    size = "×".join(map(str, sizes))
+    if (axes == 2 and array.dtype == np.uint8) or (axes == 3 and sizes[2] in (1, 3, 4)):
+        return f"an array with a single image ({size}): save it as PNG, or many as one array N×H×W×3"
+    if axes >= 4 and min(sizes[1:4]) >= LEAST_SIDE:
+        return f"an array of volumes ({size}), not images: choose slices and save them as N×H×W"
+    if axes > 2:
+        return f"an array of the shape {size}: save it as N×H×W or N×H×W×3, the number of images first"
+    return None
 
 
 @dataclass(frozen=True)

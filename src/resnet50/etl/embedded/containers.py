@@ -4,13 +4,17 @@ import re
 import struct
 import zipfile
 import zlib
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from resnet50.etl.embedded.arrays import DAMAGED, arrays_in, image_shape, open_array, why_no_images
+from resnet50.etl.files import FileIndex
 
 HEAD = 1024
+MAX_LOOKED_AT, MAX_LISTED = 1000, 3
 TAR_MAGIC = slice(257, 262)
 USER_BLOCK = 512
 """HDF5 may begin after a block of this size, as MATLAB 7.3 writes it."""
@@ -87,6 +91,13 @@ def unreadable_container(path: Path) -> str | None:
     return None if found is None else f"{name} is {found.replace('{name}', name)}"
 
 
+def unreadable_containers(files: FileIndex) -> list[str]:
+    """Return a line for each of the first files in a folder that `prepare` can't read, shallow ones first."""
+    others = pd.Series(files.depth, index=files.paths)[~files.is_image].sort_values(kind="stable")
+    found = (unreadable_container(files.folder / str(path)) for path in others.index[:MAX_LOOKED_AT])
+    return list(islice((line for line in found if line is not None), MAX_LISTED))
+
+
 def content_kind(head: bytes) -> str | None:
     for magic, kind in BY_CONTENT:
         if re.match(magic, head, re.DOTALL):
@@ -142,7 +153,7 @@ def unusable_arrays(path: Path) -> str | None:
         return None
     reasons = [reason for reason in map(why_no_images, found) if reason is not None]
     if reasons:
-        return f"no array of images: {reasons[0]}"
+        return reasons[0]
     return f"an array of Python objects, a pickle, {PICKLE}" if has_objects(path) else None
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from resnet50.etl.embedded.names import missing_shards
-from resnet50.etl.embedded.source import EmbeddedFile, Part
+from resnet50.etl.embedded.part import EmbeddedFile, Part
 from resnet50.etl.split import SPLITS
 
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import yaml
 from pyarrow import parquet
 
+from resnet50.etl.embedded.part import Batch
 from resnet50.etl.embedded.pixel_tables import is_plain
 from resnet50.etl.embedded.pixels import Shape
 from resnet50.etl.embedded.reading import as_strings, read_parquet_rows
-from resnet50.etl.embedded.source import Batch
 from resnet50.etl.embedded.write import extension_of
 
 ROWS = 128

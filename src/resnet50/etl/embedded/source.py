@@ -1,90 +1,24 @@
 """A source whose images are inside its tables: its rows as a table, its images as files."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resnet50.etl.embedded.names import SPLIT_COLUMNS, split_names
+from resnet50.etl.embedded.labels import a_number_per_image, is_real_valued, publish
+from resnet50.etl.embedded.part import Batch, EmbeddedFile, Fault
 from resnet50.etl.embedded.pixels import FAULTS_ALLOWED, Ranges, Shape, choose_shape, to_uint8
 from resnet50.etl.embedded.write import extensions_of, file_names, write_images
 from resnet50.etl.source.tables import join_names
-from resnet50.etl.source.words import ANY_LABEL_NAME, normalized
 from resnet50.runtime.console import progress
 from resnet50.runtime.errors import UserError, nearest
 
 COLUMNS = ("image_id", "label", "published", "file")
 HELPERS = ("_path", "_line", "_name", "_extension", "_number", "_missing")
-
-
-class Fault(NamedTuple):
-    """A row that can't be used.
-
-    Attributes:
-        line: in a text file, its line; elsewhere the number of the row, from 1.
-    """
-
-    path: Path
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some consecutive rows of a file.
-
-    Attributes:
-        number: of each row in the file, from 0, counting those that are left out.
-        cells: the columns that are not pixels, as strings.
-        images: N×H×W or N×H×W×3 numbers, or files as they were encoded.
-        names: of the images, "" where they have none.
-        faults: rows that were left out.
-    """
-
-    number: NDArray[np.int64]
-    cells: pd.DataFrame
-    images: NDArray[Any] | list[bytes]
-    names: Sequence[str] | None = None
-    faults: tuple[Fault, ...] = ()
-
-
-class Part(Protocol):
-    """A file of a source, or a pair of arrays."""
-
-    @property
-    def path(self) -> Path: ...
-    @property
-    def count(self) -> int: ...
-    @property
-    def first_line(self) -> int:
-        """The line of the first row, as people count."""
-        ...
-
-    def batches(self, shape: Shape | None) -> Iterator[Batch]:
-        """Yield all rows in order, a few at a time."""
-        ...
-
-
-@dataclass(frozen=True)
-class EmbeddedFile:
-    """A file with images in it.
-
-    Attributes:
-        part: reads it.
-        split: published one: train, val, test; "" if there is none.
-    """
-
-    part: Part
-    split: str
-
-    @property
-    def path(self) -> Path:
-        return self.part.path
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +70,13 @@ class EmbeddedSource:
     @property
     def has_labels(self) -> bool:
         return bool(self.label_columns)
+
+    @property
+    def without_labels(self) -> str:
+        """What to do where labels are missing."""
+        if self.kind == "arrays":
+            return "no array of labels: save one with as many entries, called labels, in the same file"
+        return "no column with labels: add one to the table"
 
     @property
     def where(self) -> str:
@@ -191,7 +132,7 @@ class EmbeddedSource:
         if len(self.label_columns) == 1:
             return self.label_columns[0]
         if not self.label_columns:
-            raise UserError(f"{self.where}: {self.kind}, but no labels: name the column with --label-column")
+            raise UserError(f"{self.where}: {self.kind}, but {self.without_labels}")
         raise UserError(
             f"cannot tell which column of {self.where} has the labels (it could be "
             f"{join_names(list(self.label_columns))}): name it with --label-column",
@@ -324,46 +265,3 @@ def number_across_files(rows: pd.DataFrame) -> pd.DataFrame:
     number = rows["_number"] + np.asarray(offsets, dtype=np.int64)
     image_ids, files = file_names(rows["published"], number, rows["_name"], rows["_extension"])
     return rows.assign(image_id=image_ids, file=files.where(~rows["_missing"].astype(bool), ""))
-
-
-def publish(table: pd.DataFrame) -> pd.DataFrame:
-    """Take the published split from the column that names it, unless the files do."""
-    if (table["published"] != "").any():
-        return table
-    column = split_column(table)
-    if column is None:
-        return table
-    return table.assign(published=table[column].map(split_names(table[column]) or {}))
-
-
-def split_column(cells: pd.DataFrame) -> str | None:
-    """Return the column that names the split of each row by words for train, val and test."""
-    for column in cells.columns:
-        if normalized(str(column)) in SPLIT_COLUMNS and split_names(cells[column]) is not None:
-            return str(column)
-    return None
-
-
-def label_candidates(cells: pd.DataFrame, others: set[str]) -> tuple[tuple[str, ...], str | None]:
-    """Return the columns that could have the labels, and why none of them can be a class.
-
-    Args:
-        cells: some rows of the columns that are not pixels.
-        others: names of columns that are known to be something else.
-    """
-    possible = [str(name) for name in cells.columns if name not in others and normalized(name) not in SPLIT_COLUMNS]
-    possible = [name for name in possible if normalized(name) in ANY_LABEL_NAME] or possible
-    classes = [name for name in possible if not is_real_valued(cells[name])]
-    if possible and not classes:
-        return tuple(possible), (a_number_per_image(possible[0]))
-    return tuple(classes), None
-
-
-def a_number_per_image(column: str) -> str:
-    return f"column {column!r} has a number per image, not a class: sort the numbers into classes first"
-
-
-def is_real_valued(values: pd.Series) -> bool:
-    """Return whether strings are numbers with decimal places."""
-    numbers = pd.to_numeric(values[values != ""], errors="coerce")
-    return len(numbers) > 0 and bool(numbers.notna().all() and (numbers % 1 != 0).any())

@@ -8,9 +8,10 @@ import pandas as pd
 
 from resnet50.etl.embedded.grouping import evidence_of, warnings_of, with_splits
 from resnet50.etl.embedded.image_bytes import ImageBytes
-from resnet50.etl.embedded.names import meaning_of_path
+from resnet50.etl.embedded.labels import label_candidates, split_column
+from resnet50.etl.embedded.names import Meaning, meaning_of_path
 from resnet50.etl.embedded.pixel_tables import PixelTable
-from resnet50.etl.embedded.source import EmbeddedSource, label_candidates, split_column
+from resnet50.etl.embedded.source import EmbeddedSource
 from resnet50.etl.source.words import ANY_LABEL_NAME, ID_NAMES, normalized
 
 Found = PixelTable | ImageBytes
@@ -19,12 +20,22 @@ INDEX_NAMES = {"", "index", "unnamed:_0", "__index_level_0__", "img_name"}
 
 
 def tables_as_sources(tables: Sequence[Found], root: Path) -> list[EmbeddedSource]:
+    named = [(table, meaning_of_path(table.path.relative_to(root))) for table in tables]
+    unnumbered = {key_of(table, meaning.rest) for table, meaning in named if without_numbers(meaning) == meaning.rest}
     groups: defaultdict[tuple[object, ...], list[tuple[Found, str]]] = defaultdict(list)
-    for table in tables:
-        named = meaning_of_path(table.path.relative_to(root))
-        shared = tuple(word for word in named.rest if not word.isdigit())  # numbers count shards
-        groups[table.path.suffix.lower(), shared, *signature(table)].append((table, named.split))
+    for table, meaning in named:
+        shards = key_of(table, without_numbers(meaning))  # part_0, part_1; but mnist_100 is a part of mnist
+        key = key_of(table, meaning.rest) if shards in unnumbered else shards
+        groups[key].append((table, meaning.split))
     return [source_of(group) for group in groups.values()]
+
+
+def without_numbers(meaning: Meaning) -> tuple[str, ...]:
+    return tuple(word for word in meaning.rest if not word.isdigit())
+
+
+def key_of(table: Found, shared: tuple[str, ...]) -> tuple[object, ...]:
+    return (table.path.suffix.lower(), shared, *signature(table))
 
 
 def signature(table: Found) -> tuple[object, ...]:

@@ -196,7 +196,7 @@ def label_lists(lists: Sequence[ImageList]) -> list[LabelList]:
     """Join lists whose names differ in the split alone; lists of test images that all have one label have none."""
     groups: dict[str, list[ImageList]] = {}
     for one in lists:
-        if any(one.label) and len(one.file):
+        if any(one.label) and not has_more_columns(one):
             groups.setdefault(SPLIT_WORD.sub("*", one.path), []).append(one)
     found: list[LabelList] = []
     for pattern, group in groups.items():
@@ -221,6 +221,12 @@ def label_lists(lists: Sequence[ImageList]) -> list[LabelList]:
             )
         )
     return sorted(found, key=lambda one: -len(one.file))
+
+
+def has_more_columns(one: ImageList) -> bool:
+    """Return whether numbers follow each name: boxes, or the columns of a table without a header."""
+    several = [re.match(r"-?\d+(?:\.\d+)?[\s,]+\S", label) is not None for label in one.label[:200]]
+    return 2 * sum(several) > len(several)
 
 
 SPLIT_WORD = re.compile(

@@ -6,6 +6,7 @@ import pandas as pd
 
 from resnet50.etl.source.labels import kind_of_labels, near_equal
 from resnet50.etl.source.reading import Reading
+from resnet50.etl.source.words import shorten
 from resnet50.runtime.console import warn
 from resnet50.runtime.errors import UserError
 
@@ -38,6 +39,13 @@ def check_labels(labels: pd.Series) -> None:
             f"each of the {len(counts):,} classes has a single image, such as {counts.index[0]!r}: {what}; "
             "a classifier needs several images of a class"
         )
+
+
+def warn_about_malformed(source: Reading) -> None:
+    """Warn of rows with more cells than the header, by their lines."""
+    if source.malformed:
+        lines = shorten([str(row.line) for row in source.malformed], 10)
+        warn(f"rows with more cells than the header are left out: line {lines} (an unquoted separator?)")
 
 
 def warn_about_labels(classes: Sequence[str]) -> None:
