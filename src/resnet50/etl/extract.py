@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from resnet50.etl.embedded import EmbeddedSource, find_embedded, unreadable_container
@@ -145,12 +146,12 @@ def check_columns(options: PrepareOptions, table: Table) -> None:
 
 def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
     """Decide between the tables of a folder, its class folders, its lists, and the names of its images."""
-    lists = read_lists(files)
     folders = folders_of(files)
+    lists = read_lists(folders.files)
     if options.label_pattern is not None:
-        return read_as_names(options, without_aside(folders), options.label_pattern, lists=lists)
+        return read_as_names(options, folders.files, options.label_pattern, lists=lists)
     if options.label_list is not None:
-        return read_chosen_list(options, files, lists)
+        return read_chosen_list(options, folders.files, lists)
     asked = [name for name in TABLE_OPTIONS if getattr(options, name) is not None]
     ways = [] if asked else read_folders(folders)
     labels = labels_by(folders, ways)
@@ -160,13 +161,13 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
         return read_asked(options, files, asked)
     if kept:
         ways = [way for way in ways if len(set(way.label.values())) > 1]
-    if kept and (not ways or tables_win(kept[0], ways, folders)):
-        return with_notes(with_test_folders(read_sets(options, kept, files, lists), files), notes)
+    if kept and (not ways or tables_win(kept[0], files, ways, folders)):
+        return with_notes(with_test_folders(read_sets(options, kept, files), files), notes)
     if kept and ways[0].weak and kept[0].choices:
         raise tables_or_folders(options, kept[0], ways)
     listed = [] if options.class_folders else label_lists(lists)
     if listed and (not ways or len(ways) > 1 or ways[0].weak):
-        return read_listed(options, files, listed, ways)
+        return read_listed(options, folders.files, listed, ways)
     if ways:
         unused = [
             f"not used: {one.names()} (no column of labels by its name, and there are class folders)" for one in kept
@@ -174,7 +175,7 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
         return with_notes(read_ways(options, folders, ways, lists), [*unused, *notes])
     if sets:
         raise no_labels(sets[0])
-    return read_flat(options, without_aside(folders), lists, submission, passed_over)
+    return read_flat(options, folders.files, lists, submission, passed_over)
 
 
 def read_asked(options: PrepareOptions, files: FileIndex, asked: Sequence[str]) -> Reading:
@@ -258,20 +259,12 @@ def no_labels(one: TableSet) -> UserError:
     )
 
 
-def without_aside(folders: Folders) -> FileIndex:
-    """Return the files of a source without copies of folders, masks and thumbnails."""
-    kept = ~folders.files.is_image
-    kept[folders.images] = True
-    return folders.files.keep(kept)
-
-
 def labels_by(folders: Folders, ways: Sequence[FolderReading]) -> pd.Series | None:
-    """Return the class folder of each file of the source, None where folders have no one reading."""
+    """Return the class folder of each image by its path, None where folders have no one reading."""
     if len(ways) != 1:
         return None
-    label = pd.Series("", index=range(len(folders.files.paths)), dtype="str")
-    label.iloc[folders.images] = pd.Series(folders.number).map(ways[0].label).fillna("").to_numpy()
-    return label
+    label = pd.Series(folders.number).map(ways[0].label).fillna("")
+    return pd.Series(label.to_numpy(), index=folders.files.paths.iloc[folders.images].to_numpy())
 
 
 def tables_of(
@@ -291,13 +284,15 @@ def tables_of(
             continue
         if one is not None:
             connected.append(one)
+    if folder_labels is not None:
+        folder_labels = folder_labels.reindex(images.paths, fill_value="").reset_index(drop=True)
     sets = table_sets(options, connected, images, submission, None if options.images else folder_labels)
     if refused and not any(one.strength >= NAMED for one in sets):
         raise refused[0]
     return sets, submission, passed_over
 
 
-def tables_win(best: TableSet, ways: Sequence[FolderReading], folders: Folders) -> bool:
+def tables_win(best: TableSet, files: FileIndex, ways: Sequence[FolderReading], folders: Folders) -> bool:
     """Return whether a table has the labels rather than the class folders around its images.
 
     It needs a column that is a label by its name, a submission or the folders themselves, and most of the images; where
@@ -305,14 +300,11 @@ def tables_win(best: TableSet, ways: Sequence[FolderReading], folders: Folders) 
     """
     if best.strength < NAMED:
         return False
-    in_folders = {
-        int(position)
-        for position, number in zip(folders.images, folders.number, strict=True)
-        if number in ways[0].label
-    }
-    named = {int(position) for position in best.file if position >= 0}
-    missing = len(in_folders - named)
-    return missing == 0 or missing < 0.1 * len(in_folders) or len(named) > len(in_folders)
+    labeled = np.isin(folders.number, list(ways[0].label))
+    in_folders = folders.files.paths.iloc[folders.images[labeled]]
+    named = files.paths.iloc[np.unique(best.file[best.file >= 0])]
+    missing = (~in_folders.isin(named)).sum()
+    return bool(missing < 0.1 * len(in_folders) or len(named) > len(in_folders))
 
 
 def tables_or_folders(options: PrepareOptions, best: TableSet, ways: Sequence[FolderReading]) -> UserError:
@@ -324,9 +316,7 @@ def tables_or_folders(options: PrepareOptions, best: TableSet, ways: Sequence[Fo
     )
 
 
-def read_sets(
-    options: PrepareOptions, kept: Sequence[TableSet], files: FileIndex, lists: Sequence[ImageList]
-) -> Reading:
+def read_sets(options: PrepareOptions, kept: Sequence[TableSet], files: FileIndex) -> Reading:
     """Read the tables that remain; a UserError asks which, if there are several."""
     images = list_images(options, options.images) if options.images else files
     if len(kept) > 1:
@@ -338,7 +328,7 @@ def read_sets(
         )
     if kept[0].strength < NAMED and len(kept[0].choices) > 1:
         raise cannot_tell_labels(kept[0].choices)
-    return read_set(options, kept[0], images, lists)
+    return read_set(options, kept[0], images, read_lists(images))
 
 
 def read_ways(

@@ -81,7 +81,7 @@ class Folders:
     """The folders of a source that have images.
 
     Attributes:
-        files: of the source.
+        files: of the source, without what was set aside.
         names: paths of the folders, sorted.
         number: for each image, the number of its folder.
         images: positions of the images in `files`.
@@ -108,7 +108,10 @@ def folders_of(files: FileIndex) -> Folders:
     aside |= made
     beside, also = masks_beside_images(paths)
     kept = ~np.isin(number, sorted(aside)) & ~beside
-    return Folders(files, folders, number[kept], images[kept], (*notes, *more, *also))
+    wanted = ~files.is_image
+    wanted[images[kept]] = True
+    files = files.keep(wanted)
+    return Folders(files, folders, number[kept], np.flatnonzero(files.is_image), (*notes, *more, *also))
 
 
 MADE = r"[ _.-]+(?:mask|masks|gt|groundtruth|seg|segmentation|thumb|thumbnail|annotation|overlay|heatmap)s?(?:[ _.-]?\d+)?$"
@@ -286,6 +289,9 @@ def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) 
         else:
             choice = {"exclude": f"{name}/*" if not above else f"*/{name}/*"}
     inner = {name: interpret(node.children[name], f"{above}{re.escape(name)}/") for name in used}
+    for name in used:  # a split with one class: train/good beside test/good and test/broken
+        if not inner[name] and node.children[name].children:
+            inner[name] = [by_children(node.children[name].children, f"{above}{re.escape(name)}/", [])]
     inner = {name: readings for name, readings in inner.items() if readings}
     if not inner:
         return []
@@ -355,9 +361,9 @@ def read_levels(node: Node, above: str) -> list[FolderReading]:
     if len(plain) == len(children):
         return renderings(children, above)
     if is_hashed(children):
-        return interpret(
-            joined(grand for child in children.values() for grand in child.children.values()), f"{above}[^/]+/[^/]+/"
-        )
+        merged, folders = below_hashed(Node(children))
+        inner = interpret(merged, above + folders) if merged.children else []
+        return [r for r in inner if not all(is_hash(name) for name in set(r.label.values()))]
     if all(not child.children for child in children.values()):
         named = {name: child for name, child in children.items() if normalized(name) not in STORAGE | AUXILIARY}
         if len(named) < 2:
@@ -370,13 +376,26 @@ def read_levels(node: Node, above: str) -> list[FolderReading]:
     return read_nested(children, above, notes)
 
 
+def is_hash(name: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{1,2}", name) is not None
+
+
 def is_hashed(children: dict[str, Node]) -> bool:
     """Return whether folders spread images by the first characters of their names: 3/c/1/3c13426b41c3c79a.jpg."""
     below = [name for child in children.values() for name in child.children]
-    single = all(re.fullmatch(r"[0-9a-f]{1,2}", name) for name in (*children, *below))
     return (
-        single and bool(below) and all(child.children for child in children.values()) and len(below) > len(set(below))
+        all(map(is_hash, (*children, *below)))
+        and len(below) > len(set(below))
+        and all(c.children for c in children.values())
     )
+
+
+def below_hashed(node: Node) -> tuple[Node, str]:
+    """Return what is below the levels of such folders, and a regular expression for them."""
+    above = ""
+    while node.children and all(map(is_hash, node.children)):
+        node, above = joined(node.children.values()), f"{above}[^/]+/"
+    return node, above
 
 
 def without_aside(children: dict[str, Node]) -> tuple[dict[str, Node], list[str]]:
@@ -416,7 +435,9 @@ def by_children(children: dict[str, Node], above: str, notes: list[str], level: 
 
 def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list[FolderReading]:
     """Decide between the folders of a level and those below them, where some have folders of their own."""
-    inner = {name: unwrap_storage(child) for name, child in children.items()}
+    single = {next(iter(child.children)) for child in children.values() if len(child.children) == 1 and not child.here}
+    alike = len(single) == 1 and all(len(child.children) == 1 for child in children.values())
+    inner = {name: unwrap_storage(child, alike) for name, child in children.items()}
     nested = {name: child for name, child in inner.items() if child.children}
     below: dict[str, int] = {}
     for child in nested.values():
@@ -493,16 +514,17 @@ def choose_level(
     return [*lower, upper, FolderReading(upper.label, {}, "both levels together", both)]
 
 
-def unwrap_storage(node: Node) -> Node:
-    """Go through a single folder below a class (class/images), and drop what is made from the images beside it."""
+def unwrap_storage(node: Node, alike: bool) -> Node:
+    """Go through a single folder below a class (class/images), and drop what is made from the images beside it.
+
+    Args:
+        node: a class.
+        alike: whether all classes have but one folder, of the same name.
+    """
     while True:
         children = {name: child for name, child in node.children.items() if normalized(name) not in AUXILIARY}
-        if (
-            len(children) == 1
-            and not node.here
-            and (normalized(next(iter(children))) in STORAGE or len(node.children) == 1)
-        ):
-            node = next(iter(children.values()))
+        if len(children) == 1 and not node.here and (alike or normalized(next(iter(children))) in STORAGE):
+            node, alike = next(iter(children.values())), False
         else:
             return node
 
