@@ -383,11 +383,8 @@ def is_hash(name: str) -> bool:
 def is_hashed(children: dict[str, Node]) -> bool:
     """Return whether folders spread images by the first characters of their names: 3/c/1/3c13426b41c3c79a.jpg."""
     below = [name for child in children.values() for name in child.children]
-    return (
-        all(map(is_hash, (*children, *below)))
-        and len(below) > len(set(below))
-        and all(c.children for c in children.values())
-    )
+    letters = any(name.isalpha() for name in (*children, *below))
+    return letters and all(map(is_hash, (*children, *below))) and all(child.children for child in children.values())
 
 
 def below_hashed(node: Node) -> tuple[Node, str]:
