@@ -108,7 +108,6 @@ def costs_by_stage(table: pd.DataFrame, network: str) -> dict[str, np.ndarray]:
 
 
 def totals(table: pd.DataFrame, network: str) -> dict[str, float]:
-    """Return the same costs summed over the stages."""
     return {cost: float(numbers.sum()) for cost, numbers in costs_by_stage(table, network).items()}
 
 

@@ -367,7 +367,6 @@ def images_to_check(table: pd.DataFrame) -> tuple[Outcome, str]:
 DOUBTFUL = 0.1
 """Mean probability of its own label below which an image is worth checking."""
 
-
 EXPERIMENT = Experiment(
     load_page("dynamics"), measure, draw, summarize, rules_of(__name__),
     details=lambda plan: {"twice": 2 * plan.epochs, "batch": BATCH_SIZE},

@@ -24,7 +24,6 @@ from resnet50.study.tiles import filter_tiles, most_varied, tile
 
 COLUMNS = ["network", "state", "layer", "other", "part", "quantity", "value"]
 
-
 CALIBRATION = 64
 """Images for an untrained network's batch-norm statistics."""
 
@@ -331,7 +330,6 @@ def what_training_changed(table: pd.DataFrame, network: str) -> tuple[Outcome, s
 
 KEPT = 0.9
 """CKA from which on a block counts as unchanged."""
-
 
 EXPERIMENT = Experiment(load_page("features"), measure, draw, summarize, rules_of(__name__))
 

@@ -18,7 +18,6 @@ from resnet50.study.tiles import map_side
 SEEDS = "two seeds"
 """Name of the pair of small networks in the table."""
 
-
 WHOLE, HALVES = "all", ("first half", "second half")
 """Parts of the images that a CKA is computed on: the halves show the effect of chance."""
 

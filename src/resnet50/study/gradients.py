@@ -34,7 +34,6 @@ NETWORKS: dict[str, Setup] = {
     "plain, no norms": Setup(depth=50, shortcuts="none", batch_norm=False),
 }
 
-
 STEM = "maxpool"
 """The module whose output is x₀, the first block's input."""
 
@@ -118,7 +117,6 @@ def measure_epochs(lab: Lab) -> pd.DataFrame:
 
 
 def measure(lab: Lab) -> Measured:
-    """Measure at the start, along lines between images, and epoch by epoch; see `COLUMNS`."""
     lab.step("gradients: signals before the first step")
     start = lab.keep("gradients/start", lambda: measure_start(lab))
     lab.step("gradients: along lines between images")

@@ -118,7 +118,6 @@ def measure_surface(lab: Lab, name: str) -> pd.DataFrame:
 
 
 def measure(lab: Lab) -> Measured:
-    """Measure surfaces, profiles, and sharpness by epoch; see `COLUMNS`."""
     rows: list[pd.DataFrame] = []
     for name in NETWORKS:
         lab.step(f"loss surface of the {name} network")
@@ -128,7 +127,6 @@ def measure(lab: Lab) -> Measured:
 
 CONTOURS = np.geomspace(1 / 2, 16, 16)
 """Levels of the surface, in multiples of the loss at the center; what lies outside is clipped."""
-
 
 TICKS = np.linspace(-REACH, REACH, 5)
 

@@ -147,7 +147,6 @@ def measure_run(lab: Lab, run: TrainedRun, name: str) -> pd.DataFrame:
 
 
 def measure(lab: Lab) -> Measured:
-    """Test every trained run at several sizes."""
     tables = [
         keep_run(lab, "resolution/{}", name, lambda r=run, n=name: measure_run(lab, r, n))
         for name, run in named(lab.runs).items()

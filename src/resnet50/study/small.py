@@ -149,7 +149,6 @@ def diverged_epoch(epoch: int) -> EpochMetrics:
 
 
 def training_options(lab: Lab, setup: Setup) -> TrainOptions:
-    """Return the fully resolved options of a small training."""
     return TrainOptions(
         dataset=lab.dataset.folder,
         out=lab.folder,
@@ -169,7 +168,6 @@ def training_options(lab: Lab, setup: Setup) -> TrainOptions:
 
 
 def small_data(lab: Lab, setup: Setup, options: TrainOptions) -> TrainingData:
-    """Return the batches of a small training, in memory."""
     train, val = small_images(lab, "train"), small_images(lab, "val")
     labels = train.labels
     if setup.shuffled_labels:
