@@ -9,6 +9,12 @@ from resnet50.runtime.device import resolve_device
 from resnet50.study.lab import Lab, Plan
 
 
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep studies that a test opens from taking more threads than the tests have: the others would wait in turns."""
+    monkeypatch.setattr("resnet50.study.lab.available_cores", lambda: 1)
+
+
 @pytest.fixture
 def tiny_plan() -> Plan:
     """Return a plan that takes seconds."""

@@ -178,6 +178,7 @@ def test_the_summary_has_spread_and_count() -> None:
 
 @pytest.mark.slow
 def test_it_is_measured_from_images_to_page(lab: Lab, trained: object) -> None:
+    lab.plan = dataclasses.replace(lab.plan, draws=1)
     lab.given = (trained,)  # type: ignore[assignment]
     result = dynamics.EXPERIMENT.conduct(lab)
     assert {"learning_epoch", "forgetting_events", "noise_scale", "confidence"} <= set(result.table["quantity"])

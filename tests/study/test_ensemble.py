@@ -373,6 +373,7 @@ def test_two_runs_of_a_kind_are_told_apart() -> None:
 
 def test_from_end_to_end(prepared: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ensemble, "DEPTHS", (18,))
+    monkeypatch.setattr(ensemble, "PATH_DRAWS", 1)
     out = tmp_path / "study"
     out.mkdir()
     plan = Plan(images=32, epochs=1, seeds=1, looked_at=8, draws=1)

@@ -1,5 +1,6 @@
 """What is read in fields and similarities, on made-up numbers; maps and tiles by hand."""
 
+import dataclasses
 from itertools import product
 from types import SimpleNamespace
 from typing import Any
@@ -182,6 +183,7 @@ def test_the_summary_has_every_stage_of_every_network() -> None:
 
 @pytest.mark.slow
 def test_it_is_measured_and_drawn(lab: Lab, trained: object) -> None:
+    lab.plan = dataclasses.replace(lab.plan, draws=1)
     lab.given = (trained,)  # type: ignore[assignment]
     result = features.EXPERIMENT.conduct(lab)
     assert {"effective_field", "cka", "cka_before_after", "half_to_whole"} <= set(result.table["quantity"])

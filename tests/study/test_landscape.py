@@ -66,7 +66,8 @@ def test_a_flat_function_has_no_curvature() -> None:
     assert found.largest == found.smallest == 0
 
 
-def test_looking_at_curvature_changes_nothing() -> None:
+def test_looking_at_curvature_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curvature, "LANCZOS_STEPS", 2)
     torch.manual_seed(0)
     network = ResNet(18, 2).eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -251,7 +252,7 @@ def test_an_experiment_in_miniature(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(landscape, "SURFACE_DEPTH", 18)
     monkeypatch.setattr(curvature, "LANCZOS_STEPS", 2)
     monkeypatch.setattr(landscape, "SHARPNESS_EPOCHS", 2)
-    monkeypatch.setattr(lab, "plan", dataclasses.replace(lab.plan, epochs=1, images=16, looked_at=12, draws=1))
+    monkeypatch.setattr(lab, "plan", dataclasses.replace(lab.plan, epochs=1, images=8, looked_at=6, draws=1))
     measured = landscape.measure(lab)
     table = measured.table
     assert list(table.columns) == COLUMNS

@@ -1,5 +1,6 @@
 """The verb and its page: every experiment once, in one shape, and a page that stands alone."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -115,7 +116,8 @@ def test_a_drawings_style_does_not_reach_the_page(lab: Lab) -> None:
     assert "<style" not in element
 
 
-def test_an_estimate_grows_with_the_plan(lab: Lab) -> None:
+def test_an_estimate_grows_with_the_plan(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnet50.study.estimate.BATCH_SIZE", 2)
     small = estimate(lab, ["degradation"])
     lab.plan = FULL
     assert estimate(lab, ["degradation"]) > 10 * small > 0
@@ -129,8 +131,9 @@ def test_the_verb_from_dataset_to_page(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("resnet50.study.lab.plan_for", lambda effort, device: tiny_plan)
-    monkeypatch.setattr("resnet50.study.degradation.DEPTHS", (18, 34, 50))
+    plan = dataclasses.replace(tiny_plan, images=8, epochs=1, seeds=1)
+    monkeypatch.setattr("resnet50.study.lab.plan_for", lambda effort, device: plan)
+    monkeypatch.setattr("resnet50.study.estimate.BATCH_SIZE", 2)
     arguments = ["study", "degradation", str(prepared), "--out", str(tmp_path / "s"), "--device", "cpu"]
     assert run_cli([*arguments, "--precision", "fp32"]) == 0
     out = capsys.readouterr().out

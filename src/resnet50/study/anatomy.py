@@ -1,5 +1,6 @@
 """Where a ResNet-50's parameters, work, memory and time are: bottleneck and basic block, v1 and v1.5, projections."""
 
+import dataclasses
 from itertools import product
 
 import numpy as np
@@ -20,13 +21,13 @@ from resnet50.study.costs import (
     roofline_seconds,
     stage_seconds,
 )
-from resnet50.study.experiment import Experiment, Measured, rule
+from resnet50.study.experiment import Experiment, Measured, rule, rules_of
 from resnet50.study.figures import BLUE, GRAY, GREEN, ORANGE, SKY, VERMILION, band, new_figure, style_of
 from resnet50.study.lab import Lab
-from resnet50.study.outcome import Outcome, agree, decide
+from resnet50.study.outcome import Outcome, agree, decide, span
 from resnet50.study.pages import load_page
 from resnet50.study.small import Setup, train_small
-from resnet50.study.tables import final_values, means_by, select
+from resnet50.study.tables import final_values, means_by, melted, select
 
 SUBJECT = "ResNet-50 v1.5"
 
@@ -47,14 +48,12 @@ COLUMNS = ["network", "stage", "seed", "epoch", "quantity", "value"]
 def measure(lab: Lab) -> Measured:
     """Count, time and train; a row per network, stage, repetition or seed, epoch and quantity."""
     tables = [lab.keep("anatomy/costs", lambda: measure_costs(lab))]
-    setups = {f"ResNet-{depth}": Setup(depth=depth) for depth in (34, 50)} | {
-        f"shortcuts {kind}": Setup(shortcuts=kind) for kind in KINDS
-    }
+    setups = {"ResNet-34": Setup(depth=34), "ResNet-50": Setup(depth=50)}
+    setups |= {f"shortcuts {kind}": Setup(shortcuts=kind) for kind in KINDS}
     for (name, setup), seed in product(setups.items(), range(lab.plan.seeds)):
         lab.step(f"{name}, seed {seed}")
-        training = train_small(lab, Setup(depth=setup.depth, shortcuts=setup.shortcuts, seed=seed))
-        tidy = training.history.melt(["epoch"], ["train_loss", "val_loss"], "quantity", "value")
-        tables.append(tidy.assign(network=name, stage="-", seed=seed))
+        history = train_small(lab, dataclasses.replace(setup, seed=seed)).history
+        tables.append(melted(history, ["train_loss", "val_loss"], network=name, stage="-", seed=seed))
     return Measured(pd.concat(tables)[COLUMNS].reset_index(drop=True))
 
 
@@ -62,25 +61,22 @@ def measure_costs(lab: Lab) -> pd.DataFrame:
     """Return every network's counts, bytes, seconds and roofline by stage; `seed` numbers the repetitions."""
     lab.step("rates of this machine")
     rate, bandwidth = matrix_rate(lab.device), copy_bandwidth(lab.device)
-    rows: list[tuple[str, str, int, str, float]] = [
-        ("machine", "-", 0, "operations_per_second", rate),
-        ("machine", "-", 0, "bytes_per_second", bandwidth),
-    ]
+    rates = {"operations_per_second": rate, "bytes_per_second": bandwidth}
+    rows = [("machine", "-", 0, name, value) for name, value in rates.items()]
     generator = torch.Generator().manual_seed(lab.seed)
-    images = torch.randn(BATCH, 3, SIZE, SIZE, generator=generator).to(
-        lab.device.torch_device, memory_format=torch.channels_last
-    )
+    images = torch.randn(BATCH, 3, SIZE, SIZE, generator=generator)
+    images = images.to(lab.device.torch_device, memory_format=torch.channels_last)
     labels = torch.zeros(BATCH, dtype=torch.long, device=lab.device.torch_device)
     networks: dict[str, ResNet] = {}
     for name, (depth, variant) in NETWORKS.items():
         lab.step(f"memory of {name}")
         torch.manual_seed(lab.seed)
         network = networks[name] = lab.to_device(ResNet(depth, 1000, variant))
-        rows += [(name, stage, 0, what, number) for (stage, what), number in counts(network, SIZE).items()]
+        rows += [(name, stage, 0, what, value) for (stage, what), value in counts(network, SIZE).items()]
         kept = activation_bytes(network, images, lab.device)
-        rows += [(name, stage, 0, "activation_bytes", number) for stage, number in kept.items()]
+        rows += [(name, stage, 0, "activation_bytes", value) for stage, value in kept.items()]
         least = roofline_seconds(network, images, lab.device, rate, bandwidth)
-        rows += [(name, stage, 0, "roofline_seconds", seconds / BATCH) for stage, seconds in least.items()]
+        rows += [(name, stage, 0, "roofline_seconds", value / BATCH) for stage, value in least.items()]
         stage_seconds(network, images, labels, lab.device)  # to warm up
     for repetition in range(lab.plan.draws + 1):  # in turns, so that other load on the machine hits all of them
         lab.step(f"time of all, repetition {repetition}")
@@ -91,7 +87,7 @@ def measure_costs(lab: Lab) -> pd.DataFrame:
 
 
 def by_stage(table: pd.DataFrame, network: str, quantity: str) -> np.ndarray:
-    """Return a quantity of a network in the order of `STAGES`: the mean over repetitions."""
+    """Return the mean over repetitions in the order of `STAGES`."""
     return means_by(table, "stage", network=network, quantity=quantity).reindex(list(STAGES)).to_numpy(float)
 
 
@@ -112,12 +108,10 @@ def costs_by_stage(table: pd.DataFrame, network: str) -> dict[str, np.ndarray]:
 
 
 def totals(table: pd.DataFrame, network: str) -> dict[str, float]:
-    """Return the same costs summed over the stages."""
     return {cost: float(numbers.sum()) for cost, numbers in costs_by_stage(table, network).items()}
 
 
 def draw(measured: Measured) -> Figure:
-    """Draw shares by stage, time against the roofline, the networks' costs, and the small trainings."""
     table = measured.table
     figure, axes = new_figure(2, 3, 6.0)
     draw_shares(axes[0, 0], table)
@@ -125,7 +119,7 @@ def draw(measured: Measured) -> Figure:
     draw_networks(axes[0, 2], table)
     for panel, quantity, words in ((axes[1, 0], "train_loss", "training"), (axes[1, 1], "val_loss", "validation")):
         for name in (f"shortcuts {kind}" for kind in KINDS):
-            band(panel, select(table, network=name, quantity=quantity), "epoch", name, style_of(name))
+            band(panel, select(table, network=name, quantity=quantity), "epoch", name)
         panel.set(title="ResNet-18, shortcuts A, B and C", xlabel="epoch", ylabel=f"{words} loss (nats)")
         panel.legend()
     for depth, blocks in ((34, "basic blocks"), (50, "bottlenecks")):
@@ -137,17 +131,11 @@ def draw(measured: Measured) -> Figure:
 
 
 def draw_shares(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw each stage's share of each cost of ResNet-50 v1.5."""
     costs = costs_by_stage(table, SUBJECT)
-    hatches = ("", "///", "", "...", "", "xx")
-    colors = (GRAY, SKY, BLUE, GREEN, ORANGE, VERMILION)
-    left = np.zeros(len(costs))
-    for number, stage in enumerate(STAGES):
-        shares = np.array([100 * numbers[number] / numbers.sum() for numbers in costs.values()])
-        axes.barh(
-            list(costs), shares, left=left, color=colors[number], hatch=hatches[number], label=stage, edgecolor="white"
-        )
-        left += shares
+    looks = ((GRAY, ""), (SKY, "///"), (BLUE, ""), (GREEN, "..."), (ORANGE, ""), (VERMILION, "xx"))
+    shares = np.array([100 * values / values.sum() for values in costs.values()]).T
+    for stage, share, left, (color, hatch) in zip(STAGES, shares, shares.cumsum(0) - shares, looks, strict=True):
+        axes.barh(list(costs), share, left=left, color=color, hatch=hatch, label=stage, edgecolor="white")
     axes.invert_yaxis()
     axes.set(xlabel="share of the whole (%)", title="ResNet-50 v1.5, by stage")
     axes.grid(visible=False)
@@ -155,7 +143,6 @@ def draw_shares(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_time(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw the measured time of each stage beside its roofline."""
     seconds = 1e3 * seconds_by_stage(table, SUBJECT)
     least = 1e3 * by_stage(table, SUBJECT, "roofline_seconds")
     places = np.arange(len(STAGES))
@@ -168,7 +155,6 @@ def draw_time(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_networks(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw the networks' costs, each as a multiple of ResNet-34's."""
     base = totals(table, "ResNet-34")
     bars = {"ResNet-34": (ORANGE, "///"), "ResNet-50 v1": (SKY, ""), SUBJECT: (BLUE, "...")}
     places = np.arange(len(base))
@@ -182,27 +168,16 @@ def draw_networks(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """Return each network's costs, by stage for ResNet-50 v1.5 and in all."""
-    rows: list[dict[str, object]] = []
+    rows: list[tuple[object, ...]] = []
     for network in NETWORKS:
-        costs = costs_by_stage(table, network)
-        numbers = {
-            "parameters": costs["parameters"],
-            "MACs": costs["work"],
-            "MB kept": costs["memory"] / 1e6,
-            "ms": 1e3 * costs["time"],
-            "roofline ms": 1e3 * by_stage(table, network, "roofline_seconds"),
-        }
-        if network == SUBJECT:
-            rows += [row(network, stage, {k: v[at] for k, v in numbers.items()}) for at, stage in enumerate(STAGES)]
-        rows.append(row(network, "all", {cost: number.sum() for cost, number in numbers.items()}))
-    return pd.DataFrame(rows, dtype=object)
-
-
-def row(network: str, stage: str, costs: dict[str, float]) -> dict[str, object]:
-    """Return a row of the summary; large counts are integers."""
-    numbers: dict[str, object] = {cost: int(n) if n >= 1e4 else float(n) for cost, n in costs.items()}
-    return {"network": network, "stage": stage} | numbers
+        parameters, work, memory, time = costs_by_stage(table, network).values()
+        least = by_stage(table, network, "roofline_seconds")
+        costs = np.array([parameters, work, memory / 1e6, 1e3 * time, 1e3 * least])
+        parts = zip(STAGES, costs.T, strict=True) if network == SUBJECT else ()
+        for stage, values in [*parts, ("all", costs.sum(1))]:
+            rows.append((network, stage, *(int(value) if value >= 1e4 else float(value) for value in values)))
+    columns = ["network", "stage", "parameters", "MACs", "MB kept", "ms", "roofline ms"]
+    return pd.DataFrame(rows, columns=columns, dtype=object)
 
 
 PUBLISHED = {"ResNet-50 v1": 3.8e9, "ResNet-50 v1.5": 4.1e9, "ResNet-34": 3.6e9}
@@ -261,7 +236,7 @@ def bottlenecks_cost_no_more_work(table: pd.DataFrame) -> tuple[Outcome, str]:
     return decide(seen=ratio["work"] <= 1 + EQUAL_WORK), (
         f"50 layers of bottlenecks (v1) need {ratio['work']:.2f} times the multiply-accumulates of 34 layers of basic "
         f"blocks. They keep {ratio['memory']:.2f} times the activations and take {times.mean():.2f} times as long here "
-        f"({times.min():.2f} to {times.max():.2f} in {len(times)} rounds): work is not the only cost."
+        f"({span(times, '.2f')} in {len(times)} rounds): work is not the only cost."
     )
 
 
@@ -272,7 +247,7 @@ def bottlenecks_train_better(table: pd.DataFrame) -> tuple[Outcome, str]:
     gain = basic - bottleneck
     return agree(gain), (
         f"Training loss after the last epoch: {loss(basic.mean())} nats with basic blocks, {loss(bottleneck.mean())} "
-        f"with bottlenecks (difference {gain.min():+.3f} to {gain.max():+.3f} in {len(gain)} seeds)."
+        f"with bottlenecks (difference {span(gain, '+.3f')} in {len(gain)} seeds)."
     )
 
 
@@ -295,19 +270,8 @@ def projections_are_not_essential(table: pd.DataFrame) -> tuple[Outcome, str]:
 
 
 EXPERIMENT = Experiment(
-    page=load_page("anatomy"),
-    measure=measure,
-    draw=draw,
-    summarize=summarize,
-    rules=(
-        work_is_as_published,
-        where_the_costs_are,
-        share_of_the_roofline,
-        bottlenecks_cost_no_more_work,
-        bottlenecks_train_better,
-        projections_are_not_essential,
-    ),
+    load_page("anatomy"), measure, draw, summarize, rules_of(__name__),
     details=lambda plan: {"size": SIZE, "passes": plan.draws + 1, "batch": BATCH},
-)
+)  # fmt: skip
 
 run = EXPERIMENT.run

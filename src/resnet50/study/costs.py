@@ -24,7 +24,6 @@ STAGES: tuple[str, ...] = ("stem", "layer1", "layer2", "layer3", "layer4", "head
 
 
 def counts(network: ResNet, image_size: int) -> dict[tuple[str, str], int]:
-    """Return parameters and multiply-accumulates for one image by (stage, quantity)."""
     found = {(stage, quantity): 0 for stage in STAGES for quantity in ("parameters", "macs")}
     for row in summarize(network, image_size):
         stage = {"maxpool": "stem", "avgpool": "head", "fc": "head"}.get(row.name, row.name)
@@ -132,15 +131,8 @@ def roofline_seconds(
 ) -> dict[str, float]:
     """Return the roofline of each stage's forward and backward pass, in seconds (Williams et al. 2009).
 
-    A module takes the longer of its arithmetic at the rate of a large matrix product and one read of its input plus
-    one write of its output. The backward pass counts twice the forward pass.
-
-    Args:
-        network: on its device.
-        images: normalized, N×3×H×W.
-        device: its precision gives the bytes per number.
-        rate: floating-point operations a second.
-        bandwidth: bytes a second.
+    A module takes the longer of its arithmetic at `rate` operations a second and one read of its input plus one write
+    of its output at `bandwidth` bytes a second. The backward pass counts twice the forward pass.
     """
     width, seconds = DTYPES[device.precision].itemsize, dict.fromkeys(STAGES, 0.0)
 
@@ -163,7 +155,6 @@ def roofline_seconds(
 
 
 def best_seconds(work: Callable[[], object], device: Device, repeats: int = 6) -> float:
-    """Return the shortest time of several repeats, after one to warm up."""
     times: list[float] = []
     for _ in range(repeats):
         start = time.perf_counter()

@@ -18,17 +18,11 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Curvature:
-    """The ends of a Hessian's spectrum.
+    """The ends of a Hessian's spectrum."""
 
-    Attributes:
-        largest: eigenvalue, the sharpness.
-        smallest: eigenvalue; the more negative, the less convex.
-        error: bound of the largest one's, relative to it.
-    """
-
-    largest: float
-    smallest: float
-    error: float
+    largest: float  # eigenvalue, the sharpness
+    smallest: float  # eigenvalue; the more negative, the less convex
+    error: float  # bound of the largest one's, relative to it
 
 
 def curvature(network: nn.Module, x: Tensor, labels: Tensor, seed: int) -> Curvature:
@@ -37,13 +31,7 @@ def curvature(network: nn.Module, x: Tensor, labels: Tensor, seed: int) -> Curva
     Lanczos' method (1950, J. Res. Nat. Bur. Stand. 45, 255–282), as in Cohen et al. 2021: power iteration that doesn't
     forget the vectors on its way, so it needs fewer of them and finds both ends. Hessian-vector products are the
     gradient of (gradient · v) (Pearlmutter 1994). The batch is taken as in training: norms use its statistics.
-    The network is not changed.
-
-    Args:
-        network: any that can be differentiated twice.
-        x: normalized images, N×3×H×W.
-        labels: N.
-        seed: of the first vector.
+    The network is not changed. The seed draws the first vector.
     """
     network = copy.deepcopy(network).train()
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]

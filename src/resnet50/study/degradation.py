@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 
 from resnet50.options import Depth, ShortcutKind
 from resnet50.runtime.stats import loss
-from resnet50.study.experiment import Experiment, Measured, rule
-from resnet50.study.figures import band, new_figure, style_of
+from resnet50.study.experiment import Experiment, Measured, rule, rules_of
+from resnet50.study.figures import band, new_figure
 from resnet50.study.lab import Lab, Plan
-from resnet50.study.outcome import Outcome, agree, decide
+from resnet50.study.outcome import Outcome, agree, decide, span
 from resnet50.study.pages import load_page
 from resnet50.study.small import BATCH_SIZE, Setup, train_small
-from resnet50.study.tables import final_values, last_epoch, select
+from resnet50.study.tables import final_values, last_epoch, melted, select
 
 DEPTHS: tuple[Depth, ...] = (18, 34, 50)
 
@@ -24,7 +24,6 @@ QUANTITIES = ["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 
 
 def setups(plan: Plan) -> list[Setup]:
-    """Return the trainings to compare: every depth, plain and residual, by seed."""
     return [
         Setup(depth=depth, shortcuts=kind, seed=seed)
         for seed, depth, kind in product(range(plan.seeds), DEPTHS, NETWORKS.values())
@@ -36,40 +35,35 @@ def measure(lab: Lab) -> Measured:
     rows: list[pd.DataFrame] = []
     for number, setup in enumerate(setups(lab.plan), 1):
         lab.step(f"{setup.name} ({number} of {len(setups(lab.plan))})")
-        tidy = train_small(lab, setup).history.melt(["epoch"], QUANTITIES, "quantity", "value")
-        network = "plain" if setup.shortcuts == "none" else "residual"
-        rows.append(tidy.assign(network=network, depth=setup.depth, seed=setup.seed))
+        about = {"network": "plain" if setup.shortcuts == "none" else "residual", "depth": setup.depth}
+        rows.append(melted(train_small(lab, setup).history, QUANTITIES, **about, seed=setup.seed))
     return Measured(pd.concat(rows)[["network", "depth", "seed", "epoch", "quantity", "value"]])
 
 
 def draw(measured: Measured) -> Figure:
-    """Draw the training loss by epoch, plain left, residual right, and the last epoch by depth."""
     losses = select(measured.table, quantity="train_loss")
     figure, axes = new_figure(1, 3, 3.1, width_ratios=(1, 1, 0.8))
     first, second, last = axes[0]
     for panel, network in ((first, "plain"), (second, "residual")):
         for depth in DEPTHS:
-            name = f"{depth} layers"
-            band(panel, select(losses, network=network, depth=depth), "epoch", name, style_of(name))
+            band(panel, select(losses, network=network, depth=depth), "epoch", f"{depth} layers")
         panel.set(title=f"{network} networks", xlabel="epoch")
         panel.legend()
     second.sharey(first)
     first.set_ylabel("training loss (nats)")
     for network in NETWORKS:
-        band(last, select(last_epoch(losses), network=network), "depth", network, style_of(network))
+        band(last, select(last_epoch(losses), network=network), "depth", network)
     last.set(xticks=DEPTHS, xlabel="layers", title="after the last epoch")
     last.legend()
     return figure
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the last epoch's metrics by network and depth: mean over the seeds."""
     means = last_epoch(table).pivot_table("value", ["network", "depth"], "quantity", "mean").reset_index()
     return means.reindex(columns=["network", "depth", *QUANTITIES])
 
 
 def last_losses(table: pd.DataFrame, network: str, depth: int) -> np.ndarray:
-    """Return the training losses of the last epoch, one per seed."""
     return final_values(table, network=network, depth=depth, quantity="train_loss")
 
 
@@ -127,7 +121,7 @@ def shortcuts_help_at_the_same_depth(table: pd.DataFrame) -> tuple[Outcome, str]
     """
     gains = {depth: last_losses(table, "plain", depth) - last_losses(table, "residual", depth) for depth in (34, 50)}
     numbers = " and ".join(
-        f"by {gain.mean():.3f} nats with {depth} layers ({gain.min():.3f} to {gain.max():.3f} in {len(gain)} seeds)"
+        f"by {gain.mean():.3f} nats with {depth} layers ({span(gain, '.3f')} in {len(gain)} seeds)"
         for depth, gain in gains.items()
     )
     text = (
@@ -137,12 +131,8 @@ def shortcuts_help_at_the_same_depth(table: pd.DataFrame) -> tuple[Outcome, str]
 
 
 EXPERIMENT = Experiment(
-    page=load_page("degradation"),
-    measure=measure,
-    draw=draw,
-    summarize=summarize,
-    rules=(degradation_without_shortcuts, no_degradation_with_shortcuts, shortcuts_help_at_the_same_depth),
+    load_page("degradation"), measure, draw, summarize, rules_of(__name__),
     details=lambda plan: {"steps": plan.images // BATCH_SIZE * plan.epochs},
-)
+)  # fmt: skip
 
 run = EXPERIMENT.run

@@ -11,25 +11,17 @@ from scipy import stats
 from resnet50.model.hooks import block_names
 from resnet50.options import Depth, ShortcutKind
 from resnet50.runtime.stats import percent, points
-from resnet50.study.experiment import Experiment, Measured, rule
+from resnet50.study.experiment import Experiment, Measured, rule, rules_of
 from resnet50.study.figures import GRAY, band, legend_above, name_blocks, new_figure, style_of
 from resnet50.study.intervals import SIGNIFICANT, beats, rank_correlation, resampled_means
 from resnet50.study.lab import Lab, TrainedRun
-from resnet50.study.lesions import (
-    SWAPS,
-    blocks_by_name,
-    keeps_shape,
-    lesion_rows,
-    removals,
-    reorderings,
-    without,
-)
+from resnet50.study.lesions import SWAPS, blocks_by_name, keeps_shape, lesion_rows, removals, reorderings, without
 from resnet50.study.outcome import Outcome, decide
 from resnet50.study.pages import load_page
 from resnet50.study.paths import mean_norm, path_graph, path_shares
 from resnet50.study.runs import keep_run, residual_runs
 from resnet50.study.small import Setup, small_images, train_small
-from resnet50.study.tables import means_by, select, trained_networks, value_of
+from resnet50.study.tables import changes_shape, means_by, select, trained_networks, value_of
 
 PATH_IMAGES = 8
 """Images whose gradients are followed along single paths: their whole graph is kept in memory."""
@@ -47,7 +39,6 @@ COLUMNS = ["network", "part", "blocks", "k", "draw", "tau", "quantity", "value"]
 
 
 def measure_lesions(lab: Lab, run: TrainedRun) -> pd.DataFrame:
-    """Return a trained network's metrics with blocks removed and reordered."""
     names, rng = block_names(run.network), np.random.default_rng([lab.seed, 0xB10C])
     removed = [("removed", len(lesion.removed), lesion) for lesion in removals(names, lab.plan.draws, rng)]
     reordered = [("reordered", k, lesion) for k, lesion in reorderings(run.network, lab.plan.draws, rng)]
@@ -102,8 +93,7 @@ def measure_paths(lab: Lab, run: TrainedRun) -> pd.DataFrame:
 
 
 def measure(lab: Lab) -> Measured:
-    """Remove and swap blocks and follow paths in the trained runs; remove blocks from the small networks."""
-    tables: list[pd.DataFrame] = []
+    tables = list[pd.DataFrame]()
     for name, run in residual_runs(lab).items():
         lab.step(f"blocks removed and swapped, {name}")
         tables.append(keep_run(lab, "ensemble/{}-lesions", name, lambda r=run: measure_lesions(lab, r)))
@@ -113,7 +103,6 @@ def measure(lab: Lab) -> Measured:
 
 
 def draw(measured: Measured) -> Figure:
-    """Draw accuracy with blocks removed and reordered, and the gradient by path length."""
     table = measured.table
     figure, axes = new_figure(2, 3, 6.2)
     draw_single(axes[0, 0], table, trained_networks(table), "one block removed")
@@ -130,14 +119,12 @@ def draw(measured: Measured) -> Figure:
 
 
 def draw_single(axes: Axes, table: pd.DataFrame, names: Sequence[str], title: str) -> None:
-    """Draw the accuracy without each single block, and of the intact network as a thin line."""
     labels: list[str] = []
     for name in names:
-        color, dashes, marker = style_of(name)
-        rows = singles(table, name)
+        line, rows = style_of(name), singles(table, name)
         labels = rows["blocks"].tolist() if len(rows) > len(labels) else labels
-        axes.plot(rows["blocks"], rows["value"], color=color, linestyle=dashes, marker=marker, label=name)
-        axes.axhline(intact(table, name, "accuracy"), color=color, linewidth=0.8, linestyle=dashes)
+        line.plot(axes, rows["blocks"], rows["value"], label=name)
+        axes.axhline(intact(table, name, "accuracy"), color=line.color, linewidth=0.8, linestyle=line.dashes)
     draw_majority(axes, table, names)
     name_blocks(axes, labels)
     axes.set(xlabel="block removed (stage.number)", ylabel="validation accuracy", title=title)
@@ -146,20 +133,16 @@ def draw_single(axes: Axes, table: pd.DataFrame, names: Sequence[str], title: st
 
 
 def draw_removed(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw the accuracy by the number of removed blocks."""
     for name in trained_networks(table):
-        rows = select(table, network=name, quantity="accuracy", part=("intact", "removed"))
-        band(axes, rows, "k", name, style_of(name))
+        band(axes, select(table, network=name, quantity="accuracy", part=("intact", "removed")), "k", name)
     draw_majority(axes, table, trained_networks(table))
     axes.set(xlabel="blocks removed at random", title="several blocks removed")
 
 
 def draw_reordered(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw the accuracy by the order's rank correlation with the trained one."""
     for name in trained_networks(table):
-        color, _, marker = style_of(name)
         rows = reordered(table, name)
-        axes.plot(rows["tau"], rows["value"], linestyle="none", color=color, marker=marker, alpha=0.7, label=name)
+        style_of(name).plot(axes, rows["tau"], rows["value"], linestyle="none", alpha=0.7, label=name)
     draw_majority(axes, table, trained_networks(table))
     axes.invert_xaxis()
     axes.set(xlabel="Kendall's τ with the trained order", ylabel="validation accuracy")
@@ -167,33 +150,28 @@ def draw_reordered(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def draw_paths(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw the gradient that arrives at the image along one path, by its length."""
     for name in trained_networks(table):
-        band(axes, select(table, network=name, quantity="gradient"), "k", name, style_of(name))
+        band(axes, select(table, network=name, quantity="gradient"), "k", name)
     axes.set(yscale="log", xlabel="path length (residual branches)", ylabel="gradient's norm at the image")
     axes.set_title("gradient along one path")
 
 
 def draw_gradient(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw the shares of paths and of gradient by length."""
     names = trained_networks(table)
     paths = of_paths(table, names[0], "paths")
     axes.bar(paths.index, paths.to_numpy(), color="#c8c8c8", width=0.8, label="paths")
     for name in names:
-        color, dashes, marker = style_of(name)
         shares = gradient_shares(table, name)
-        axes.plot(shares.index, shares, color=color, linestyle=dashes, marker=marker, label=f"gradient, {name}")
+        style_of(name).plot(axes, shares.index, shares, label=f"gradient, {name}")
     axes.set(xlabel="path length (residual branches)", ylabel="share", title="paths and gradient by length")
     legend_above(axes, "paths")
 
 
 def draw_majority(axes: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
-    """Draw the accuracy of always answering the most frequent class."""
     axes.axhline(intact(table, names[0], "majority"), color=GRAY, linewidth=1, linestyle=":", label="always one class")
 
 
 def intact(table: pd.DataFrame, network: str, quantity: str) -> float:
-    """Return a number of an intact network."""
     return value_of(table, network=network, part="intact", quantity=quantity)
 
 
@@ -208,7 +186,6 @@ def reordered(table: pd.DataFrame, network: str) -> pd.DataFrame:
 
 
 def of_paths(table: pd.DataFrame, network: str, quantity: str) -> pd.Series:
-    """Return the mean over draws of a quantity by path length."""
     return means_by(table, "k", network=network, part="path", quantity=quantity)
 
 
@@ -228,11 +205,6 @@ def short_share(table: pd.DataFrame, network: str) -> tuple[float, float, float]
     return float(gradient_shares(table, network).loc[:half].sum()), float(low), float(high)
 
 
-def changes_shape(block: str) -> bool:
-    """Return whether a block of these networks changes the shape: the first of every stage."""
-    return block.endswith(".0")
-
-
 LITTLE, BROKEN = 0.2, 0.5
 """Shares of a network's lead over always answering the most frequent class: losing up to a fifth of it is little,
 losing more than half is broken. Smaller shares are one or two images of a hundred."""
@@ -248,7 +220,6 @@ def lost(table: pd.DataFrame, network: str) -> pd.Series | None:
 
 
 def lead(table: pd.DataFrame, network: str) -> float:
-    """Return a network's accuracy less that of always answering the most frequent class."""
     return intact(table, network, "accuracy") - intact(table, network, "majority")
 
 
@@ -262,28 +233,7 @@ def no_lead(table: pd.DataFrame, network: str) -> tuple[Outcome, str]:
 
 
 def change(fall: float) -> str:
-    """Return a fall in accuracy as a change in percentage points."""
     return f"{-100 * fall:+.1f} points"
-
-
-@rule
-def single_removal_costs_little(table: pd.DataFrame, network: str) -> tuple[Outcome, str]:
-    """Seen if the median block that keeps the shape costs at most a fifth (LITTLE) of the network's lead.
-
-    The lead is its accuracy less that of always answering the most frequent class. Not seen if it costs more;
-    undecided if the network has no lead.
-    """
-    shares = lost(table, network)
-    if shares is None:
-        return no_lead(table, network)
-    shares = shares[[block for block in shares.index if not changes_shape(str(block))]]
-    whole = lead(table, network)
-    return decide(seen=bool(shares.median() <= LITTLE)), (
-        f"Without one of its {len(shares)} blocks that keep the shape, the {network} network's accuracy changes by "
-        f"{change(float(shares.median()) * whole)} in the median and {change(float(shares.max()) * whole)} at worst "
-        f"({shares.idxmax()}). Intact, it is {points(whole)} better than always answering the most frequent class "
-        f"({intact(table, network, 'images'):.0f} images)."
-    )
 
 
 @rule
@@ -300,6 +250,26 @@ def removal_breaks_the_plain_network(table: pd.DataFrame) -> tuple[Outcome, str]
         f"{percent(float(plain.median()))} of its lead over always answering the most frequent class, the residual "
         f"network {percent(float(residual.median()))} (medians over the same {len(plain)} blocks, one training each, "
         f"{intact(table, 'small plain', 'images'):.0f} training images)."
+    )
+
+
+@rule
+def single_removal_costs_little(table: pd.DataFrame, network: str) -> tuple[Outcome, str]:
+    """Seen if the median block that keeps the shape costs at most a fifth (LITTLE) of the network's lead.
+
+    The lead is its accuracy less that of always answering the most frequent class. Not seen if it costs more;
+    undecided if the network has no lead.
+    """
+    shares = lost(table, network)
+    if shares is None:
+        return no_lead(table, network)
+    shares = shares[~changes_shape(shares.index)]
+    whole = lead(table, network)
+    return decide(seen=bool(shares.median() <= LITTLE)), (
+        f"Without one of its {len(shares)} blocks that keep the shape, the {network} network's accuracy changes by "
+        f"{change(float(shares.median()) * whole)} in the median and {change(float(shares.max()) * whole)} at worst "
+        f"({shares.idxmax()}). Intact, it is {points(whole)} better than always answering the most frequent class "
+        f"({intact(table, network, 'images'):.0f} images)."
     )
 
 
@@ -356,7 +326,7 @@ def shape_changing_blocks_matter_most(table: pd.DataFrame, network: str) -> tupl
     shares = lost(table, network)
     if shares is None:
         return no_lead(table, network)
-    changing = np.array([changes_shape(str(block)) for block in shares.index])
+    changing = changes_shape(shares.index)
     first, others = (shares.to_numpy()[blocks] * lead(table, network) for blocks in (changing, ~changing))
     chance = float(stats.mannwhitneyu(first, others, alternative="greater").pvalue)
     larger = bool(first.mean() > others.mean())
@@ -410,35 +380,20 @@ def paths_cancel(table: pd.DataFrame, network: str) -> tuple[Outcome, str]:
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """Return accuracy and loss of every network: intact, without one block (mean, worst), without several."""
-    rows = select(table, part=("intact", "removed"), quantity=("accuracy", "loss"))
-    means = rows.groupby(["network", "k", "quantity"], sort=False)["value"].mean().reset_index()
-    means = means.pivot_table("value", ["network", "k"], "quantity", sort=False).reset_index()
-    accuracies = select(rows, quantity="accuracy").groupby(["network", "k"])["value"]
-    merged = means.merge(accuracies.min().rename("worst_accuracy").reset_index(), on=["network", "k"])
-    chosen = merged[merged["k"].isin([0, 1, 2, 3]) | (merged["k"] == merged["k"].max())]
-    return chosen.rename(columns={"k": "removed"})[["network", "removed", "accuracy", "worst_accuracy", "loss"]]
+    rows = select(table, part=("intact", "removed"), quantity=("accuracy", "loss")).rename(columns={"k": "removed"})
+    keys = ["network", "removed"]
+    means = rows.pivot_table("value", keys, "quantity", sort=False)
+    means["worst_accuracy"] = select(rows, quantity="accuracy").groupby(keys)["value"].min()
+    means = means.reset_index()
+    chosen = means[means["removed"].isin([0, 1, 2, 3]) | (means["removed"] == means["removed"].max())]
+    return chosen[[*keys, "accuracy", "worst_accuracy", "loss"]]
 
 
 EXPERIMENT = Experiment(
-    page=load_page("ensemble"),
-    measure=measure,
-    draw=draw,
-    summarize=summarize,
-    rules=(
-        removal_breaks_the_plain_network,
-        single_removal_costs_little,
-        error_grows_gradually,
-        error_grows_with_reordering,
-        shape_changing_blocks_matter_most,
-        gradient_comes_along_short_paths,
-        paths_cancel,
-    ),
+    load_page("ensemble"), measure, draw, summarize, rules_of(__name__),
     details=lambda plan: {
-        "swaps": ", ".join(map(str, SWAPS)),
-        "paths": PATH_DRAWS * plan.draws,
-        "path_images": PATH_IMAGES,
+        "swaps": ", ".join(map(str, SWAPS)), "paths": PATH_DRAWS * plan.draws, "path_images": PATH_IMAGES,
     },
-)
+)  # fmt: skip
 
 run = EXPERIMENT.run

@@ -32,31 +32,18 @@ PROBING = ("increments", "ensemble", "features", "resolution")
 
 
 def estimate(lab: Lab, names: Sequence[str]) -> float:
-    """Return about how many seconds experiments will take, within a factor of two.
-
-    The seconds at quick effort scale with the plan's work and with the inverse speed of this machine.
-    """
+    """Return about how many seconds experiments will take here, within a factor of two."""
     pace = REFERENCE_RATE / rate(lab)
-    seconds = sum(QUICK_SECONDS[name] * pace * growth(name, lab.plan) for name in names)
+    seconds = sum(QUICK_SECONDS[name] * pace * work(name, lab.plan) / work(name, QUICK) for name in names)
     if set(names) & {*PROBING, "dynamics"} and not lab.given:
         seconds += 2 * parse_duration(lab.plan.run_budget, "--budget")
     return seconds
 
 
-def growth(name: str, plan: Plan) -> float:
-    """Return an experiment's work at a plan as a multiple of quick effort."""
+def work(name: str, plan: Plan) -> int:
+    """Return a number proportional to an experiment's work: probing trained runs, or small trainings."""
     if name in PROBING:
-        return probing_work(plan) / probing_work(QUICK)
-    return training_work(plan) / training_work(QUICK)
-
-
-def probing_work(plan: Plan) -> int:
-    """Return a number proportional to the work of probing trained runs."""
-    return plan.looked_at * plan.draws * (plan.run_size**2 + plan.scratch_size**2)
-
-
-def training_work(plan: Plan) -> int:
-    """Return a number proportional to the work of the small trainings."""
+        return plan.looked_at * plan.draws * (plan.run_size**2 + plan.scratch_size**2)
     return plan.images * plan.epochs * plan.seeds * plan.size**2
 
 

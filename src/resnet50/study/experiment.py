@@ -1,6 +1,7 @@
 """The shape of every experiment: question → measurements → figure → reading → sources."""
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +19,7 @@ from resnet50.study.tables import trained_networks
 
 @dataclass(frozen=True)
 class Observation:
-    """What one rule reads in an experiment's numbers.
-
-    Attributes:
-        rule: the rule's name.
-        outcome: how the claim fares.
-        text: what the numbers say, with the numbers.
-    """
+    """What one rule reads in an experiment's numbers: how the claim fares, and the numbers in a sentence."""
 
     rule: str
     outcome: Outcome
@@ -40,7 +35,6 @@ class Rule:
     per_network: bool
 
     def __call__(self, table: pd.DataFrame, *network: str) -> Observation:
-        """Apply the rule once."""
         return Observation(self.name, *self.read(table, *network))
 
     def apply(self, table: pd.DataFrame) -> list[Observation]:
@@ -53,6 +47,11 @@ class Rule:
 def rule(read: Callable[..., tuple[Outcome, str]]) -> Rule:
     """Turn a function of a table, or of a table and a network, into a `Rule` of its name."""
     return Rule(read, read.__name__, per_network="network" in inspect.signature(read).parameters)
+
+
+def rules_of(module: str) -> tuple[Rule, ...]:
+    """Return the rules that a module defines, in that order."""
+    return tuple(value for value in vars(sys.modules[module]).values() if isinstance(value, Rule))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +78,6 @@ class Result:
     images: dict[str, np.ndarray]
 
 
-def no_details(plan: Plan) -> Mapping[str, object]:
-    """Add nothing to the plan's numbers."""
-    del plan
-    return {}
-
-
 @dataclass(frozen=True, eq=False)
 class Experiment:
     """An experiment.
@@ -103,11 +96,11 @@ class Experiment:
     draw: Callable[[Measured], Figure]
     summarize: Callable[[pd.DataFrame], pd.DataFrame]
     rules: tuple[Rule, ...]
-    details: Callable[[Plan], Mapping[str, object]] = no_details
+    details: Callable[[Plan], Mapping[str, object]] = lambda _plan: {}
 
     @property
     def name(self) -> str:
-        """Return the name of its module and files."""
+        """The name of its module and files."""
         return self.page.name
 
     def setting(self, plan: Plan) -> str:
@@ -154,7 +147,7 @@ class Experiment:
         return Result(measured.table, figure, self.read(measured.table), measured.images)
 
     def csv(self, lab: Lab) -> Path:
-        """Return where the table is kept."""
+        """Where the table is kept."""
         return lab.folder / f"{self.name}.csv"
 
     def finished(self, lab: Lab) -> Measured | None:

@@ -9,20 +9,12 @@ from torch import Tensor
 
 from resnet50.model.hooks import block_names, record
 from resnet50.model.resnet import STAGES, ResNet
-from resnet50.study.experiment import Experiment, Measured, rule
+from resnet50.study import fields
+from resnet50.study.experiment import Experiment, Measured, rule, rules_of
 from resnet50.study.features_figure import HALVES, SEEDS, WHOLE, cka_matrix, draw, field_values, mean_field
-from resnet50.study.fields import (
-    GAUSSIAN_RATIO,
-    HELD,
-    STAGE_ENDS,
-    canvas_side,
-    input_gradients,
-    side_holding,
-    theoretical_fields,
-)
 from resnet50.study.lab import Images, Lab, TrainedRun
 from resnet50.study.norms import settle_norms
-from resnet50.study.outcome import Outcome, agree
+from resnet50.study.outcome import Outcome, agree, span
 from resnet50.study.pages import load_page
 from resnet50.study.runs import keep_run, named
 from resnet50.study.similarity import block_grams, cka
@@ -32,22 +24,19 @@ from resnet50.study.tiles import filter_tiles, most_varied, tile
 
 COLUMNS = ["network", "state", "layer", "other", "part", "quantity", "value"]
 
-
 CALIBRATION = 64
 """Images for an untrained network's batch-norm statistics."""
 
 
 def measure(lab: Lab) -> Measured:
-    """Probe every run before and after training, and two small networks of different seeds."""
     tables, images = [compare_seeds(lab)], dict[str, np.ndarray]()
     for name, run in named(lab.runs).items():
         seen = lab.images("val", run.model.preprocess, lab.plan.looked_at)
         states = {"before": beginning(lab, run, seen), "after": run.network}
         lab.step(f"{name}: receptive fields")
         for state, network in states.items():
-            fields, image = measure_fields(lab, run, network, seen)
-            tables.append(fields.assign(network=name, state=state))
-            images[f"field {name} {state}"] = image
+            sides, images[f"field {name} {state}"] = measure_fields(lab, run, network, seen)
+            tables.append(sides.assign(network=name, state=state))
         lab.step(f"{name}: similarity of layers")
         tables.append(keep_run(lab, "features/{}", name, lambda r=run, s=states, i=seen: compare(r, s, i)))
         images[f"filters {name}"] = filter_tiles(run.network.conv1.weight)
@@ -65,16 +54,18 @@ def beginning(lab: Lab, run: TrainedRun, seen: Images) -> ResNet:
 
 def measure_fields(lab: Lab, run: TrainedRun, network: ResNet, seen: Images) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the receptive fields of all stages, and the last one's mean gradient map (float32, S×S)."""
-    rows = [("theoretical_field", stage, "-", float(side)) for stage, side in theoretical_fields(network).items()]
+    sides = fields.theoretical_fields(network)
+    rows = [("theoretical_field", stage, "-", float(side)) for stage, side in sides.items()]
     rows.append(("picture_side", "input", "-", float(run.model.preprocess.size)))
     total = np.zeros(0)
     for number, canvas in enumerate(canvases(lab, run, seen)):
         images = run.model.preprocess.normalize(canvas[None].to(lab.device.torch_device))
-        maps = {stage: found[0].numpy() for stage, found in input_gradients(network, images, STAGE_ENDS).items()}
+        gradients = fields.input_gradients(network, images, fields.STAGE_ENDS)
+        maps = {stage: found[0].numpy() for stage, found in gradients.items()}
         for stage, gradient in maps.items():
-            side = side_holding(gradient, HELD)
+            side = fields.side_holding(gradient, fields.HELD)
             rows.append(("effective_field", stage, f"canvas {number}", side))
-            rows.append(("half_to_whole", stage, f"canvas {number}", side_holding(gradient, 0.5) / side))
+            rows.append(("half_to_whole", stage, f"canvas {number}", fields.side_holding(gradient, 0.5) / side))
         last = maps["layer4"] / max(maps["layer4"].sum(), 1e-30)
         total = last if number == 0 else total + last
     table = pd.DataFrame(rows, columns=["quantity", "layer", "part", "value"])
@@ -87,7 +78,7 @@ def canvases(lab: Lab, run: TrainedRun, seen: Images) -> list[Tensor]:
     Each image has the training size, so that objects have the sizes that the network knows; the one in the middle is
     complete.
     """
-    size, side = run.model.preprocess.size, canvas_side(run.network)
+    size, side = run.model.preprocess.size, fields.canvas_side(run.network)
     across = -(-side // size) | 1
     offset = (across * size - side) // 2
     rng = np.random.default_rng([lab.seed, 0xF1E1D])
@@ -113,20 +104,18 @@ def compare_seeds(lab: Lab) -> pd.DataFrame:
     """Return the CKA between all blocks of two small networks from different seeds, before training and after."""
     preprocess = lab.small_preprocess()
     seen = lab.images("val", preprocess, lab.plan.looked_at)
-    setups = [Setup(seed=seed) for seed in (0, 1)]
-    names, rows = block_names(make_network(lab, setups[0])), list[pd.DataFrame]()
-    for state in ("before", "after"):
-        grams: list[list[Tensor]] = []
-        for setup in setups:
-            if state == "after":
-                lab.step(f"two seeds: {setup.name}")
-                network = train_small(lab, setup).network()
-            else:
-                network = make_network(lab, setup).cpu()
-                settle_norms(network, [preprocess.normalize(seen.pixels[:CALIBRATION])])
-            grams.append(block_grams(network, seen.pixels, preprocess))
-        rows.append(cka_rows(grams[0], grams[1], names, "cka").assign(state=state))
-    return pd.concat(rows).assign(network=SEEDS)
+    networks: dict[str, list[ResNet]] = {"before": [], "after": []}
+    for setup in (Setup(seed=0), Setup(seed=1)):
+        untrained = make_network(lab, setup).cpu()
+        settle_norms(untrained, [preprocess.normalize(seen.pixels[:CALIBRATION])])
+        lab.step(f"two seeds: {setup.name}")
+        networks["before"].append(untrained)
+        networks["after"].append(train_small(lab, setup).network())
+    tables: list[pd.DataFrame] = []
+    for state, pair in networks.items():
+        first, second = (block_grams(network, seen.pixels, preprocess) for network in pair)
+        tables.append(cka_rows(first, second, block_names(pair[0]), "cka").assign(state=state))
+    return pd.concat(tables).assign(network=SEEDS)
 
 
 def cka_rows(first: list[Tensor], second: list[Tensor], names: list[str], quantity: str) -> pd.DataFrame:
@@ -143,26 +132,23 @@ def cka_rows(first: list[Tensor], second: list[Tensor], names: list[str], quanti
 def feature_maps(run: TrainedRun, pixels: Tensor) -> dict[str, np.ndarray]:
     """Return an image (uint8, 1×3×S×S) as H×W×3, and each stage's maps that vary most across it, 2×2, float32."""
     network = run.network
-    with record(network, STAGE_ENDS.values()) as outputs:
+    with record(network, fields.STAGE_ENDS.values()) as outputs:
         network(run.model.preprocess.normalize(pixels.to(next(network.parameters()).device)))
-    maps = {stage: tile(most_varied(outputs[end][0].float().cpu())) for stage, end in STAGE_ENDS.items()}
+    maps = {stage: tile(most_varied(outputs[end][0].float().cpu())) for stage, end in fields.STAGE_ENDS.items()}
     return {"picture": pixels[0].permute(1, 2, 0).contiguous().numpy()} | maps
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the fields in pixels by network and stage: theoretical, effective before and after training."""
-    rows: list[dict[str, object]] = []
-    for kind, stage in product(trained_networks(table), STAGES):
-        rows.append(
-            {
-                "network": kind,
-                "stage": stage,
-                "theoretical field": mean_field(table, kind, "after", stage, "theoretical_field"),
-                "effective before": mean_field(table, kind, "before", stage, "effective_field"),
-                "effective after": mean_field(table, kind, "after", stage, "effective_field"),
-            }
-        )
-    return pd.DataFrame(rows)
+    sides = {
+        "theoretical field": ("after", "theoretical_field"),
+        "effective before": ("before", "effective_field"),
+        "effective after": ("after", "effective_field"),
+    }
+    cases = list(product(trained_networks(table), STAGES))
+    summary = pd.DataFrame(cases, columns=["network", "stage"])
+    for column, (state, quantity) in sides.items():
+        summary[column] = [mean_field(table, kind, state, stage, quantity) for kind, stage in cases]
+    return summary
 
 
 HALF = 0.5
@@ -185,12 +171,10 @@ def effective_field_is_a_fraction(table: pd.DataFrame) -> tuple[Outcome, str]:
     Before training and after it, on every canvas. Not seen if it is so in none; undecided where some are and some not.
     """
     shares = area_shares(table, "layer4")
-    small = np.concatenate(list(shares.values())) < HALF
     numbers = "; ".join(f"{kind}, {state} training, {100 * v.mean():.0f}%" for (kind, state), v in shares.items())
-    count = len(next(iter(shares.values())))
-    return agree(small), (
+    return agree(np.concatenate(list(shares.values())) < HALF), (
         "The square that holds 95% of the gradient of a value of layer4 covers this share of its theoretical field: "
-        f"{numbers} (means over {count} canvases)."
+        f"{numbers} (means over {len(next(iter(shares.values())))} canvases)."
     )
 
 
@@ -203,10 +187,9 @@ def fraction_shrinks_with_depth(table: pd.DataFrame) -> tuple[Outcome, str]:
     if "from scratch" not in trained_networks(table):
         return "undecided", "There is no network with random weights to look at."
     early, late = (area_shares(table, stage)["from scratch", "before"] for stage in ("layer1", "layer4"))
-    fall = early - late
-    return agree(fall), (
+    return agree(early - late), (
         f"With random weights the effective field covers {100 * early.mean():.0f}% of the theoretical one's area in "
-        f"layer1 and {100 * late.mean():.0f}% in layer4 (means over {len(fall)} canvases)."
+        f"layer1 and {100 * late.mean():.0f}% in layer4 (means over {len(late)} canvases)."
     )
 
 
@@ -223,11 +206,11 @@ def untrained_field_is_gaussian(table: pd.DataFrame) -> tuple[Outcome, str]:
     if "from scratch" not in trained_networks(table):
         return "undecided", "There is no network with random weights to look at."
     ratios = {stage: mean_field(table, "from scratch", "before", stage, "half_to_whole") for stage in STAGES[2:]}
-    near = [abs(ratio - GAUSSIAN_RATIO) <= NEAR_GAUSSIAN for ratio in ratios.values()]
+    near = [abs(ratio - fields.GAUSSIAN_RATIO) <= NEAR_GAUSSIAN for ratio in ratios.values()]
     numbers = ", ".join(f"{ratio:.2f} in {stage}" for stage, ratio in ratios.items())
     return agree(near), (
         "With random weights, the side of the square that holds half of the gradient, over that of the one that holds "
-        f"95%: {numbers}; {GAUSSIAN_RATIO:.2f} for a Gaussian, 0.73 for a uniform field."
+        f"95%: {numbers}; {fields.GAUSSIAN_RATIO:.2f} for a Gaussian, 0.73 for a uniform field."
     )
 
 
@@ -239,12 +222,11 @@ def training_enlarges_the_field(table: pd.DataFrame, network: str) -> tuple[Outc
     did to published weights; the paper's claim is about training from random ones.
     """
     training = "training" if network.startswith("from scratch") else "fine-tuning"
-    before = field_values(table, network, "before", "layer4", "effective_field")
-    after = field_values(table, network, "after", "layer4", "effective_field")
+    before, after = (field_values(table, network, s, "layer4", "effective_field") for s in ("before", "after"))
     growth = after - before
     return agree(growth), (
         f"{network.capitalize()}: the effective field of layer4 measures {before.mean():.0f} pixels across before "
-        f"{training} and {after.mean():.0f} after it (change from {growth.min():+.0f} to {growth.max():+.0f} on "
+        f"{training} and {after.mean():.0f} after it (change from {span(growth, '+.0f')} on "
         f"{len(growth)} canvases)."
     )
 
@@ -270,6 +252,28 @@ MATCHED = 0.5
 def matches(matrix: pd.DataFrame) -> float:
     """Return the share of blocks whose most similar block in the other network is the one at the same place."""
     return float((matrix.to_numpy().argmax(1) == np.arange(len(matrix))).mean())
+
+
+def near_and_far(table: pd.DataFrame, network: str, part: str) -> tuple[float, float]:
+    """Return the mean CKA of neighboring blocks, and of those half the network or more apart."""
+    matrix = cka_matrix(table, network, "after", part).to_numpy()
+    apart = np.abs(np.subtract.outer(np.arange(len(matrix)), np.arange(len(matrix))))
+    return float(matrix[apart == 1].mean()), float(matrix[apart >= len(matrix) // 2].mean())
+
+
+@rule
+def neighbors_are_alike(table: pd.DataFrame) -> tuple[Outcome, str]:
+    """Seen if, in all networks, neighboring blocks are more alike than distant ones by more than 0.05 in CKA.
+
+    Distant: half the network or more apart. On each half of the images; not seen if nowhere.
+    """
+    clear: list[bool] = []
+    numbers: list[str] = []
+    for kind in trained_networks(table):
+        clear += [near - far > CLEAR for near, far in (near_and_far(table, kind, part) for part in HALVES)]
+        near, far = near_and_far(table, kind, WHOLE)
+        numbers.append(f"{kind}: {near:.2f} between neighbors, {far:.2f} half the network or more apart")
+    return agree(clear), f"Mean CKA of blocks ({'; '.join(numbers)})."
 
 
 @rule
@@ -312,29 +316,6 @@ def seeds_agree_less_in_late_blocks(table: pd.DataFrame) -> tuple[Outcome, str]:
 
 
 @rule
-def neighbors_are_alike(table: pd.DataFrame) -> tuple[Outcome, str]:
-    """Seen if, in all networks, neighboring blocks are more alike than distant ones by more than 0.05 in CKA.
-
-    Distant: half the network or more apart. On each half of the images; not seen if nowhere.
-    """
-    clear: list[bool] = []
-    numbers: list[str] = []
-    for kind in trained_networks(table):
-        clear += [near - far > CLEAR for near, far in (near_and_far(table, kind, part) for part in HALVES)]
-        near, far = near_and_far(table, kind, WHOLE)
-        numbers.append(f"{kind}: {near:.2f} between neighbors, {far:.2f} half the network or more apart")
-    outcome = agree(clear)
-    return outcome, f"Mean CKA of blocks ({'; '.join(numbers)})."
-
-
-def near_and_far(table: pd.DataFrame, network: str, part: str) -> tuple[float, float]:
-    """Return the mean CKA of neighboring blocks, and of those half the network or more apart."""
-    matrix = cka_matrix(table, network, "after", part).to_numpy()
-    apart = np.abs(np.subtract.outer(np.arange(len(matrix)), np.arange(len(matrix))))
-    return float(matrix[apart == 1].mean()), float(matrix[apart >= len(matrix) // 2].mean())
-
-
-@rule
 def what_training_changed(table: pd.DataFrame, network: str) -> tuple[Outcome, str]:
     """Note which blocks training changed."""
     rows = select(table, network=network, quantity="cka_before_after", part=WHOLE)
@@ -350,24 +331,6 @@ def what_training_changed(table: pd.DataFrame, network: str) -> tuple[Outcome, s
 KEPT = 0.9
 """CKA from which on a block counts as unchanged."""
 
-
-EXPERIMENT = Experiment(
-    page=load_page("features"),
-    measure=measure,
-    draw=draw,
-    summarize=summarize,
-    rules=(
-        effective_field_is_a_fraction,
-        fraction_shrinks_with_depth,
-        untrained_field_is_gaussian,
-        training_enlarges_the_field,
-        fields_and_images,
-        neighbors_are_alike,
-        same_blocks_in_two_seeds,
-        seeds_agree_less_in_late_blocks,
-        what_training_changed,
-    ),
-    details=lambda plan: {},
-)
+EXPERIMENT = Experiment(load_page("features"), measure, draw, summarize, rules_of(__name__))
 
 run = EXPERIMENT.run

@@ -44,13 +44,7 @@ def canvas_side(network: ResNet) -> int:
 def input_gradients(network: nn.Module, images: Tensor, ends: dict[str, str]) -> dict[str, Tensor]:
     """Return how strongly each pixel moves a layer's central position: |∂ Σ_c y_c(center) / ∂x| summed over colors.
 
-    Args:
-        network: in evaluation mode.
-        images: normalized, N×3×S×S.
-        ends: modules whose outputs are differentiated, by name in the result.
-
-    Returns:
-        N×S×S by name, on the CPU.
+    The outputs of the modules that `ends` names are differentiated: N×S×S by name, on the CPU.
     """
     images = images.detach().requires_grad_()
     with record(network, ends.values()) as outputs:
@@ -66,12 +60,7 @@ def input_gradients(network: nn.Module, images: Tensor, ends: dict[str, str]) ->
 def side_holding(gradient: np.ndarray, share: float) -> float:
     """Return the side (pixels) of the square around the middle, [S/2, S/2], that holds a share of a map's sum.
 
-    Args:
-        gradient: S×S, not negative; S even.
-        share: 0 to 1; interpolated between the odd sides that whole pixels allow.
-
-    Returns:
-        NaN for a map of zeros.
+    The map is S×S with S even. Interpolated between the odd sides that whole pixels allow; NaN for a map of zeros.
     """
     if not gradient.sum():
         return float("nan")

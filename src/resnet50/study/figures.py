@@ -30,6 +30,11 @@ class LineStyle(NamedTuple):
     dashes: Any = SOLID
     marker: str = "o"
 
+    def plot(self, axes: Axes, x: Any, y: Any, **other: Any) -> None:
+        """Draw a line in this style; `other`: keywords of `Axes.plot`, which come first."""
+        look: dict[str, Any] = {"color": self.color, "linestyle": self.dashes, "marker": self.marker}
+        axes.plot(x, y, **look | other)
+
 
 OTHER = LineStyle(GREEN, ":", "^")
 """A second run of the same kind."""
@@ -76,24 +81,15 @@ STYLE = {
 
 
 def style() -> AbstractContextManager[None]:
-    """Draw in `STYLE` inside this context."""
     return rc_context(cast(Any, STYLE))
 
 
 def style_of(network: str) -> LineStyle:
-    """Return a network's line style."""
     return STYLES.get(network, OTHER)
 
 
 def new_figure(rows: int, columns: int, height: float, **ratios: Sequence[float]) -> tuple[Figure, np.ndarray]:
-    """Return an empty figure of `WIDTH`×`height` inches and its axes, rows×columns; use it inside `style()`.
-
-    Args:
-        rows: of panels.
-        columns: of panels.
-        height: in inches.
-        ratios: `width_ratios` and `height_ratios` of the panels.
-    """
+    """Return an empty figure of `WIDTH`×`height` inches and its axes, rows×columns; use it inside `style()`."""
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, gridspec_kw=dict(ratios))
 
@@ -114,19 +110,15 @@ def save_svg(figure: Figure, path: Path) -> None:
         partial.write_text(file.getvalue(), encoding="utf-8")
 
 
-def band(axes: Axes, table: pd.DataFrame, x: str, label: str, line: LineStyle) -> None:
-    """Draw the mean of `value` by `x` as a line, and from the smallest to the largest value as a band around it.
+def band(axes: Axes, table: pd.DataFrame, x: str, label: str, line: LineStyle | None = None) -> None:
+    """Draw the mean of `value` by column `x` as a line, and from the smallest to the largest value as a band around it.
 
-    Args:
-        axes: to draw on.
-        table: rows of one line, with several values (seeds, draws) for every x.
-        x: column of the horizontal axis.
-        label: in the legend.
-        line: its style.
+    The line is styled as the network that its label names unless it has a style of its own.
     """
+    line = line or style_of(label)
     finite = table.replace([np.inf, -np.inf], np.nan).dropna(subset=["value"])
     rows = finite.groupby(x, sort=True)["value"].agg(["mean", "min", "max"]).reset_index()
-    axes.plot(rows[x], rows["mean"], color=line.color, linestyle=line.dashes, marker=line.marker, label=label)
+    line.plot(axes, rows[x], rows["mean"], label=label)
     axes.fill_between(rows[x], rows["min"], rows["max"], color=line.color, alpha=0.15, linewidth=0)
     if x == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

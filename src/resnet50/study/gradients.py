@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from itertools import product
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -10,30 +11,20 @@ import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy import stats
 from torch import Tensor, nn
 
 from resnet50.model.hooks import block_names, output_with_gradient, record
 from resnet50.model.resnet import ResNet
 from resnet50.runtime.stats import number
-from resnet50.study.experiment import Experiment, Measured, rule
-from resnet50.study.figures import (
-    BLUE,
-    DASHED,
-    DOTTED,
-    GRAY,
-    PURPLE,
-    VERMILION,
-    LineStyle,
-    band,
-    new_figure,
-    style_of,
-)
+from resnet50.study.experiment import Experiment, Measured, rule, rules_of
+from resnet50.study.figures import BLUE, DASHED, DOTTED, GRAY, PURPLE, VERMILION, LineStyle, band, new_figure, style_of
 from resnet50.study.lab import Lab, Plan
-from resnet50.study.outcome import Outcome, agree
+from resnet50.study.outcome import Outcome, agree, span
 from resnet50.study.pages import load_page
 from resnet50.study.shattering import LAGS, POINTS, REACH, brown_autocorrelation, measure_shattering
 from resnet50.study.small import BATCH_SIZE, Setup, make_network, small_images, train_small
-from resnet50.study.tables import last_epoch, select, values_of
+from resnet50.study.tables import last_epoch, melted, select, values_of
 
 NETWORKS: dict[str, Setup] = {
     "residual": Setup(depth=50),
@@ -42,7 +33,6 @@ NETWORKS: dict[str, Setup] = {
     "residual, no norms": Setup(depth=50, batch_norm=False),
     "plain, no norms": Setup(depth=50, shortcuts="none", batch_norm=False),
 }
-
 
 STEM = "maxpool"
 """The module whose output is x₀, the first block's input."""
@@ -76,7 +66,6 @@ def error_signals(network: ResNet, x: Tensor, labels: Tensor) -> pd.DataFrame:
 
 
 def measure_start(lab: Lab) -> pd.DataFrame:
-    """Return `error_signals` of every network and seed on one batch, before training."""
     images = small_images(lab, "train")
     x = lab.small_preprocess().normalize(images.pixels[: 2 * BATCH_SIZE].to(lab.device.torch_device))
     labels = images.labels[: 2 * BATCH_SIZE].to(lab.device.torch_device)
@@ -92,15 +81,14 @@ def trainings(plan: Plan) -> list[tuple[str, Setup]]:
 
     Those without norms for a third of the epochs: whether they start at all shows soon.
     """
-    shared = [
+    found = [
         (name, dataclasses.replace(NETWORKS[name], seed=seed))
         for seed, name in product(range(plan.seeds), ("residual", "plain"))
     ]
-    variants = [(name, setup) for name, setup in NETWORKS.items() if name not in ("residual", "plain")]
     short = max(1, plan.epochs // 3)
-    return shared + [
-        (name, setup if setup.batch_norm else dataclasses.replace(setup, epochs=short)) for name, setup in variants
-    ]
+    for name, setup in list(NETWORKS.items())[2:]:
+        found.append((name, setup if setup.batch_norm else dataclasses.replace(setup, epochs=short)))
+    return found
 
 
 def block_gradients(layers: pd.DataFrame) -> pd.DataFrame:
@@ -113,25 +101,22 @@ def block_gradients(layers: pd.DataFrame) -> pd.DataFrame:
     blocks = found["layer"].str.extract(r"^(layer\d\.\d+)\.conv\d$")[0]
     squares = found.assign(layer=blocks, value=found["value"] ** 2).dropna(subset=["layer"])
     sums = squares.groupby(["epoch", "layer"], as_index=False)["value"].sum(min_count=1)
-    positions = {block: position for position, block in enumerate(sorted(sums["layer"].unique()), 1)}
-    return sums.assign(position=sums["layer"].map(positions), value=np.sqrt(sums["value"]))
+    positions = sums["layer"].rank(method="dense").astype(int)
+    return sums.assign(position=positions, value=np.sqrt(sums["value"]))
 
 
 def measure_epochs(lab: Lab) -> pd.DataFrame:
-    """Return the gradient norms of the blocks' convolutions, and the training loss, by epoch."""
     rows: list[pd.DataFrame] = []
     for name, setup in trainings(lab.plan):
         lab.step(f"{setup.name}: gradients by epoch")
         trained = train_small(lab, setup)
-        about = {"network": name, "depth": setup.depth, "seed": setup.seed}
         layers = block_gradients(trained.layers).assign(quantity="trained_gradient_norm")
-        losses = trained.history[["epoch"]].assign(quantity="train_loss", value=trained.history["train_loss"])
-        rows += [layers.assign(**about), losses.assign(**about)]
+        both = pd.concat([layers, melted(trained.history, ["train_loss"])])
+        rows.append(both.assign(network=name, depth=setup.depth, seed=setup.seed))
     return pd.concat(rows)
 
 
 def measure(lab: Lab) -> Measured:
-    """Measure at the start, along lines between images, and epoch by epoch; see `COLUMNS`."""
     lab.step("gradients: signals before the first step")
     start = lab.keep("gradients/start", lambda: measure_start(lab))
     lab.step("gradients: along lines between images")
@@ -140,7 +125,6 @@ def measure(lab: Lab) -> Measured:
 
 
 def draw(measured: Measured) -> Figure:
-    """Draw signals by block at the start, gradients along a line, and how both go on during training."""
     table = measured.table
     figure, axes = new_figure(2, 3, 6.4)
     (signal, variance, shattered), (after, first, losses) = axes
@@ -152,8 +136,8 @@ def draw(measured: Measured) -> Figure:
         panel.set(xlabel="after block (0: stem)", ylabel=y, yscale="log")
     draw_shattering(shattered, select(table, quantity="autocorrelation"))
     trained = select(table, quantity="trained_gradient_norm")
-    ends = trained[trained["epoch"] == trained.groupby("network")["epoch"].transform("max")]
-    draw_networks(after, ends, "position", "gradients in the last epoch")
+    lasts = trained[trained["epoch"] == trained.groupby("network")["epoch"].transform("max")]
+    draw_networks(after, lasts, "position", "gradients in the last epoch")
     after.set(xlabel="block", ylabel="‖gradient‖ of its convolutions", yscale="log")
     draw_networks(first, select(trained, position=1), "epoch", "the first block's gradient")
     first.set(xlabel="epoch (0: before the first step)", ylabel="‖gradient‖ of its convolutions", yscale="log")
@@ -165,17 +149,15 @@ def draw(measured: Measured) -> Figure:
 
 
 def draw_networks(axes: Axes, rows: pd.DataFrame, x: str, title: str) -> None:
-    """Draw a line with a band over the seeds for every network."""
     for name in NETWORKS:
         part = select(rows, network=name)
         if len(part):
-            band(axes, part, x, name, style_of(name))
+            band(axes, part, x, name)
     axes.set_title(title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def draw_shattering(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw autocorrelations by distance, between brown and white noise."""
     for name, depth, line_style in (
         ("shallow", 2, LineStyle(PURPLE, marker="*")),
         ("residual", 18, LineStyle(BLUE, DOTTED, "^")),
@@ -192,22 +174,23 @@ def draw_shattering(axes: Axes, rows: pd.DataFrame) -> None:
     axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.45, -0.2), fontsize=7.5)
 
 
+def ends(table: pd.DataFrame, network: str, quantity: str) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return a quantity before the first block and after the last one, one per seed, and the number of blocks."""
+    by_seed = select(table, network=network, quantity=quantity).pivot_table("value", "seed", "position")
+    first, last = by_seed.columns.min(), by_seed.columns.max()
+    return by_seed[first].to_numpy(float), by_seed[last].to_numpy(float), float(cast(Any, last) - cast(Any, first))
+
+
 def first_over_last(table: pd.DataFrame, network: str) -> np.ndarray:
     """Return ‖∂L/∂x₀‖ ÷ ‖∂L/∂x_L‖ before the first step, one per seed: below 1 the signal fades on its way back."""
-    rows = select(table, network=network, quantity="signal_norm")
-    by_seed = rows.pivot_table("value", "seed", "position")
-    return (by_seed[by_seed.columns.min()] / by_seed[by_seed.columns.max()]).to_numpy(float)
+    first, last, _ = ends(table, network, "signal_norm")
+    return first / last
 
 
 def variance_growth(table: pd.DataFrame, network: str) -> np.ndarray:
-    """Return the factor by which a block multiplies the activations' variance before the first step, one per seed.
-
-    The geometric mean over all blocks.
-    """
-    rows = select(table, network=network, quantity="activation_variance")
-    by_seed = rows.pivot_table("value", "seed", "position")
-    first, last = float(rows["position"].min()), float(rows["position"].max())
-    return (by_seed[last] / by_seed[first]).to_numpy(float) ** (1 / (last - first))
+    """Return by what a block multiplies the activations' variance before the first step: geometric mean, per seed."""
+    first, last, blocks = ends(table, network, "activation_variance")
+    return (last / first) ** (1 / blocks)
 
 
 HEALTHY = 10.0
@@ -217,8 +200,7 @@ block. Vanishing and exploding gradients are exponential: they show as orders of
 
 def spoken(values: np.ndarray) -> str:
     """Return geometric mean, range and number of seeds in words."""
-    mean = math.exp(np.log(values).mean())
-    return f"{number(mean)} ({number(values.min())} to {number(values.max())} in {len(values)} seeds)"
+    return f"{number(float(stats.gmean(values)))} ({span(values, '.3g')} in {len(values)} seeds)"
 
 
 @rule
@@ -286,7 +268,6 @@ def zero_gamma_passes_gradients_on(table: pd.DataFrame) -> tuple[Outcome, str]:
 
 
 def neighbors(table: pd.DataFrame, network: str, depth: int) -> np.ndarray:
-    """Return the correlation of gradients one point apart, one per seed."""
     return values_of(table, "seed", quantity="autocorrelation", lag=1, network=network, depth=depth)
 
 
@@ -322,7 +303,7 @@ def zero_gamma_eases_the_start(table: pd.DataFrame) -> tuple[Outcome, str]:
     zero = float(select(rows, network="residual, zero γ")["value"].mean())
     return agree(zero < one), (
         f"Over all epochs the training loss is {zero:.3f} nats with γ = 0 (one seed), {one.mean():.3f} with γ = 1 "
-        f"({one.min():.3f} to {one.max():.3f} in {len(one)} seeds)."
+        f"({span(one, '.3f')} in {len(one)} seeds)."
     )
 
 
@@ -346,39 +327,22 @@ def what_norms_are_for(table: pd.DataFrame) -> tuple[Outcome, str]:
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return for every network at 50 layers what the reading rests on: means over the seeds (geometric for ratios)."""
     losses = select(table, quantity="train_loss")
-    rows: list[dict[str, object]] = []
-    for name in NETWORKS:
-        near, last = neighbors(table, name, 50), select(losses, network=name)
-        rows.append(
-            {
-                "network": name,
-                "signal_first_over_last": math.exp(np.log(first_over_last(table, name)).mean()),
-                "variance_growth_per_block": math.exp(np.log(variance_growth(table, name)).mean()),
-                "neighbors_correlation": near.mean() if len(near) else math.nan,
-                "epochs": last["epoch"].max(),
-                "last_train_loss": last_epoch(last)["value"].mean(),
-            }
-        )
-    return pd.DataFrame(rows)
+    lasts = {name: last_epoch(select(losses, network=name)) for name in NETWORKS}
+    near = {name: neighbors(table, name, 50) for name in NETWORKS}
+    numbers = {
+        "network": list(NETWORKS),
+        "signal_first_over_last": [stats.gmean(first_over_last(table, name)) for name in NETWORKS],
+        "variance_growth_per_block": [stats.gmean(variance_growth(table, name)) for name in NETWORKS],
+        "neighbors_correlation": [near[name].mean() if len(near[name]) else math.nan for name in NETWORKS],
+        "epochs": [last["epoch"].max() for last in lasts.values()],
+        "last_train_loss": [last["value"].mean() for last in lasts.values()],
+    }
+    return pd.DataFrame(numbers)
 
 
 EXPERIMENT = Experiment(
-    page=load_page("gradients"),
-    measure=measure,
-    draw=draw,
-    summarize=summarize,
-    rules=(
-        batch_norm_keeps_plain_gradients_healthy,
-        shortcuts_keep_gradients_from_vanishing,
-        shortcuts_tame_the_change,
-        shortcuts_need_norms,
-        zero_gamma_passes_gradients_on,
-        plain_gradients_shatter_with_depth,
-        shortcuts_prevent_shattering,
-        zero_gamma_eases_the_start,
-        what_norms_are_for,
-    ),
+    load_page("gradients"), measure, draw, summarize, rules_of(__name__),
     details=lambda plan: {"batch": 2 * BATCH_SIZE, "points": POINTS, "fraction": round(1 / REACH)},
-)
+)  # fmt: skip
 
 run = EXPERIMENT.run

@@ -19,17 +19,20 @@ from resnet50.data.transforms import Preprocess
 from resnet50.model.hooks import block_names, record, record_branches
 from resnet50.model.resnet import ResNet
 from resnet50.runtime.stats import number, percent, points, standard_error
-from resnet50.study.experiment import Experiment, Measured, rule
-from resnet50.study.figures import DOTTED, GRAY, LineStyle, band, name_blocks, new_figure, style_of
+from resnet50.study.experiment import Experiment, Measured, rule, rules_of
+from resnet50.study.figures import DOTTED, GRAY, band, name_blocks, new_figure, style_of
 from resnet50.study.intervals import SIGNIFICANT, mean_interval, rank_correlation
 from resnet50.study.lab import Images, Lab, TrainedRun
 from resnet50.study.norms import settle_norms
 from resnet50.study.outcome import Outcome, decide
 from resnet50.study.pages import load_page
 from resnet50.study.runs import keep_run, residual_runs
-from resnet50.study.tables import networks, select, value_of
+from resnet50.study.tables import changes_shape, networks, select, value_of
 
 BATCH_SIZE = 32
+
+UNTRAINED = (0, (2, 2))
+"""Dashes of a network's line before training."""
 
 SETTLING = 128
 """Training images for an untrained network's batch-norm statistics."""
@@ -39,26 +42,23 @@ COLUMNS = ["network", "state", "epoch", "block", "quantity", "value"]
 ALL_IDENTITY = "identity blocks"
 """Name of the mean over all blocks with an identity shortcut."""
 
+ENDS = ("", "_low", "_high")
+"""Endings of a quantity's name for its mean and the ends of its spread."""
+
 LAYERS = "observed/layers.csv"
 
 
 def ratio_and_cosine(shortcut: Tensor, residual: Tensor) -> Tensor:
     """Return ‖F(x)‖/‖x‖ and the cosine between F(x) and x of every image, N×2, for N×C×H×W each."""
     x, change = shortcut.flatten(1), residual.flatten(1)
-    ratio = change.norm(dim=1) / x.norm(dim=1)
-    return torch.stack([ratio, F.cosine_similarity(x, change)], 1)
+    return torch.stack([change.norm(dim=1) / x.norm(dim=1), F.cosine_similarity(x, change)], 1)
 
 
 def probe_blocks(network: ResNet, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """Compare every block's F(x) with x and with the gradient of the loss.
+    """Compare every block's F(x) with x and with the gradient of the loss; the network is in evaluation mode.
 
     With an identity shortcut the gradient is that at x, the block's input. With a projection x has another shape than
     F(x): then x is the projected one, and the gradient is taken there.
-
-    Args:
-        network: with shortcuts, in evaluation mode; it is not changed.
-        images: normalized, N×3×S×S.
-        labels: class indices, N.
 
     Returns:
         Per block N×3: ‖F(x)‖/‖x‖, cos(F(x), x), cos(F(x), −∂L/∂x) (Jastrzębski et al. 2018, arXiv 1710.04773).
@@ -75,7 +75,6 @@ def probe_blocks(network: ResNet, images: Tensor, labels: Tensor) -> dict[str, T
 
 
 def identity_blocks(network: ResNet) -> list[str]:
-    """Return the names of the blocks whose shortcut is the identity."""
     return [name for name in block_names(network) if getattr(network.get_submodule(name), "downsample", None) is None]
 
 
@@ -89,12 +88,13 @@ def block_rows(lab: Lab, network: ResNet, images: Images, preprocess: Preprocess
     rows: list[tuple[str, str, float]] = []
     for block, columns in found.items():
         for quantity, column in zip(("residual_ratio", "residual_cosine"), columns.T, strict=False):
-            spread = dict(zip(("", "_low", "_high"), (column.mean(), *np.quantile(column, (0.1, 0.9))), strict=True))
-            rows += [(block, quantity + end, float(at)) for end, at in spread.items()]
-    identities = np.mean([found[name][:, 2] for name in identity_blocks(network)], axis=0)
-    for block, column in {**{name: columns[:, 2] for name, columns in found.items()}, ALL_IDENTITY: identities}.items():
-        low, high = mean_interval(column)
-        rows += [(block, "descent", column.mean()), (block, "descent_low", low), (block, "descent_high", high)]
+            spread = (column.mean(), *np.quantile(column, (0.1, 0.9)))
+            rows += [(block, quantity + end, float(at)) for end, at in zip(ENDS, spread, strict=True)]
+    descents = {name: columns[:, 2] for name, columns in found.items()}
+    descents[ALL_IDENTITY] = np.mean([descents[name] for name in identity_blocks(network)], axis=0)
+    for block, column in descents.items():
+        spread = (float(column.mean()), *mean_interval(column))
+        rows += [(block, "descent" + end, at) for end, at in zip(ENDS, spread, strict=True)]
     return rows
 
 
@@ -115,25 +115,12 @@ PENALTY = 0.01
 
 
 def readout_accuracy(train: np.ndarray, train_labels: np.ndarray, val: np.ndarray, val_labels: np.ndarray) -> float:
-    """Return the validation accuracy of a linear classifier on standardized features, N×C."""
     classifier: Any = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=300))
     classifier.fit(train, train_labels)
     return float(classifier.score(val, val_labels))
 
 
-def readout_rows(
-    lab: Lab, network: ResNet, train: Images, val: Images, preprocess: Preprocess
-) -> list[tuple[str, str, float]]:
-    """Return the accuracy of a linear read-out after the stem and after every block."""
-    fitted, scored = (pooled_outputs(lab, network, images.pixels, preprocess) for images in (train, val))
-    labels = train.labels.numpy(), val.labels.numpy()
-    return [
-        (block, "readout", readout_accuracy(fitted[block], labels[0], scored[block], labels[1])) for block in fitted
-    ]
-
-
 def measure_run(lab: Lab, run: TrainedRun) -> pd.DataFrame:
-    """Return the probes and read-outs of a run's network before and after training."""
     preprocess = run.model.preprocess
     train = lab.images("train", preprocess, lab.plan.images)
     val = lab.images("val", preprocess, lab.plan.looked_at)
@@ -143,7 +130,11 @@ def measure_run(lab: Lab, run: TrainedRun) -> pd.DataFrame:
         settle_norms(start, x.split(BATCH_SIZE))
     tables: list[pd.DataFrame] = []
     for state, network in {"before": start, "after": run.network}.items():
-        rows = block_rows(lab, network, val, preprocess) + readout_rows(lab, network, train, val, preprocess)
+        rows = block_rows(lab, network, val, preprocess)
+        fitted, scored = (pooled_outputs(lab, network, images.pixels, preprocess) for images in (train, val))
+        for block, features in fitted.items():
+            accuracy = readout_accuracy(features, train.labels.numpy(), scored[block], val.labels.numpy())
+            rows.append((block, "readout", accuracy))
         tables.append(pd.DataFrame(rows, columns=["block", "quantity", "value"]).assign(state=state))
     share = float(torch.bincount(val.labels).max() / len(val))
     about = pd.DataFrame([("-", "majority", share), ("-", "images", len(val))], columns=["block", "quantity", "value"])
@@ -170,23 +161,16 @@ def measure(lab: Lab) -> Measured:
 
 
 def by_block(table: pd.DataFrame, network: str, state: str, quantity: str) -> pd.Series:
-    """Return a quantity by block, in forward order."""
     rows = select(table, network=network, state=state, quantity=quantity)
     return rows[rows["block"].str.startswith(("layer", "stem"))].set_index("block")["value"]
 
 
-def single(table: pd.DataFrame, network: str, state: str, block: str, quantity: str) -> float:
-    """Return one value."""
-    return value_of(table, network=network, state=state, quantity=quantity, block=block)
-
-
-def first_of_stage(blocks: pd.Index) -> np.ndarray:
-    """Return which blocks are the first of their stage."""
-    return np.array([str(block).endswith(".0") for block in blocks])
+def about(table: pd.DataFrame, network: str, quantity: str) -> float:
+    """Return a fact of a network's validation images."""
+    return value_of(table, network=network, state="after", block="-", quantity=quantity)
 
 
 def draw(measured: Measured) -> Figure:
-    """Draw ratio, cosine, read-out and descent by block, before and after, and the ratio by epoch."""
     table = measured.table
     figure, axes = new_figure(2, 3, 6.0)
     panels = (
@@ -201,8 +185,7 @@ def draw(measured: Measured) -> Figure:
     axes[0, 0].axhline(1, color=GRAY, linewidth=0.8)
     for panel in (axes[0, 1], axes[1, 1]):
         panel.axhline(0, color=GRAY, linewidth=0.8)
-    chance = single(table, networks(table)[0], "after", "-", "majority")
-    axes[1, 0].axhline(chance, color=GRAY, linewidth=1, linestyle=":")
+    axes[1, 0].axhline(about(table, networks(table)[0], "majority"), color=GRAY, linewidth=1, linestyle=":")
     draw_by_epoch(axes[0, 2], table)
     draw_legend(axes[1, 2], table)
     return figure
@@ -212,20 +195,19 @@ def draw_by_block(axes: Axes, table: pd.DataFrame, quantity: str) -> None:
     """Draw a quantity by block: trained as a line with its spread, untrained dashed; hollow: changes the shape."""
     labels: list[str] = []
     for network in networks(table):
-        color, _, marker = style_of(network)
-        for state, dashes in (("before", (0, (2, 2))), ("after", "-")):
-            values = by_block(table, network, state, quantity)
-            at = np.arange(len(values))
-            axes.plot(at, values, color=color, linestyle=dashes, linewidth=1.6 if state == "after" else 1)
-            if state == "before":
-                continue
-            hollow = first_of_stage(values.index)
-            axes.plot(at[~hollow], values[~hollow], color=color, linestyle="none", marker=marker)
-            axes.plot(at[hollow], values[hollow], color=color, linestyle="none", marker=marker, markerfacecolor="w")
-            low, high = (by_block(table, network, state, f"{quantity}_{end}") for end in ("low", "high"))
-            if len(low):
-                axes.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
-            labels = [str(block) for block in values.index]
+        line = style_of(network)
+        before, values, low, high = (
+            by_block(table, network, state, quantity + end)
+            for state, end in (("before", ""), *(("after", end) for end in ENDS))
+        )
+        line.plot(axes, range(len(before)), before, linestyle=UNTRAINED, linewidth=1, marker="")
+        at, hollow = np.arange(len(values)), changes_shape(values.index)
+        line.plot(axes, at, values, linestyle="-", marker="")
+        line.plot(axes, at[~hollow], values[~hollow], linestyle="none")
+        line.plot(axes, at[hollow], values[hollow], linestyle="none", markerfacecolor="w")
+        if len(low):
+            axes.fill_between(at, low, high, color=line.color, alpha=0.15, linewidth=0)
+        labels = [str(block) for block in values.index]
     name_blocks(axes, labels)
     axes.set_xlabel("block (stage.number)")
 
@@ -235,47 +217,45 @@ def draw_by_epoch(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_title("while it is trained")
     rows = select(table, state="during", quantity="residual_ratio")
     if rows.empty:
-        axes.text(
-            0.5, 0.5, "not recorded: train the runs\nwith --observe",
-            ha="center", va="center", transform=axes.transAxes, color=GRAY,
-        )  # fmt: skip
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_xlabel("epoch")
+        words = "not recorded: train the runs\nwith --observe"
+        axes.text(0.5, 0.5, words, ha="center", va="center", transform=axes.transAxes, color=GRAY)
+        axes.set(xticks=[], yticks=[], xlabel="epoch")
         return
-    rows = rows.assign(first=first_of_stage(pd.Index(rows["block"])))
+    rows = rows.assign(first=changes_shape(rows["block"]))
     for (network, first), group in rows.groupby(["network", "first"], sort=False):
         means = group.groupby(["epoch"])["value"].mean().reset_index()
-        color, _, marker = style_of(str(network))
-        band(axes, means, "epoch", "", LineStyle(color, DOTTED if first else "-", marker))
+        band(axes, means, "epoch", "", style_of(str(network))._replace(dashes=DOTTED if first else "-"))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch (0: before the first step)", ylabel="‖F(x)‖ / ‖x‖")
 
 
 def draw_legend(axes: Axes, table: pd.DataFrame) -> None:
-    """Explain lines and markers in a panel of its own."""
     axes.axis("off")
-    dashed, thin = (0, (2, 2)), GRAY
+    looks: dict[str, dict[str, Any]] = {
+        "before training": {"linestyle": UNTRAINED, "linewidth": 1},
+        "first block of a stage": {"linestyle": "none", "marker": "o", "markerfacecolor": "w"},
+        "other block": {"linestyle": "none", "marker": "o"},
+        "read-out: always one class": {"linestyle": ":", "linewidth": 1},
+    }
+    if (table["state"] == "during").any():
+        looks |= {"by epoch: first blocks": {"linestyle": DOTTED}, "by epoch: other blocks": {}}
     styles = {name: style_of(name) for name in networks(table)}
     lines = [Line2D([], [], color=line.color, marker=line.marker, label=name) for name, line in styles.items()]
-    lines += [
-        Line2D([], [], color=thin, linestyle=dashed, linewidth=1, label="before training"),
-        Line2D([], [], color=thin, linestyle="none", marker="o", markerfacecolor="w", label="first block of a stage"),
-        Line2D([], [], color=thin, linestyle="none", marker="o", label="other block"),
-        Line2D([], [], color=thin, linestyle=":", linewidth=1, label="read-out: always one class"),
-    ]
-    if (table["state"] == "during").any():
-        lines.append(Line2D([], [], color=thin, linestyle=DOTTED, label="by epoch: first blocks"))
-        lines.append(Line2D([], [], color=thin, label="by epoch: other blocks"))
+    lines += [Line2D([], [], color=GRAY, label=name, **look) for name, look in looks.items()]
     axes.legend(handles=lines, loc="upper left")
 
 
 def stage_ratios(table: pd.DataFrame, network: str, state: str) -> pd.DataFrame:
     """Return the ratio of each stage's first block, and the mean of its later ones, by stage."""
-    ratios = by_block(table, network, state, "residual_ratio").rename("ratio").reset_index()
-    ratios["stage"] = ratios["block"].str.split(".").str[0]
-    ratios["place"] = np.where(first_of_stage(pd.Index(ratios["block"])), "first", "later")
-    return ratios.pivot_table("ratio", "stage", "place")
+    return by_place(select(table, network=network, state=state, quantity="residual_ratio"), ["stage"], "place")
+
+
+def by_place(rows: pd.DataFrame, keys: list[str], columns: str) -> pd.DataFrame:
+    """Return means over the blocks by stage and place in it: the first, or a later one."""
+    rows = rows[rows["block"].str.startswith("layer")]
+    place = np.where(changes_shape(rows["block"]), "first", "later")
+    rows = rows.assign(stage=rows["block"].str.split(".").str[0], place=place)
+    return rows.pivot_table("value", keys, columns, sort=False)
 
 
 @rule
@@ -306,7 +286,7 @@ def readout_improves_with_depth(table: pd.DataFrame, network: str) -> tuple[Outc
     """
     accuracy = by_block(table, network, "after", "readout")
     ranks, chance = rank_correlation(np.arange(len(accuracy)), accuracy.to_numpy(float))
-    first, last, n = float(accuracy.iloc[0]), float(accuracy.iloc[-1]), single(table, network, "after", "-", "images")
+    first, last, n = float(accuracy.iloc[0]), float(accuracy.iloc[-1]), about(table, network, "images")
     error = standard_error(last, round(n))
     rises = chance < SIGNIFICANT and last - first > 2 * error
     outcome = decide(seen=ranks > 0 and rises, not_seen=ranks <= 0)
@@ -325,20 +305,16 @@ def blocks_move_down_the_gradient(table: pd.DataFrame, network: str) -> tuple[Ou
 
     Not seen if it is below; undecided if 0 is in it.
     """
-    mean, low, high = (
-        single(table, network, "after", ALL_IDENTITY, quantity)
-        for quantity in ("descent", "descent_low", "descent_high")
-    )
-    outcome = decide(seen=low > 0, not_seen=high < 0)
-    lows, highs = by_block(table, network, "after", "descent_low"), by_block(table, network, "after", "descent_high")
-    before = single(table, network, "before", ALL_IDENTITY, "descent")
-    return outcome, (
+    identity = select(table, network=network, block=ALL_IDENTITY)
+    mean, low, high = (value_of(identity, state="after", quantity=f"descent{end}") for end in ENDS)
+    before = value_of(identity, state="before", quantity="descent")
+    descents, lows, highs = (by_block(table, network, "after", f"descent{end}") for end in ENDS)
+    return decide(seen=low > 0, not_seen=high < 0), (
         f"In the {network} network the cosine between F(x) and −∂L/∂x is {mean:+.4f} on average over the identity "
-        f"blocks (95% interval {low:+.4f} to {high:+.4f}, {single(table, network, 'after', '-', 'images'):.0f} "
+        f"blocks (95% interval {low:+.4f} to {high:+.4f}, {about(table, network, 'images'):.0f} "
         f"images), so {number(100 * abs(mean))}% of the step's length lies along it. Before training it was "
         f"{before:+.4f}. Individually, {(lows > 0).sum()} of {len(lows)} blocks are "
-        f"clearly above 0 and {(highs < 0).sum()} clearly below; the largest is "
-        f"{by_block(table, network, 'after', 'descent').idxmax()}."
+        f"clearly above 0 and {(highs < 0).sum()} clearly below; the largest is {descents.idxmax()}."
     )
 
 
@@ -351,7 +327,7 @@ def training_changes_the_ratio(table: pd.DataFrame, network: str) -> tuple[Outco
         f"{number(after)} (means over the stages)."
     )
     rows = select(table, network=network, state="during", quantity="residual_ratio")
-    rows = rows[~rows["block"].str.endswith(".0")]
+    rows = rows[~changes_shape(rows["block"])]
     if rows.empty:
         text += " The epochs in between are unknown: the run was not observed."
     else:
@@ -366,28 +342,12 @@ def training_changes_the_ratio(table: pd.DataFrame, network: str) -> tuple[Outco
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Return ratio, cosine, descent and read-out by stage: the first block, the mean of the later ones."""
     kept = ["residual_ratio", "residual_cosine", "descent", "readout"]
-    rows = select(table, state="after", quantity=kept)
-    rows = rows[rows["block"].str.startswith("layer")]
-    rows = rows.assign(
-        stage=rows["block"].str.split(".").str[0],
-        place=np.where(first_of_stage(pd.Index(rows["block"])), "first", "later"),
-    )
-    means = rows.pivot_table("value", ["network", "stage", "place"], "quantity", sort=False).reset_index()
-    return means[["network", "stage", "place", *kept]]
+    keys = ["network", "stage", "place"]
+    return by_place(select(table, state="after", quantity=kept), keys, "quantity").reset_index()[[*keys, *kept]]
 
 
 EXPERIMENT = Experiment(
-    page=load_page("increments"),
-    measure=measure,
-    draw=draw,
-    summarize=summarize,
-    rules=(
-        later_blocks_correct_little,
-        readout_improves_with_depth,
-        blocks_move_down_the_gradient,
-        training_changes_the_ratio,
-    ),
-    details=lambda plan: {"settling": SETTLING},
+    load_page("increments"), measure, draw, summarize, rules_of(__name__), details=lambda plan: {"settling": SETTLING}
 )
 
 run = EXPERIMENT.run

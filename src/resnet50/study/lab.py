@@ -41,31 +41,18 @@ DESCRIPTION = "study.yaml"
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is done: the same experiments, in minutes or in hours.
+    """How much is done: the same experiments, in minutes or in hours."""
 
-    Attributes:
-        size: image size of the experiments' own small trainings, in pixels.
-        images: their training images, and at most as many validation images.
-        epochs: of each small training.
-        seeds: repetitions of each, with other initial weights and another order.
-        run_size: image size of the fine-tuned run, where no run is given.
-        scratch_size: image size of the run trained from scratch.
-        run_budget: training time of each of these two.
-        looked_at: validation images that trained networks are probed with.
-        draws: random repetitions where something is drawn: blocks to remove, directions, paths.
-        grid: points along each side of a surface.
-    """
-
-    size: int = 32
-    images: int = 320
-    epochs: int = 12
-    seeds: int = 3
-    run_size: int = 96
-    scratch_size: int = 64
-    run_budget: str = "1m50s"
-    looked_at: int = 192
-    draws: int = 4
-    grid: int = 13
+    size: int = 32  # pixels of the experiments' own small trainings
+    images: int = 320  # their training images, and at most as many validation images
+    epochs: int = 12  # of each small training
+    seeds: int = 3  # repetitions of each, with other initial weights and another order
+    run_size: int = 96  # pixels of the fine-tuned run, where no run is given
+    scratch_size: int = 64  # pixels of the run trained from scratch
+    run_budget: str = "1m50s"  # training time of each of these two
+    looked_at: int = 192  # validation images that trained networks are probed with
+    draws: int = 4  # random repetitions where something is drawn: blocks to remove, directions, paths
+    grid: int = 13  # points along each side of a surface
 
 
 QUICK = Plan()
@@ -85,19 +72,12 @@ def plan_for(effort: Effort, device: Device) -> Plan:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images of a split, in memory.
+    """Images of a split, in memory."""
 
-    Attributes:
-        pixels: uint8, N×3×S×S, channels last in memory.
-        labels: class indices, N.
-        ids: the table's image ids, N.
-        rows: positions in the split's table, N.
-    """
-
-    pixels: Tensor
-    labels: Tensor
-    ids: list[str]
-    rows: np.ndarray
+    pixels: Tensor  # uint8, N×3×S×S, channels last in memory
+    labels: Tensor  # class indices, N
+    ids: list[str]  # the table's image ids, N
+    rows: np.ndarray  # positions in the split's table, N
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -105,23 +85,15 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class TrainedRun:
-    """A trained network to probe.
-
-    Attributes:
-        kind: fine-tuned or from scratch.
-        folder: its run folder.
-        model: network (on the lab's device, in evaluation mode), classes, preprocessing.
-        options: its training options.
-    """
+    """A trained network to probe."""
 
     kind: Kind
     folder: Path
-    model: Model
+    model: Model  # its network is on the lab's device, in evaluation mode
     options: TrainOptions
 
     @property
     def network(self) -> ResNet:
-        """Return the network."""
         return self.model.network
 
 
@@ -131,16 +103,7 @@ class Lab:
     def __init__(
         self, folder: Path, dataset: PreparedDataset, given: tuple[Path, ...], plan: Plan, device: Device, seed: int
     ) -> None:
-        """Take a folder that exists.
-
-        Args:
-            folder: the study's.
-            dataset: source of the images.
-            given: run folders to probe; when empty, runs are trained as soon as an experiment asks for them.
-            plan: how much is done.
-            device: what it runs on.
-            seed: of everything random.
-        """
+        """Take a folder that exists; where no run is given, runs are trained once an experiment asks for them."""
         self.folder, self.dataset, self.given = folder, dataset, given
         self.plan, self.device, self.seed = plan, device, seed
         self.opened = time.perf_counter()
@@ -157,9 +120,7 @@ class Lab:
     def keep(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """Return a part of an experiment's table: read from disk if it was made before an interruption, else made now.
 
-        Args:
-            name: unique among the parts: "ensemble/fine-tuned-lesions".
-            make: makes the table.
+        Its name is unique among the parts: "ensemble/fine-tuned-lesions".
         """
         path = self.parts / f"{name}.csv"
         if not path.is_file():
@@ -197,7 +158,6 @@ class Lab:
         return torch.cat(parts)
 
     def to_device(self, network: ResNet) -> ResNet:
-        """Move a network to the lab's device, channels last."""
         return network.to(self.device.torch_device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     @cached_property
@@ -314,7 +274,6 @@ def claim_folder(out: Path, about: dict[str, Any], *, overwrite: bool) -> None:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         table.to_csv(partial, index=False)

@@ -15,10 +15,10 @@ from resnet50.model.resnet import ResNet
 from resnet50.options import Depth, ShortcutKind
 from resnet50.runtime.stats import number, percent
 from resnet50.study.curvature import LANCZOS_STEPS, TOLERANCE, curvature
-from resnet50.study.experiment import Experiment, Measured, rule
+from resnet50.study.experiment import Experiment, Measured, rule, rules_of
 from resnet50.study.figures import GRAY, band, new_figure, style_of
 from resnet50.study.lab import Lab, Plan
-from resnet50.study.outcome import Outcome, agree, decide
+from resnet50.study.outcome import Outcome, agree, decide, span
 from resnet50.study.pages import load_page
 from resnet50.study.small import BATCH_SIZE, Setup, Watch, small_images, train_small, training_options
 from resnet50.study.surface import along, filter_normalized_direction, mean_loss
@@ -71,7 +71,6 @@ def image_count(plan: Plan) -> int:
 
 
 def fixed_images(lab: Lab) -> tuple[Tensor, Tensor]:
-    """Return the first `image_count` training images, normalized, and their labels, on the lab's device."""
     images, count = small_images(lab, "train"), image_count(lab.plan)
     x = lab.small_preprocess().normalize(images.pixels[:count].to(lab.device.torch_device))
     return x, images.labels[:count].to(lab.device.torch_device)
@@ -84,13 +83,10 @@ def measure_sharpness(lab: Lab) -> pd.DataFrame:
         setup = Setup(depth=SHARPNESS_DEPTH, shortcuts=kind, watched="sharpness")
         lab.step(f"{setup.name}: sharpness by epoch")
         trained = train_small(lab, setup, sharpness_watch(lab))
-        tidy = trained.watched.melt("epoch", var_name="quantity", value_name="value").dropna(subset=["value"])
-        options = training_options(lab, setup)
-        assert options.lr is not None
-        edge = pd.DataFrame(
-            {"quantity": ["stability_edge"], "value": [largest_stable_sharpness(options.lr, options.momentum)]}
-        )
-        rows.append(pd.concat([tidy, edge]).assign(network=name, depth=SHARPNESS_DEPTH, seed=setup.seed))
+        tidy = trained.watched.melt("epoch", var_name="quantity").dropna(subset=["value"])
+        edge = largest_stable_sharpness(setup.lr, training_options(lab, setup).momentum)
+        tidy = pd.concat([tidy, pd.DataFrame({"quantity": ["stability_edge"], "value": [edge]})])
+        rows.append(tidy.assign(network=name, depth=SHARPNESS_DEPTH, seed=setup.seed))
     return pd.concat(rows)
 
 
@@ -104,25 +100,24 @@ def measure_surface(lab: Lab, name: str) -> pd.DataFrame:
     network = lab.to_device(train_small(lab, setup).network())
     x, labels = fixed_images(lab)
     generator = torch.Generator().manual_seed(lab.seed)
-    pair = [filter_normalized_direction(network, generator) for _ in range(2)]
-    steps = np.linspace(-REACH, REACH, lab.plan.grid).tolist()
-    points = list(product(steps, steps))
-    surface = pd.DataFrame(points, columns=["x", "y"]).assign(
-        quantity="surface_loss", value=along(network, pair, points, lambda: mean_loss(network, x, labels))
-    )
-    fine = np.linspace(-REACH, REACH, 2 * lab.plan.grid - 1).tolist()
-    rows = [surface]
-    for draw_ in range(lab.plan.draws):
-        direction = filter_normalized_direction(network, generator)
-        values = along(network, [direction], [(step,) for step in fine], lambda: mean_loss(network, x, labels))
-        rows.append(pd.DataFrame({"x": fine, "draw": draw_, "quantity": "profile_loss", "value": values}))
-    shares = torch.bincount(labels).double() / len(labels)
-    rows.append(pd.DataFrame({"quantity": ["label_entropy"], "value": [float(torch.special.entr(shares).sum())]}))
+
+    def losses(points: list[tuple[float, ...]], dimensions: int) -> list[float]:
+        directions = [filter_normalized_direction(network, generator) for _ in range(dimensions)]
+        return along(network, directions, points, lambda: mean_loss(network, x, labels))
+
+    coarse, fine = (np.linspace(-REACH, REACH, n).tolist() for n in (lab.plan.grid, 2 * lab.plan.grid - 1))
+    grid = list(product(coarse, coarse))
+    surface = pd.DataFrame(grid, columns=["x", "y"])
+    rows = [surface.assign(quantity="surface_loss", value=losses(grid, 2))]
+    for number_ in range(lab.plan.draws):
+        values = losses([(step,) for step in fine], 1)
+        rows.append(pd.DataFrame({"x": fine, "draw": number_, "quantity": "profile_loss", "value": values}))
+    entropy = float(torch.special.entr(torch.bincount(labels).double() / len(labels)).sum())
+    rows.append(pd.DataFrame({"quantity": ["label_entropy"], "value": [entropy]}))
     return pd.concat(rows).assign(network=name, depth=SURFACE_DEPTH, seed=setup.seed)
 
 
 def measure(lab: Lab) -> Measured:
-    """Measure surfaces, profiles, and sharpness by epoch; see `COLUMNS`."""
     rows: list[pd.DataFrame] = []
     for name in NETWORKS:
         lab.step(f"loss surface of the {name} network")
@@ -133,60 +128,42 @@ def measure(lab: Lab) -> Measured:
 CONTOURS = np.geomspace(1 / 2, 16, 16)
 """Levels of the surface, in multiples of the loss at the center; what lies outside is clipped."""
 
-
 TICKS = np.linspace(-REACH, REACH, 5)
 
 
 def draw(measured: Measured) -> Figure:
-    """Draw both surfaces with the same levels, the profiles, and the sharpness by epoch beside the edge."""
     table = measured.table
     figure, axes = new_figure(2, 2, 7.2)
-    (plain, residual), (profiles, sharp) = axes
-    filled = None
-    for panel, name in ((plain, "plain"), (residual, "residual")):
-        filled = draw_surface(panel, select(table, network=name), f"{name}, {SURFACE_DEPTH} layers")
-    assert filled is not None
-    bar = figure.colorbar(filled, ax=[plain, residual], label="loss ÷ loss at the center", shrink=0.9)
+    surfaces, (profiles, sharp) = axes
+    _, filled = (draw_surface(panel, table, name) for panel, name in zip(surfaces, NETWORKS, strict=True))
+    bar = figure.colorbar(filled, ax=list(surfaces), label="loss ÷ loss at the center", shrink=0.9)
     bar.set_ticks([1 / 2, 1, 2, 4, 8, 16])
     bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     bar.ax.minorticks_off()
-    draw_profiles(profiles, select(table, quantity="profile_loss"))
+    draw_profiles(profiles, table)
     draw_sharpness(sharp, table)
     return figure
 
 
-def draw_surface(axes: Axes, rows: pd.DataFrame, title: str) -> ContourSet:
-    """Draw a surface as filled contours on a logarithmic scale; returns them, for the color bar."""
-    grid = select(rows, quantity="surface_loss").pivot_table("value", "y", "x", dropna=False)
-    size = len(grid) // 2
-    ratio = np.nan_to_num(grid.to_numpy(float) / grid.to_numpy(float)[size, size], nan=np.inf)
-    clipped = ratio.clip(CONTOURS[0], CONTOURS[-1])
+def draw_surface(axes: Axes, table: pd.DataFrame, name: str) -> ContourSet:
+    grid = select(table, network=name, quantity="surface_loss").pivot_table("value", "y", "x", dropna=False)
+    center = grid.to_numpy(float)[len(grid) // 2, len(grid) // 2]
+    clipped = np.nan_to_num(grid.to_numpy(float) / center, nan=np.inf).clip(CONTOURS[0], CONTOURS[-1])
     filled = axes.contourf(grid.columns, grid.index, clipped, levels=CONTOURS, norm="log")
     axes.contour(grid.columns, grid.index, clipped, levels=CONTOURS, colors="white", linewidths=0.5)
     axes.plot(0, 0, marker="+", color="white", markersize=9, markeredgewidth=1.6)
-    axes.set(
-        xlabel="step along direction 1", ylabel="step along direction 2", aspect="equal", xticks=TICKS, yticks=TICKS
-    )
-    axes.set_title(f"{title}: {grid.to_numpy(float)[size, size]:.3f} nats at +")
+    axes.set(xlabel="step along direction 1", ylabel="step along direction 2", aspect="equal")
+    axes.set(xticks=TICKS, yticks=TICKS, title=f"{name}, {SURFACE_DEPTH} layers: {center:.3f} nats at +")
     axes.grid(visible=False)
     return filled
 
 
-def draw_profiles(axes: Axes, rows: pd.DataFrame) -> None:
-    """Draw the loss along every single direction, over that at the center."""
+def draw_profiles(axes: Axes, table: pd.DataFrame) -> None:
     for name in NETWORKS:
-        color, dashes, _ = style_of(name)
-        for number_, (_, profile) in enumerate(select(rows, network=name).groupby("draw")):
-            values = profile["value"].to_numpy(float)
-            label = f"{name}, {rows['draw'].nunique()} directions" if number_ == 0 else None
-            axes.plot(
-                profile["x"],
-                values / values[len(values) // 2],
-                color=color,
-                linestyle=dashes,
-                linewidth=1.1,
-                label=label,
-            )
+        steps, losses = profiles_of(table, name)
+        for number_, profile in enumerate(losses / losses[:, [len(steps) // 2]]):
+            label = None if number_ else f"{name}, {len(losses)} directions"
+            style_of(name).plot(axes, steps, profile, marker="", linewidth=1.1, label=label)
     axes.axhline(2, color=GRAY, linestyle=":", linewidth=1)
     axes.set(xlabel="step along one direction", ylabel="loss ÷ loss at the center", yscale="log")
     axes.set_title("along single directions; dotted: the loss has doubled")
@@ -194,10 +171,8 @@ def draw_profiles(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def draw_sharpness(axes: Axes, table: pd.DataFrame) -> None:
-    """Draw the largest Hessian eigenvalue by epoch, and the edge of stability."""
-    rows = select(table, quantity="sharpness")
     for name in NETWORKS:
-        band(axes, select(rows, network=name), "epoch", name, style_of(name))
+        band(axes, select(table, network=name, quantity="sharpness"), "epoch", name)
     edge = value_of(table, quantity="stability_edge")
     axes.axhline(edge, color=GRAY, linestyle=":", label=f"edge of stability, {number(edge)}")
     axes.set(xlabel="epoch (0: before the first step)", ylabel="largest Hessian eigenvalue", yscale="log")
@@ -225,28 +200,27 @@ def reach(steps: np.ndarray, losses: np.ndarray, level: float) -> np.ndarray:
     """
     middle = len(steps) // 2
     losses = np.nan_to_num(losses, nan=1e9, posinf=1e9)
-    return np.array(
-        [
-            min(first_crossing(steps[middle:], side, level) for side in (profile[middle:], profile[middle::-1]))
-            for profile in losses
-        ]
-    )
+    sides = np.stack([losses[:, middle:], losses[:, middle::-1]], 1)
+    return np.array([min(first_crossing(steps[middle:], side, level) for side in both) for both in sides])
 
 
 def first_crossing(steps: np.ndarray, losses: np.ndarray, level: float) -> float:
     """Return the step, linear between points, at which the loss reaches a level; the last step if it doesn't."""
     above = np.flatnonzero(losses >= level)
-    if len(above) == 0 or above[0] == 0:
-        return float(steps[-1] if len(above) == 0 else steps[0])
+    if not len(above):
+        return float(steps[-1])
     end = above[0]
-    share = (level - losses[end - 1]) / (losses[end] - losses[end - 1])
-    return float(steps[end - 1] + share * (steps[end] - steps[end - 1]))
+    return float(np.interp(level, losses[[max(0, end - 1), end]], steps[[max(0, end - 1), end]]))
+
+
+def center_loss(table: pd.DataFrame, name: str) -> float:
+    steps, losses = profiles_of(table, name)
+    return float(losses[0, len(steps) // 2])
 
 
 def doubling_distances(table: pd.DataFrame, name: str) -> np.ndarray:
     """Return how far one can go before a network's loss is twice that at the center, see `reach`."""
-    steps, losses = profiles_of(table, name)
-    return reach(steps, losses, 2 * losses[0, len(steps) // 2])
+    return reach(*profiles_of(table, name), 2 * center_loss(table, name))
 
 
 def forgetting_distances(table: pd.DataFrame, name: str) -> np.ndarray:
@@ -297,7 +271,7 @@ def both_have_learned(table: pd.DataFrame) -> tuple[Outcome, str]:
     Around untrained weights the surface is flat because nothing has been learned.
     """
     entropy = label_entropy(table)
-    centers = {name: float(profiles_of(table, name)[1][0, len(profiles_of(table, name)[0]) // 2]) for name in NETWORKS}
+    centers = {name: center_loss(table, name) for name in NETWORKS}
     behind = [name for name, center in centers.items() if center > LEARNED * entropy]
     verdict = (
         f"Hardly anything learned, which makes a surface flat ({' and '.join(behind)}): compare with care"
@@ -311,10 +285,9 @@ def both_have_learned(table: pd.DataFrame) -> tuple[Outcome, str]:
 
 
 def distances_in_words(plain: np.ndarray, residual: np.ndarray) -> str:
-    """Return both networks' distances with their ranges."""
     return (
-        f"after a step of {residual.mean():.2f} with shortcuts ({residual.min():.2f} to {residual.max():.2f} in "
-        f"{len(residual)} directions), of {plain.mean():.2f} without ({plain.min():.2f} to {plain.max():.2f})"
+        f"after a step of {residual.mean():.2f} with shortcuts ({span(residual, '.2f')} in {len(residual)} "
+        f"directions), of {plain.mean():.2f} without ({span(plain, '.2f')})"
     )
 
 
@@ -352,7 +325,6 @@ def shortcuts_make_it_more_convex(table: pd.DataFrame) -> tuple[Outcome, str]:
 
 
 def sharpness_of(table: pd.DataFrame, name: str) -> np.ndarray:
-    """Return a network's sharpness by epoch."""
     return values_of(table, "epoch", network=name, quantity="sharpness")
 
 
@@ -387,38 +359,24 @@ def minibatches_stay_below_the_edge(table: pd.DataFrame) -> tuple[Outcome, str]:
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """Return what the reading rests on, a row per network."""
-    rows: list[dict[str, object]] = []
-    for name in NETWORKS:
-        steps, losses = profiles_of(table, name)
-        course = sharpness_of(table, name)
-        rows.append(
-            {
-                "network": name,
-                "loss_at_center": losses[0, len(steps) // 2],
-                "doubling_step": doubling_distances(table, name).mean(),
-                "forgetting_step": forgetting_distances(table, name).mean(),
-                "bending_down": bending_down(losses).mean(),
-                "first_sharpness": course[0],
-                "last_sharpness": course[-1],
-            }
-        )
-    return pd.DataFrame(rows)
+    numbers = {
+        "network": list(NETWORKS),
+        "loss_at_center": [center_loss(table, name) for name in NETWORKS],
+        "doubling_step": [doubling_distances(table, name).mean() for name in NETWORKS],
+        "forgetting_step": [forgetting_distances(table, name).mean() for name in NETWORKS],
+        "bending_down": [bending_down(profiles_of(table, name)[1]).mean() for name in NETWORKS],
+        "first_sharpness": [sharpness_of(table, name)[0] for name in NETWORKS],
+        "last_sharpness": [sharpness_of(table, name)[-1] for name in NETWORKS],
+    }
+    return pd.DataFrame(numbers)
 
 
 EXPERIMENT = Experiment(
-    page=load_page("landscape"),
-    measure=measure,
-    draw=draw,
-    summarize=summarize,
-    rules=(
-        both_have_learned,
-        shortcuts_widen_the_valley,
-        shortcuts_keep_what_was_learned_farther,
-        shortcuts_make_it_more_convex,
-        progressive_sharpening,
-        minibatches_stay_below_the_edge,
-    ),
+    load_page("landscape"),
+    measure,
+    draw,
+    summarize,
+    rules_of(__name__),
     details=lambda plan: {
         "surface_depth": SURFACE_DEPTH,
         "images": image_count(plan),

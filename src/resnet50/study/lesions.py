@@ -26,7 +26,6 @@ Step = Callable[[Tensor], Tensor]
 
 
 def blocks_by_name(network: ResNet) -> dict[str, BasicBlock | Bottleneck]:
-    """Return the residual blocks by name, in forward order."""
     return {name: cast(BasicBlock | Bottleneck, network.get_submodule(name)) for name in block_names(network)}
 
 
@@ -39,15 +38,10 @@ def keeps_shape(block: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Lesion:
-    """A network with blocks reordered or removed.
+    """A network with blocks reordered or removed."""
 
-    Attributes:
-        order: the block at each position.
-        removed: blocks whose residual branch is off.
-    """
-
-    order: tuple[str, ...]
-    removed: frozenset[str] = frozenset()
+    order: tuple[str, ...]  # the block at each position
+    removed: frozenset[str] = frozenset()  # blocks whose residual branch is off
 
     def start(self, blocks: Sequence[str]) -> int:
         """Return the first position that differs from the intact network; the number of blocks if none does."""
@@ -56,17 +50,13 @@ class Lesion:
 
 
 def without(blocks: Sequence[str], removed: Iterable[str]) -> Lesion:
-    """Return the network without some blocks."""
     return Lesion(tuple(blocks), frozenset(removed))
 
 
 def shortcut_only(block: BasicBlock | Bottleneck) -> Step:
     """Return a block with its residual branch off: relu(x), x projected where the block changes the shape.
 
-    A plain network's block becomes the identity.
-
-    Raises:
-        ValueError: a plain block that changes the shape: nothing can replace it.
+    A plain network's block becomes the identity; ValueError if it changes the shape, for nothing can replace it.
     """
     shortcut = block.downsample
     if isinstance(shortcut, NoShortcut):
@@ -77,7 +67,6 @@ def shortcut_only(block: BasicBlock | Bottleneck) -> Step:
 
 
 def steps(network: ResNet, lesion: Lesion) -> list[Step]:
-    """Return the modules between stem and pooling, in order."""
     blocks = blocks_by_name(network)
     return [shortcut_only(blocks[name]) if name in lesion.removed else blocks[name] for name in lesion.order]
 
@@ -86,16 +75,9 @@ def steps(network: ResNet, lesion: Lesion) -> list[Step]:
 def lesioned_logits(
     network: ResNet, lesions: Sequence[Lesion], pixels: Tensor, preprocess: Preprocess, device: Device
 ) -> list[Tensor]:
-    """Return every lesion's logits (float32, N×classes, on the CPU); the network itself is not changed.
+    """Return every lesion's logits (float32, N×classes, on the CPU) for uint8 pixels; the network is not changed.
 
     The intact network runs once; a lesion continues from the feature map before its first different block.
-
-    Args:
-        network: in evaluation mode.
-        lesions: of this network.
-        pixels: uint8, N×3×S×S.
-        preprocess: normalizes them.
-        device: where and in what precision.
     """
     names = block_names(network)
     changed = [(lesion.start(names), steps(network, lesion)) for lesion in lesions]
@@ -163,21 +145,15 @@ def lesion_rows(
     """Return accuracy and loss of lesions (part, k, lesion): a row each of every quantity."""
     names = block_names(network)
     logits = lesioned_logits(network, [lesion for *_, lesion in lesions], images.pixels, preprocess, lab.device)
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[object, ...]] = []
     for draw, ((part, k, lesion), some) in enumerate(zip(lesions, logits, strict=True)):
-        about = {
-            "part": part,
-            "blocks": " ".join(name for name in names if name in lesion.removed) or "-",
-            "k": k,
-            "draw": draw,
-            "tau": kendall_tau(lesion, names),
-        }
-        rows += [about | {"quantity": name, "value": number} for name, number in metrics(some, images.labels).items()]
+        removed = " ".join(name for name in names if name in lesion.removed) or "-"
+        about = (part, removed, k, draw, kendall_tau(lesion, names))
+        rows += [(*about, quantity, value) for quantity, value in metrics(some, images.labels).items()]
     counts = torch.bincount(images.labels)
-    about = {"part": "intact", "blocks": "-", "k": 0, "draw": 0, "tau": 1.0}
-    rows.append(about | {"quantity": "majority", "value": float(counts.max() / counts.sum())})
-    rows.append(about | {"quantity": "images", "value": len(images)})
-    return pd.DataFrame(rows)
+    facts = {"majority": float(counts.max() / counts.sum()), "images": len(images)}
+    rows += [("intact", "-", 0, 0, 1.0, quantity, value) for quantity, value in facts.items()]
+    return pd.DataFrame(rows, columns=["part", "blocks", "k", "draw", "tau", "quantity", "value"])
 
 
 def metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:

@@ -51,12 +51,8 @@ def noise_scale(squares: np.ndarray, square_of_mean: float, chunk: int) -> float
 
     The N training images are the whole population: G is their mean gradient, and Σ the covariance of single ones. Of
     batches of b drawn from it without replacement, tr(Σ) = b·(|g|² − |G|²)·(N − 1)/(N − b) on average. (The paper's
-    estimator takes both from a sample; with so few images its |G|² is a difference of nearly equal numbers.)
-
-    Args:
-        squares: |g|² of the batches, that together are the population.
-        square_of_mean: |G|².
-        chunk: b, images in each batch.
+    estimator takes both from a sample; with so few images its |G|² is a difference of nearly equal numbers.) `squares`
+    are the |g|² of the batches, `chunk` is b.
     """
     population = chunk * len(squares)
     noise = chunk * (squares.mean() - square_of_mean) * (population - 1) / max(1, population - chunk)

@@ -11,11 +11,7 @@ def settle_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Set the batch norms' running statistics to the mean over batches and switch to evaluation mode.
 
     With the initial statistics, mean 0 and variance 1, every block would double the variance, and its branch would
-    weigh more than in any trained network.
-
-    Args:
-        network: its weights don't change, nor do its norms' momenta.
-        batches: normalized images, N×3×H×W each.
+    weigh more than in any trained network. Batches are normalized images, N×3×H×W. Weights and momenta stay.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -31,7 +27,6 @@ def settle_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
 
 
 def remove_norms(network: nn.Module) -> None:
-    """Replace every batch norm with the identity."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d):

@@ -25,3 +25,8 @@ def agree(values: Iterable[float], above: float = 0.0) -> Outcome:
     if not len(found):
         return "undecided"
     return decide(seen=bool(found.min() > above), not_seen=bool(found.max() <= above))
+
+
+def span(values: np.ndarray, form: str) -> str:
+    """Say from where to where values reach: "0.1 to 0.3"; `form` formats each, as in an f-string."""
+    return f"{values.min():{form}} to {values.max():{form}}"

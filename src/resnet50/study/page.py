@@ -42,7 +42,6 @@ class Chapter:
 
 
 def write_page(lab: Lab, experiments: Sequence[Experiment], seconds: Mapping[str, float]) -> Path:
-    """Write the page of a study's finished experiments atomically and return its path."""
     chapters = [
         chapter(number, experiment, lab, seconds.get(experiment.name))
         for number, experiment in enumerate(experiments, 1)
@@ -63,7 +62,6 @@ def write_page(lab: Lab, experiments: Sequence[Experiment], seconds: Mapping[str
 
 
 def chapter(number: int, experiment: Experiment, lab: Lab, seconds: float | None) -> Chapter:
-    """Make a chapter from an experiment's files in the study's folder."""
     measured = experiment.finished(lab)
     assert measured is not None  # only finished ones get a chapter
     numbers = experiment.summarize(measured.table)
@@ -103,7 +101,6 @@ def inline(svg: str, experiment: Experiment) -> Markup:
 
 
 def facts(lab: Lab, seconds: Mapping[str, float]) -> dict[str, str]:
-    """Return the conditions of the study, by name."""
     about = yaml.safe_load((lab.folder / DESCRIPTION).read_text(encoding="utf-8"))
     counts = lab.dataset.manifest["split"].value_counts()
     runs = lab.folder / "runs"

@@ -26,29 +26,18 @@ class Source:
 
 @dataclass(frozen=True)
 class Page:
-    """What an experiment asks, claims, does and cites.
+    """What an experiment asks, claims, does and cites."""
 
-    Attributes:
-        name: of the experiment, its module and its files.
-        title: a few words.
-        question: what the experiment asks.
-        claim: what the papers say, in a few sentences.
-        setting: what is done here and what is cheaper than in the papers; a format string, see `Experiment.setting`.
-        caption: how to read the figure.
-        sources: the papers.
-    """
-
-    name: str
+    name: str  # of its module and files
     title: str
     question: str
-    claim: str
-    setting: str
-    caption: str
+    claim: str  # what the papers say, in a few sentences
+    setting: str  # what is done here, and what is cheaper than in the papers; a format string: `Experiment.setting`
+    caption: str  # how to read the figure
     sources: tuple[Source, ...]
 
 
 def load_page(name: str) -> Page:
-    """Read an experiment's page."""
     text = (pages_folder() / f"{name}.md").read_text(encoding="utf-8")
     about = cast(dict[str, Any], yaml.safe_load(text.split(FENCE)[1]))
     sources = tuple(Source(**source) for source in about.pop("sources"))

@@ -17,26 +17,18 @@ from resnet50.study.lesions import blocks_by_name
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """One block's part of the backward pass, detached from the other blocks.
+    """One block's part of the backward pass, detached from the other blocks."""
 
-    Attributes:
-        x: the block's input, a leaf of the graph.
-        residual: F(x).
-        shortcut: x, or its projection.
-        positive: where the block's last ReLU passes the gradient.
-    """
-
-    x: Tensor
-    residual: Tensor
-    shortcut: Tensor
-    positive: Tensor
+    x: Tensor  # the block's input, a leaf of the graph
+    residual: Tensor  # F(x)
+    shortcut: Tensor  # x, or its projection
+    positive: Tensor  # where the block's last ReLU passes the gradient
 
     def through_residual(self, gradient: Tensor) -> Tensor:
         """Return the gradient at x, given that at the block's output, through F alone."""
         return torch.autograd.grad(self.residual, self.x, gradient * self.positive, retain_graph=True)[0]
 
     def through_shortcut(self, gradient: Tensor) -> Tensor:
-        """Return the gradient at x through the shortcut alone."""
         gradient = gradient * self.positive
         if self.shortcut is self.x:
             return gradient
@@ -45,19 +37,12 @@ class Section:
 
 @dataclass(frozen=True, eq=False)
 class PathGraph:
-    """A forward pass whose gradient can be propagated along single paths (Veit et al., section 5).
+    """A forward pass whose gradient can be propagated along single paths (Veit et al., section 5)."""
 
-    Attributes:
-        image: normalized pixels, N×3×S×S.
-        stem: input of the first block.
-        sections: the blocks, first to last.
-        end: gradient of each image's loss at the last block's output.
-    """
-
-    image: Tensor
-    stem: Tensor
-    sections: tuple[Section, ...]
-    end: Tensor
+    image: Tensor  # normalized pixels, N×3×S×S
+    stem: Tensor  # input of the first block
+    sections: tuple[Section, ...]  # the blocks, first to last
+    end: Tensor  # gradient of each image's loss at the last block's output
 
     def at_image(self, gradient: Tensor) -> Tensor:
         """Return the gradient at the image, N×3×S×S, given that at the first block's input."""
@@ -87,13 +72,7 @@ class PathGraph:
 
 
 def path_graph(network: ResNet, images: Tensor, labels: Tensor) -> PathGraph:
-    """Run a network and keep each block's graph for the backward pass.
-
-    Args:
-        network: with shortcuts, in evaluation mode; it is not changed.
-        images: normalized, N×3×S×S.
-        labels: class indices, N.
-    """
+    """Run a network (with shortcuts, in evaluation mode) and keep each block's graph for the backward pass."""
     names, images = block_names(network), images.detach().requires_grad_()
 
     def cut(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
@@ -133,5 +112,4 @@ def path_shares(n: int) -> np.ndarray:
 
 
 def mean_norm(gradient: Tensor) -> float:
-    """Return the mean over images of the gradient's 2-norm."""
     return float(gradient.flatten(1).norm(dim=1).mean())

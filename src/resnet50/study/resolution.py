@@ -15,7 +15,7 @@ from resnet50.data.transforms import Preprocess, crop_box
 from resnet50.model.resnet import ResNet
 from resnet50.runtime.errors import UserError
 from resnet50.runtime.stats import number, percent, points, round_size, wilson
-from resnet50.study.experiment import Experiment, Measured, rule
+from resnet50.study.experiment import Experiment, Measured, rule, rules_of
 from resnet50.study.figures import GRAY, GREEN, new_figure, style_of
 from resnet50.study.intervals import SIGNIFICANT, beats
 from resnet50.study.lab import Images, Lab, TrainedRun
@@ -58,15 +58,7 @@ def crop_magnification(
 ) -> float:
     """Return the magnification in training, which scales random crops to the input: mean over `draws` crops.
 
-    Touvron et al. 2019, section 3.1.
-
-    Args:
-        preprocess: provides the input's size.
-        width: of the image, in pixels.
-        height: of the image, in pixels.
-        smallest: smallest share of the image's area that a crop keeps.
-        rng: draws the crops.
-        draws: number of crops.
+    Touvron et al. 2019, section 3.1. A crop keeps `smallest` of the image's area or more.
     """
     boxes = [crop_box(rng, height, width, smallest) for _ in range(draws)]
     return float(np.mean([preprocess.size / (rows * columns) ** 0.5 for _, _, rows, columns in boxes]))
@@ -77,14 +69,8 @@ def mean_magnification(
 ) -> float:
     """Return how much larger objects appear in training than in a test at the same size.
 
-    Args:
-        shapes: widths and heights of images, N×2.
-        preprocess: the network's, at the training size.
-        smallest: smallest share of the area that a crop keeps; None: trained without crops, which gives 1.
-        rng: draws the crops.
-
-    Raises:
-        UserError: there is no image.
+    Shapes are widths and heights of images, N×2; without crops (`smallest` is None) it is 1. Raises UserError if there
+    is no image.
     """
     if not len(shapes):
         raise UserError("the mean magnification needs training images, and there are none")
@@ -131,9 +117,8 @@ def paired_change(values: np.ndarray, base: np.ndarray) -> tuple[float, float]:
 
 def measure_run(lab: Lab, run: TrainedRun, name: str) -> pd.DataFrame:
     """Return a run's metrics by test size, paired counts by pairs of sizes (`size`, `other`), and the prediction."""
-    training_size, rows = run.options.image_size, list[tuple[int, int, str, float]]()
-    correct: dict[int, np.ndarray] = {}
-    zeros: dict[int, np.ndarray] = {}
+    training_size, found = run.options.image_size, dict[tuple[int, int], dict[str, float]]()
+    correct, zeros = dict[int, np.ndarray](), dict[int, np.ndarray]()
     for size in sizes_to_test(training_size):
         lab.step(f"{name}: test at {size} pixels")
         preprocess = run.model.preprocess.resized(size)
@@ -142,32 +127,26 @@ def measure_run(lab: Lab, run: TrainedRun, name: str) -> pd.DataFrame:
         correct[size] = (logits.argmax(1) == images.labels).numpy()
         zeros[size] = (features == 0).float().mean(1).numpy()
         counts = torch.bincount(images.labels)
-        rows += [
-            (size, 0, "accuracy", float(correct[size].mean())),
-            (size, 0, "loss", float(F.cross_entropy(logits, images.labels))),
-            (size, 0, "images", float(len(images))),
-            (size, 0, "majority", float(counts.max() / counts.sum())),
-            (size, 0, "feature_mean", float(features.mean())),
-            (size, 0, "zeros", float(zeros[size].mean())),
-        ]
+        found[size, 0] = {
+            "accuracy": float(correct[size].mean()),
+            "loss": float(F.cross_entropy(logits, images.labels)),
+            "images": float(len(images)),
+            "majority": float(counts.max() / counts.sum()),
+            "feature_mean": float(features.mean()),
+            "zeros": float(zeros[size].mean()),
+        }
     for size, other in permutations(correct, 2):
         change, error = paired_change(zeros[size], zeros[other])
-        rows += [
-            (size, other, "only_here", float((correct[size] & ~correct[other]).sum())),
-            (size, other, "zeros_change", change),
-            (size, other, "zeros_change_error", error),
-        ]
+        only_here = float((correct[size] & ~correct[other]).sum())
+        found[size, other] = {"only_here": only_here, "zeros_change": change, "zeros_change_error": error}
+    rows = [(*pair, quantity, value) for pair, values in found.items() for quantity, value in values.items()]
     ratio = magnification_of(lab, run)
-    rows += [
-        (training_size, 0, "training_size", training_size),
-        (training_size, 0, "magnification", ratio),
-        (training_size, 0, "predicted_size", ratio * training_size),
-    ]
+    about = {"training_size": training_size, "magnification": ratio, "predicted_size": ratio * training_size}
+    rows += [(training_size, 0, quantity, value) for quantity, value in about.items()]
     return pd.DataFrame(rows, columns=COLUMNS[1:])
 
 
 def measure(lab: Lab) -> Measured:
-    """Test every trained run at several sizes."""
     tables = [
         keep_run(lab, "resolution/{}", name, lambda r=run, n=name: measure_run(lab, r, n))
         for name, run in named(lab.runs).items()
@@ -178,18 +157,11 @@ def measure(lab: Lab) -> Measured:
 
 
 def by_size(table: pd.DataFrame, network: str, quantity: str) -> pd.Series:
-    """Return a quantity of a network by test size, ascending."""
     return means_by(table, "size", network=network, quantity=quantity, other=0).sort_index()
 
 
 def of_run(table: pd.DataFrame, network: str, quantity: str) -> float:
-    """Return a number that a run has once."""
     return value_of(table, network=network, quantity=quantity)
-
-
-def between(table: pd.DataFrame, network: str, size: int, other: int, quantity: str) -> float:
-    """Return a number of a pair of sizes."""
-    return value_of(table, network=network, quantity=quantity, size=size, other=other)
 
 
 def mcnemar(only_here: int, only_there: int) -> float:
@@ -199,7 +171,6 @@ def mcnemar(only_here: int, only_there: int) -> float:
 
 
 def draw(measured: Measured) -> Figure:
-    """Draw accuracy by test size, a panel for each network, and the share of features that are zero."""
     table = measured.table
     names = networks(table)
     figure, axes = new_figure(1, len(names) + 1, 3.4)
@@ -208,10 +179,8 @@ def draw(measured: Measured) -> Figure:
         if panel is not panels[0]:
             panel.sharey(panels[0])
         draw_accuracy(panel, table, name)
-        color, dashes, marker = style_of(name)
-        zeros = by_size(table, name, "zeros")
-        last.plot(zeros.index, 100 * zeros, color=color, linestyle=dashes, marker=marker, label=name)
-        trained_at = of_run(table, name, "training_size")
+        zeros, trained_at = by_size(table, name, "zeros"), of_run(table, name, "training_size")
+        style_of(name).plot(last, zeros.index, 100 * zeros, label=name)
         last.plot(
             [trained_at], [100 * zeros[trained_at]], marker="o", markersize=10, fillstyle="none", color=GRAY,
             linestyle="none", label="training size" if name == names[-1] else None,
@@ -237,7 +206,6 @@ def name_sizes(axes: Axes, sizes: list[int]) -> None:
 
 
 def draw_accuracy(axes: Axes, table: pd.DataFrame, name: str) -> None:
-    """Draw a network's accuracy with 95% intervals, its training size and the predicted size."""
     color, _, marker = style_of(name)
     accuracy, images = by_size(table, name, "accuracy"), round(of_run(table, name, "images"))
     ends = np.array([wilson(round(share * images), images) for share in accuracy])
@@ -254,7 +222,6 @@ def draw_accuracy(axes: Axes, table: pd.DataFrame, name: str) -> None:
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """Return every network's metrics by test size."""
     wanted = ["accuracy", "loss", "zeros", "feature_mean"]
     rows = select(table, other=0, quantity=wanted)
     means = rows.pivot_table("value", ["network", "size"], "quantity", sort=False).reset_index()
@@ -262,14 +229,13 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def highest(accuracy: pd.Series) -> int:
-    """Return the size with the highest accuracy, the smallest of several."""
     return int(accuracy.index[int(accuracy.to_numpy(float).argmax())])
 
 
 def only_one_right(table: pd.DataFrame, network: str, size: int, other: int) -> tuple[int, int]:
     """Return how many images are right only at one of two sizes, and only at the other."""
-    here, there = (between(table, network, *pair, "only_here") for pair in ((size, other), (other, size)))
-    return round(here), round(there)
+    rows = select(table, network=network, quantity="only_here")
+    return round(value_of(rows, size=size, other=other)), round(value_of(rows, size=other, other=size))
 
 
 def p_value(table: pd.DataFrame, network: str, size: int, other: int) -> float:
@@ -278,7 +244,6 @@ def p_value(table: pd.DataFrame, network: str, size: int, other: int) -> float:
 
 
 def compared(table: pd.DataFrame, network: str, size: int, other: int) -> str:
-    """Return the comparison of two test sizes in words."""
     accuracy = by_size(table, network, "accuracy")
     here, there = only_one_right(table, network, size, other)
     return (
@@ -381,8 +346,8 @@ def features_change_with_size(table: pd.DataFrame, network: str) -> tuple[Outcom
     """
     zeros, means = by_size(table, network, "zeros"), by_size(table, network, "feature_mean")
     small, large = int(zeros.index[0]), int(zeros.index[-1])
-    change = between(table, network, small, large, "zeros_change")
-    error = between(table, network, small, large, "zeros_change_error")
+    pair = select(table, network=network, size=small, other=large)
+    change, error = value_of(pair, quantity="zeros_change"), value_of(pair, quantity="zeros_change_error")
     trained_at = round(of_run(table, network, "training_size"))
     outcome = decide(seen=change > ERRORS * error, not_seen=change < -ERRORS * error or zeros.max() == 0)
     start = {
@@ -399,12 +364,8 @@ def features_change_with_size(table: pd.DataFrame, network: str) -> tuple[Outcom
 
 
 EXPERIMENT = Experiment(
-    page=load_page("resolution"),
-    measure=measure,
-    draw=draw,
-    summarize=summarize,
-    rules=(a_larger_test_size_is_better, predicted_by_magnification, features_change_with_size),
+    load_page("resolution"), measure, draw, summarize, rules_of(__name__),
     details=lambda plan: {"crops": CROP_DRAWS, "crop_images": CROP_IMAGES},
-)
+)  # fmt: skip
 
 run = EXPERIMENT.run

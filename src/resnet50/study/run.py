@@ -16,16 +16,8 @@ from resnet50.study.lab import Lab, open_lab
 from resnet50.study.page import write_page
 
 COURSE = (
-    "anatomy",
-    "degradation",
-    "gradients",
-    "increments",
-    "ensemble",
-    "features",
-    "dynamics",
-    "landscape",
-    "resolution",
-)
+    "anatomy", "degradation", "gradients", "increments", "ensemble", "features", "dynamics", "landscape", "resolution",
+)  # fmt: skip
 """The experiments as a short course: from one block to the whole network, and on to how it learns."""
 
 
@@ -36,15 +28,9 @@ def study(options: StudyOptions) -> Path:
         UserError: no such dataset or run, or a folder with something else in it.
     """
     lab = open_lab(
-        options.source,
-        options.out,
-        options.beside,
-        options.effort,
-        options.seed,
-        options.device,
-        options.precision,
+        options.source, options.out, options.beside, options.effort, options.seed, options.device, options.precision,
         overwrite=options.overwrite,
-    )
+    )  # fmt: skip
     names = COURSE if options.name == "all" else (options.name,)
     say(f"{options.effort} effort, {lab.device.precision} on {lab.device.torch_device}: {lab.device.why}")
     if to_do := [name for name in names if load(name).finished(lab) is None]:
@@ -61,7 +47,6 @@ def study(options: StudyOptions) -> Path:
 
 
 def load(name: str) -> Experiment:
-    """Import an experiment's module and return the experiment."""
     return cast(Experiment, import_module(f"resnet50.study.{name}").EXPERIMENT)
 
 

@@ -18,11 +18,7 @@ def named(runs: Iterable[TrainedRun]) -> dict[str, TrainedRun]:
 
 
 def residual_runs(lab: Lab) -> dict[str, TrainedRun]:
-    """Return the trained runs that have shortcuts, by name.
-
-    Raises:
-        UserError: there is none.
-    """
+    """Return the trained runs that have shortcuts, by name; raises UserError if there is none."""
     plain = [run for run in lab.runs if run.network.shortcuts == "none"]
     for run in plain:
         warn(f"{run.folder} has no shortcuts: this experiment skips it")
@@ -33,12 +29,5 @@ def residual_runs(lab: Lab) -> dict[str, TrainedRun]:
 
 
 def keep_run(lab: Lab, part: str, name: str, measure: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Return `Lab.keep` of a run's part, labeled with the run's name.
-
-    Args:
-        lab: keeps it.
-        part: the file's name, with {} for the run's.
-        name: of the run.
-        measure: makes the part.
-    """
+    """Return `Lab.keep` of a run's part, labeled with the run's name; that goes into `part`, a name with {} for it."""
     return lab.keep(part.format(name.replace(" ", "-").replace(",", "")), measure).assign(network=name)

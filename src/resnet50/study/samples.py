@@ -15,14 +15,10 @@ def histories(samples: pd.DataFrame) -> np.ndarray:
 def forgetting_events(history: np.ndarray) -> np.ndarray:
     """Count, for each row, how often right turned to wrong from one look to the next (Toneva et al., section 3).
 
-    Args:
-        history: rows×epochs, 1 right, 0 wrong, NaN not looked at.
+    The history is rows×epochs: 1 right, 0 wrong, NaN not looked at.
     """
-    counts = np.zeros(len(history), dtype=int)
-    for row, values in enumerate(history):
-        seen = values[np.isfinite(values)]
-        counts[row] = int(((seen[:-1] == 1) & (seen[1:] == 0)).sum())
-    return counts
+    looks = (values[np.isfinite(values)] for values in history)
+    return np.array([((seen[:-1] == 1) & (seen[1:] == 0)).sum() for seen in looks], int)
 
 
 def learning_epochs(history: np.ndarray) -> np.ndarray:

@@ -16,19 +16,15 @@ from resnet50.study.small import BATCH_SIZE, Setup, make_network, small_images
 
 SHATTERING_DEPTHS: tuple[Depth, ...] = (18, 50)
 
-
 POINTS = 64
 """Points on a line from one image toward another."""
-
 
 REACH = 1 / 16
 """Length of the line as a share of the way to the other image: over the whole way both deep networks are white noise
 from one point to the next."""
 
-
 LAGS = 16
 """Distances at which gradients are compared, 0 to 15 points apart, as in Balduzzi et al.'s figure 2."""
-
 
 SHALLOW_UNITS = 200
 """Units of the network with one hidden layer, as in Balduzzi et al.'s figure 1a."""

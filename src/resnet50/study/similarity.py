@@ -36,13 +36,7 @@ def gram(x: Tensor, y: Tensor) -> Tensor:
 def block_grams(network: ResNet, pixels: Tensor, preprocess: Preprocess) -> list[Tensor]:
     """Return the Gram matrices of all blocks' outputs, flattened: for each minibatch, blocks×n×n.
 
-    Args:
-        network: in evaluation mode.
-        pixels: uint8, N×3×S×S; an incomplete last minibatch is dropped.
-        preprocess: normalizes them.
-
-    Raises:
-        ValueError: fewer than eight images: too few for two minibatches.
+    Pixels are uint8. An incomplete last minibatch is dropped; fewer than eight images raise ValueError.
     """
     size = min(MINIBATCH, len(pixels) // 2)
     if size < SMALLEST_MINIBATCH:

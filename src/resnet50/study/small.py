@@ -35,29 +35,17 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """A small training.
-
-    Attributes:
-        depth: of the network.
-        shortcuts: A, B, C or none.
-        batch_norm: whether it has batch norms.
-        zero_gamma: whether every block starts as the identity.
-        seed: of initial weights and order, counted from 0.
-        shuffled_labels: whether the labels of the training images are permuted (Zhang et al. 2017, arXiv 1611.03530).
-        epochs: the plan's by default.
-        lr: learning rate.
-        watched: name of what `train_small` watches after every epoch.
-    """
+    """A small training."""
 
     depth: Depth = 18
     shortcuts: ShortcutKind = "B"
     batch_norm: bool = True
-    zero_gamma: bool = False
-    seed: int = 0
-    shuffled_labels: bool = False
-    epochs: int | None = None
+    zero_gamma: bool = False  # every block starts as the identity
+    seed: int = 0  # of initial weights and order, counted from 0
+    shuffled_labels: bool = False  # those of the training images are permuted (Zhang et al. 2017, arXiv 1611.03530)
+    epochs: int | None = None  # None: the plan's
     lr: float = 0.002
-    watched: str = ""
+    watched: str = ""  # name of what `train_small` watches after every epoch
 
     @property
     def name(self) -> str:
@@ -74,22 +62,13 @@ class Setup:
 
 @dataclass(frozen=True, eq=False)
 class SmallTraining:
-    """The results of a small training.
+    """The results of a small training."""
 
-    Attributes:
-        history: a row per epoch, as in `metrics.csv`.
-        layers: epoch, layer, quantity, value: see `training.callbacks.probe`.
-        samples: epoch, row (position in `Lab.images("train", …)`), loss, correct.
-        watched: a row per epoch of what was watched; may be empty.
-        folder: with the weights of the last epoch.
-        setup: what was trained.
-    """
-
-    history: pd.DataFrame
-    layers: pd.DataFrame
-    samples: pd.DataFrame
-    watched: pd.DataFrame
-    folder: Path
+    history: pd.DataFrame  # a row per epoch, as in `metrics.csv`
+    layers: pd.DataFrame  # epoch, layer, quantity, value: see `training.callbacks.probe`
+    samples: pd.DataFrame  # epoch, row (position in `Lab.images("train", …)`), loss, correct
+    watched: pd.DataFrame  # a row per epoch of what was watched; may be empty
+    folder: Path  # with the weights of the last epoch
     setup: Setup
 
     def network(self) -> ResNet:
@@ -104,13 +83,7 @@ Watch = Callable[[ResNet, int], dict[str, float]]
 
 
 def train_small(lab: Lab, setup: Setup, watch: Watch | None = None) -> SmallTraining:
-    """Train, or read the training if this study has it already.
-
-    Args:
-        lab: provides images, sizes and the device.
-        setup: what to train.
-        watch: measured after every epoch; the setup names it in `watched`.
-    """
+    """Train, or read the training if this study has it already; the setup names what is watched after every epoch."""
     folder = lab.parts / "trainings" / setup.name
     if not folder.is_dir():
         with atomic_folder(folder) as fresh:
@@ -135,12 +108,10 @@ class EpochRecords(Callback):
         self.watched: list[dict[str, float]] = []
 
     def measure(self, network: ResNet, epoch: int) -> None:
-        """Measure the network after an epoch; 0: before the first step."""
         if self.watch is not None:
             self.watched.append({"epoch": epoch} | self.watch(network, epoch))
 
     def on_epoch_end(self, training: Training, metrics: EpochMetrics, best: bool) -> None:
-        """Keep an epoch."""
         del best
         self.history.append(metrics)
         self.measure(training.state.network, metrics.epoch)
@@ -178,7 +149,6 @@ def diverged_epoch(epoch: int) -> EpochMetrics:
 
 
 def training_options(lab: Lab, setup: Setup) -> TrainOptions:
-    """Return the fully resolved options of a small training."""
     return TrainOptions(
         dataset=lab.dataset.folder,
         out=lab.folder,
@@ -198,7 +168,6 @@ def training_options(lab: Lab, setup: Setup) -> TrainOptions:
 
 
 def small_data(lab: Lab, setup: Setup, options: TrainOptions) -> TrainingData:
-    """Return the batches of a small training, in memory."""
     train, val = small_images(lab, "train"), small_images(lab, "val")
     labels = train.labels
     if setup.shuffled_labels:
@@ -215,12 +184,10 @@ def small_data(lab: Lab, setup: Setup, options: TrainOptions) -> TrainingData:
 
 
 def small_images(lab: Lab, split: str) -> Images:
-    """Return the images of the small trainings."""
     return lab.images(split, lab.small_preprocess(), lab.plan.images)
 
 
 def make_network(lab: Lab, setup: Setup) -> ResNet:
-    """Build a network with its initial weights on the lab's device."""
     torch.manual_seed(lab.seed + setup.seed)
     network = ResNet(setup.depth, len(lab.dataset.classes), shortcuts=setup.shortcuts, zero_gamma=setup.zero_gamma)
     if not setup.batch_norm:

@@ -14,6 +14,11 @@ def select(table: pd.DataFrame, **where: Any) -> pd.DataFrame:
     return table[keep]
 
 
+def melted(history: pd.DataFrame, quantities: list[str], **labels: Any) -> pd.DataFrame:
+    """Return metrics by epoch as tidy rows, labeled."""
+    return history.melt(["epoch"], quantities, "quantity", "value").assign(**labels)
+
+
 def values_of(table: pd.DataFrame, sort: str | None = None, **where: Any) -> np.ndarray:
     """Return the values of selected rows, in the order of a column."""
     rows = select(table, **where)
@@ -25,13 +30,16 @@ def value_of(table: pd.DataFrame, **where: Any) -> float:
     return float(select(table, **where)["value"].iloc[0])
 
 
-def means_by(table: pd.DataFrame, by: str, **where: Any) -> pd.Series:
-    """Return the mean value of selected rows by a column."""
+def means_by(table: pd.DataFrame, by: str | list[str], **where: Any) -> pd.Series:
     return select(table, **where).groupby(by)["value"].mean()
 
 
+def changes_shape(blocks: pd.Index | pd.Series) -> np.ndarray:
+    """Return which of these networks' blocks change the shape: the first of every stage."""
+    return np.array([str(block).endswith(".0") for block in blocks], bool)
+
+
 def last_epoch(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of the last epoch."""
     return rows[rows["epoch"] == rows["epoch"].max()]
 
 
@@ -41,7 +49,6 @@ def final_values(table: pd.DataFrame, **where: Any) -> np.ndarray:
 
 
 def networks(table: pd.DataFrame) -> list[str]:
-    """Return the networks' names, in order."""
     return list(dict.fromkeys(cast(list[str], table["network"].tolist())))
 
 
