@@ -2,19 +2,22 @@
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from resnet50.data import AugmentedDataset
 from resnet50.data.loader import ordered_loader
 from resnet50.options import TrainOptions
 from resnet50.runtime.console import plain_progress
 from resnet50.runtime.errors import UserError
+from resnet50.training import loop
 from resnet50.training.callbacks.callback import Callback
 from resnet50.training.loop import fit, train_step, validate
 from resnet50.training.metrics import EpochMetrics
@@ -169,6 +172,26 @@ def test_micro_batches_change_nothing_but_batch_norm(data: TrainingData, parts: 
         torch.testing.assert_close(whole, cut, rtol=1e-4, atol=1e-6)
 
 
+def test_processes_synchronize_in_the_last_micro_batch_alone(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronized: list[bool] = []
+    off: list[nn.Module] = []
+
+    @contextmanager
+    def no_sync(replica: nn.Module) -> Iterator[None]:
+        off.append(replica)
+        yield
+        off.pop()
+
+    monkeypatch.setattr(loop, "no_sync", no_sync)
+    options = replace(OPTIONS, accumulate=3)
+    state = fresh_state(options)
+    state.network.fc.bias.register_post_accumulate_grad_hook(lambda _: synchronized.append(not off))
+    train_step(Training(state, data, options, CPU), *batch())
+    assert synchronized == [False, False, True]
+
+
 def test_gradients_are_clipped_to_the_norm_asked_for(data: TrainingData) -> None:
     options = replace(
         OPTIONS, clip_grad=0.01, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, head_lr=1.0, warmup=0.0
@@ -217,6 +240,45 @@ def test_validation_metrics_are_those_of_the_whole_split(data: TrainingData) -> 
         logits = state.network.eval()(PREPROCESS.normalize(images))
     assert means.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
     assert means.accuracy == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+
+
+def test_a_validation_split_that_has_gone_bad_is_reported(data: TrainingData) -> None:
+    nothing = [(images[:0], labels[:0]) for images, labels in data.val]
+    with pytest.raises(UserError, match="every image of the validation split has gone bad"):
+        validate(Training(fresh_state(), replace(data, val=nothing), OPTIONS, CPU), SILENT)
+
+
+def test_a_batch_without_a_sample_counts_as_a_step_and_changes_nothing(data: TrainingData) -> None:
+    images, labels = batch()
+    options = replace(OPTIONS, epochs=1, optimizer="sgd", weight_decay=0.0)
+    alone, beside = fresh_state(options), fresh_state(options)
+    run(alone, replace(data, train=[(images, labels)]), options)
+    run(beside, replace(data, train=[(images, labels), (images[:0], labels[:0])]), options)
+    assert (alone.step, beside.step) == (1, 2)
+    for ours, theirs in zip(beside.network.parameters(), alone.network.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_metrics_of_an_epoch_are_its_own(data: TrainingData) -> None:
+    state = fresh_state()
+    run(state, data)
+    assert (state.epoch, state.metrics.images, state.metrics.steps, state.metrics.finite_steps) == (2, 16, 2, 2)
+
+
+def test_progress_counts_every_image_of_both_splits(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[str, int]] = []
+    advanced: list[int] = []
+
+    @contextmanager
+    def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        shown.append((title, total))
+        yield advanced.append
+
+    monkeypatch.setattr(loop, "progress", progress)
+    run(fresh_state(), data, OPTIONS)
+    assert [total for _, total in shown] == [16 + 10] * 2  # of 20 images, two whole batches of 8
+    assert advanced == [8, 8, 4, 4, 2] * 2
+    assert [title.split(",")[0] for title, _ in shown] == ["epoch 1/2", "epoch 2/2"]
 
 
 def test_training_loss_is_the_plain_one_and_the_objective_the_smoothed(data: TrainingData) -> None:
