@@ -49,14 +49,17 @@ def test_a_step_is_that_of_plain_pytorch(data: TrainingData, weights: torch.Tens
         weight_decay=0.01,
     )
     assert len(head["params"]) == 2
-    images, labels = batch()
+    images, labels = batch(7)  # a batch may lack a sample
+    objective = 0.0
     for _ in range(2):
         train_step(Training(state, replace(data, class_weights=weights), options, CPU), images, labels)
         logits = network(PREPROCESS.normalize(images)).float()
         loss = F.cross_entropy(logits, labels, weights, label_smoothing=0.1)
         loss.backward()
+        objective += loss.item()
         reference.step()
         reference.zero_grad()
+    assert state.metrics.objective.item() == pytest.approx(objective, rel=1e-5)
     ours, theirs = (torch.cat([p.detach().flatten() for p in n.parameters()]) for n in (state.network, network))
     # A step is 1e-3. Adam divides a gradient by its size: one next to nothing may go either way by its last bits.
     assert ((ours - theirs).abs() > 1e-5).double().mean() < 1e-4
