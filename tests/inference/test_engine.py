@@ -39,7 +39,7 @@ def digits() -> tuple[Tensor, Tensor]:
     return large.expand(-1, 3, -1, -1).contiguous(), torch.from_numpy(labels)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def model(digits: tuple[Tensor, Tensor], shared: Path) -> Model:
     """Return a network that has learned to read most of the first 600 digits."""
 
@@ -47,7 +47,7 @@ def model(digits: tuple[Tensor, Tensor], shared: Path) -> Model:
         torch.manual_seed(0)
         network, preprocess = ResNet(18, 10).to(memory_format=torch.channels_last), Preprocess(size=32, resize=32)
         optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-        batches = torch.stack([torch.randperm(600) for _ in range(2)]).view(-1, 30)
+        batches = torch.stack([torch.randperm(600) for _ in range(8)]).view(-1, 30)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=len(batches))
         for rows in batches:
             loss = nn.functional.cross_entropy(network(preprocess.normalize(digits[0][rows])), digits[1][rows])

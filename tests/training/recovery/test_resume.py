@@ -47,7 +47,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> StopAfter:
     return after
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def shared_interrupted(shared: Path, shared_dataset: Path) -> Path:
     """Return the folder of a run that was stopped after two steps."""
 
