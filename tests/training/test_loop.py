@@ -234,6 +234,7 @@ def test_a_network_learns_to_tell_two_colors_apart(data: TrainingData) -> None:
     assert [row.epoch for row in rows] == [1, 2, 3, 4, 5, 6]
     assert rows[-1].train_loss < rows[0].train_loss
     assert rows[-1].val_accuracy >= 0.9
+    assert {row.skipped_steps for row in rows} == {0}
 
 
 def test_validation_metrics_are_those_of_the_whole_split(data: TrainingData) -> None:
