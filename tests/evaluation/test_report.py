@@ -230,6 +230,7 @@ def test_names_from_inside_are_text_never_markup(make_run: MakeRun) -> None:
     assert "20.0% of the output channels of <script>$x^</script>" in page.text
 
 
+@pytest.mark.slow
 def test_observed_run_without_its_dataset_or_samples_has_no_images(make_run: MakeRun) -> None:
     run = make_run()
     write_probed(run)
@@ -244,6 +245,7 @@ def test_observed_run_without_its_dataset_or_samples_has_no_images(make_run: Mak
     assert "Inside the network" in read(run).text
 
 
+@pytest.mark.slow
 def test_observed_run_with_a_frozen_backbone_or_no_epoch_gives_a_report(make_run: MakeRun) -> None:
     run = make_run()
     write_probed(run)

@@ -11,7 +11,6 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch._dynamo.testing import CompileCounter
 
 from resnet50.data.transforms import Preprocess
 from resnet50.inference.engine import OpenVinoEngine, TorchEngine, make_engine
@@ -143,6 +142,8 @@ def test_the_model_stays_as_it_is(name: EngineName, model: Model, digits: tuple[
 def test_a_compiled_network_is_compiled_once(
     model: Model, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from torch._dynamo.testing import CompileCounter  # imports for a second
+
     counter, compile_with = CompileCounter(), torch.compile
 
     def counting(graph: nn.Module, **settings: Any) -> Any:
