@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, a core each
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -61,6 +62,12 @@ def narrow(request: pytest.FixtureRequest) -> Iterator[bool]:
             patch.setattr(resnet, "WIDTHS", NARROW)
         yield is_narrow
 
+
+NARROW_COMMAND = [
+    *(sys.executable, "-c"),
+    f"from resnet50.model import resnet; resnet.WIDTHS = {NARROW}; from resnet50.cli import main; main()",
+]
+"""The command `resnet50` in a process of its own, with narrow networks."""
 
 TINY = {"depth": 18, "weights": "none", "image_size": 32, "device": "cpu", "precision": "fp32", "workers": 0}
 """Options of a training run that takes a second or two."""

@@ -21,7 +21,7 @@ from resnet50.options import TrainOptions, from_arguments, from_values
 from resnet50.runtime.errors import UserError
 from resnet50.training.setup.data import class_weights
 from resnet50.training.setup.resolve import default_rates, parse_duration
-from tests.conftest import TINY
+from tests.conftest import NARROW_COMMAND, TINY
 
 TIMING = ("images_per_second", "wait_seconds", "seconds")
 
@@ -166,7 +166,7 @@ def test_a_dataset_without_validation_images_is_refused(competition: Path, tmp_p
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_is_there_and_says_so(prepared: Path, tmp_path: Path) -> None:
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in TINY.items()]
-    command = [sys.executable, "-m", "resnet50", "train", str(prepared), "--out", str(tmp_path / "run")]
+    command = [*NARROW_COMMAND, "train", str(prepared), "--out", str(tmp_path / "run")]
     with subprocess.Popen(
         [*command, *flags, "--epochs=1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},

@@ -24,7 +24,7 @@ from resnet50.training.recovery.checkpoint import list_checkpoints
 from resnet50.training.recovery.preemption import StopRequest
 from resnet50.training.recovery.resume import restarted_options
 from resnet50.training.recovery.run_folder import locked
-from tests.conftest import TINY, copy_run, make_once
+from tests.conftest import NARROW_COMMAND, TINY, copy_run, make_once
 from tests.faults.killing import same_results
 
 OPTIONS: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8, "threads": 1}
@@ -284,7 +284,7 @@ def start(prepared: Path, run: Path, workers: int = 0) -> "subprocess.Popen[str]
     options = OPTIONS | {"epochs": 1000, "workers": workers}
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
     process = subprocess.Popen(
-        [sys.executable, "-m", "resnet50", "train", str(prepared), "--out", str(run), *flags],
+        [*NARROW_COMMAND, "train", str(prepared), "--out", str(run), *flags],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
         start_new_session=True,
         # Whoever runs the tests in the background ignores Ctrl-C, and would hand that on.
