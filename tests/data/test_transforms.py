@@ -139,6 +139,24 @@ def test_crops_have_torchvisions_distribution() -> None:
         assert np.allclose(np.quantile(actual, quantile, axis=0), np.quantile(expected, quantile, axis=0), atol=15)
 
 
+def test_crops_have_every_shape_from_3_to_4_up_to_4_to_3() -> None:
+    boxes = np.array([crop_box(sample_rng(0, 0, row), 4000, 4000, 0.2) for row in range(2000)])
+    ratios, areas = boxes[:, 3] / boxes[:, 2], boxes[:, 2] * boxes[:, 3] / 4000**2
+    assert (ratios.min(), ratios.max()) == (pytest.approx(3 / 4, abs=0.003), pytest.approx(4 / 3, abs=0.003))
+    assert np.log(ratios[areas < 0.5]).mean() == pytest.approx(0, abs=0.02)
+    assert areas.min() == pytest.approx(0.2, abs=0.003)
+    assert areas.max() <= 1
+
+
+def test_crops_lie_anywhere_in_the_image() -> None:
+    boxes = np.array([crop_box(sample_rng(0, 0, row), 30, 40, 0.2) for row in range(3000)])
+    for first, length, whole in ((boxes[:, 0], boxes[:, 2], 30), (boxes[:, 1], boxes[:, 3], 40)):
+        small = length < 0.8 * whole
+        assert first[small].min() == 0
+        assert (first + length)[small].max() == whole
+        assert (first / (whole - length + 1e-9))[small].mean() == pytest.approx(0.5, abs=0.03)
+
+
 @pytest.mark.parametrize("level", ["none", "light", "standard"])
 def test_augmentation_writes_into_the_given_array(level: str) -> None:
     augmentation = Augmentation(preprocess=Preprocess(size=32, resize=36), level=level, flips="both")

@@ -173,7 +173,7 @@ def test_ctrl_c_keeps_what_is_there_and_says_so(prepared: Path, tmp_path: Path) 
         # Whoever runs the tests in the background ignores Ctrl-C, and would hand that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # nothing else runs yet
     ) as process:  # fmt: skip
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not (tmp_path / "run" / "model.safetensors").exists() and time.monotonic() < deadline:
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)

@@ -290,7 +290,7 @@ def start(prepared: Path, run: Path, workers: int = 0) -> "subprocess.Popen[str]
         # Whoever runs the tests in the background ignores Ctrl-C, and would hand that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # nothing else runs yet
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (run / "model.safetensors").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
     return process
