@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms as reference
 
-from resnet50.data.transforms import Augmentation, Preprocess, crop_box, crop_pixels, erase, jitter, sample_rng
+from resnet50.data.transforms import (
+    Augmentation,
+    Interpolation,
+    Preprocess,
+    crop_box,
+    crop_pixels,
+    erase,
+    jitter,
+    resize,
+    sample_rng,
+)
 from resnet50.etl.decode import DecodedImage
 from resnet50.etl.store import shrink
 from resnet50.runtime.errors import UserError
@@ -155,6 +165,33 @@ def test_crops_lie_anywhere_in_the_image() -> None:
         assert first[small].min() == 0
         assert (first + length)[small].max() == whole
         assert (first / (whole - length + 1e-9))[small].mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_an_image_too_long_for_a_crop_is_taken_whole_after_ten_tries() -> None:
+    tries: list[int] = []
+
+    class Counting(np.random.Generator):
+        def random(self, size: int) -> np.ndarray:  # type: ignore[override]
+            tries.append(size)
+            return super().random(size)
+
+    assert crop_box(Counting(np.random.Philox(0)), 1, 1000, 0.5) == (0, 0, 1, 1000)
+    assert len(tries) == 10  # as in torchvision's RandomResizedCrop
+
+
+def test_bicubic_overshoots_at_an_edge_and_bilinear_does_not() -> None:
+    edge = flat((100,) * 3, (200,) * 3).permute(1, 2, 0).numpy()
+    assert resize(edge, 64, "bilinear", None).max() == 200
+    assert resize(edge, 64, "bicubic", None).max() > 200
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("width", [64, 70, 100, 128, 129, 160, 192, 300])
+def test_no_pixel_is_skipped_however_much_an_image_shrinks(width: int, interpolation: Interpolation) -> None:
+    for column in range(width):
+        pixels = np.zeros((64, width, 3), np.uint8)
+        pixels[:, column] = 255
+        assert resize(pixels, 64, interpolation, None).any()
 
 
 @pytest.mark.parametrize("level", ["none", "light", "standard"])
