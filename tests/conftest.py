@@ -61,6 +61,7 @@ def narrow(request: pytest.FixtureRequest) -> Iterator[bool]:
         if is_narrow:
             patch.setattr(resnet, "WIDTHS", NARROW)
         yield is_narrow
+    torch.set_num_threads(1)  # a training takes every core, and two that do so wait for each other
 
 
 NARROW_COMMAND = [
@@ -69,7 +70,15 @@ NARROW_COMMAND = [
 ]
 """The command `resnet50` in a process of its own, with narrow networks."""
 
-TINY = {"depth": 18, "weights": "none", "image_size": 32, "device": "cpu", "precision": "fp32", "workers": 0}
+TINY = {
+    "depth": 18,
+    "weights": "none",
+    "image_size": 32,
+    "device": "cpu",
+    "precision": "fp32",
+    "workers": 0,
+    "threads": 1,
+}
 """Options of a training run that takes a second or two."""
 
 
@@ -115,7 +124,7 @@ def shared_dataset(shared: Path, shared_competition: Path) -> Path:
 @pytest.fixture
 def shared_run(shared: Path, shared_dataset: Path, narrow: bool) -> Path:
     """Return a run that has learned to tell the shared competition's cats and dogs by their color."""
-    train = partial(resnet50.train, shared_dataset, epochs=3, batch_size=8, threads=1, **TINY)
+    train = partial(resnet50.train, shared_dataset, epochs=3, batch_size=8, **TINY)
     return make_once(shared / ("narrow-run" if narrow else "run"), train)
 
 

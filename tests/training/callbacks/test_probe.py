@@ -223,7 +223,7 @@ def test_statistics_drift_by_what_they_changed() -> None:
 
 @pytest.mark.slow
 def test_probing_does_not_change_a_run(prepared: Path, tmp_path: Path) -> None:
-    options = TINY | {"epochs": 2, "batch_size": 8, "threads": 1}
+    options = TINY | {"epochs": 2, "batch_size": 8}
     plain = resnet50.train(prepared, tmp_path / "plain", **options)
     observed = resnet50.train(prepared, tmp_path / "observed", observe=True, **options)
     ours, theirs = load_model(observed).network.state_dict(), load_model(plain).network.state_dict()

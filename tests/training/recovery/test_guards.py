@@ -22,7 +22,7 @@ from resnet50.training.training import Training, TrainingData
 from tests.conftest import TINY
 from tests.training.conftest import CPU, OPTIONS, batch, double_state, fresh_state
 
-TROUBLED: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8, "threads": 1}
+TROUBLED: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8}
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, when: Callable[[TrainState], bool], value: float = float("nan")) -> None:

@@ -27,7 +27,7 @@ from resnet50.training.recovery.run_folder import locked
 from tests.conftest import NARROW_COMMAND, TINY, copy_run, make_once
 from tests.faults.killing import same_results
 
-OPTIONS: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8, "threads": 1}
+OPTIONS: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8}
 StopAfter = Callable[[int], None]
 
 

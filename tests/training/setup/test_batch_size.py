@@ -68,7 +68,7 @@ def test_some_memory_is_free_here() -> None:
 
 @pytest.mark.slow
 def test_a_run_says_what_it_took(prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = resnet50.train(prepared, tmp_path / "run", epochs=1, threads=1, batch_size="auto", **TINY)
+    run = resnet50.train(prepared, tmp_path / "run", epochs=1, batch_size="auto", **TINY)
     assert "batches of 2 images: each takes" in " ".join(capsys.readouterr().out.split())
     assert "batch_size: 2" in (run / "config.yaml").read_text()
 
