@@ -53,6 +53,12 @@ def test_pad_keeps_the_whole_image_and_its_aspect_ratio() -> None:
     assert (pixels[:, 56:168] == 255).all()
     assert (pixels[:, :56] == 0).all()
     assert (pixels[:, 168:] == 0).all()
+    assert torch.equal(Preprocess(resize_mode="pad")(Image.new("RGB", (200, 400), "white")), pixels.transpose(1, 2))
+
+
+def test_pad_keeps_a_line_of_an_image_however_thin() -> None:
+    pixels = Preprocess(resize_mode="pad")(Image.new("RGB", (1000, 1), "white"))
+    assert (pixels == 255).any(dim=2).sum(dim=1).tolist() == [1, 1, 1]
 
 
 def test_normalize_equals_torchvisions() -> None:
@@ -156,6 +162,10 @@ def test_crops_have_every_shape_from_3_to_4_up_to_4_to_3() -> None:
     assert np.log(ratios[areas < 0.5]).mean() == pytest.approx(0, abs=0.02)
     assert areas.min() == pytest.approx(0.2, abs=0.003)
     assert areas.max() <= 1
+
+
+def test_a_crop_may_be_a_single_pixel() -> None:
+    assert {crop_box(sample_rng(0, 0, row), 2, 1, 0.3)[2:] for row in range(50)} == {(1, 1)}
 
 
 def test_crops_lie_anywhere_in_the_image() -> None:

@@ -190,6 +190,12 @@ def test_small_group_is_placed_where_the_cost_is_least(seed: int) -> None:
     assert place_greedily([(columns, counts)], placed, target, penalty) == [int(np.argmin(costs))]
 
 
+def test_single_rows_make_up_for_what_groups_have_taken() -> None:
+    rows = table(["a"] * 200, ["large"] * 100 + [str(row) for row in range(100)])
+    split = split_rows(rows, USUAL, seed=0)
+    assert split.value_counts().to_dict() == {"train": 140, "val": 30, "test": 30}
+
+
 def test_class_of_a_single_group_is_in_train() -> None:
     labels = ["a"] * 40 + ["b"] * 40 + ["rare"] * 4
     groups = [str(row // 2) for row in range(80)] + ["one"] * 4
