@@ -5,7 +5,8 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, a core each
 
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from PIL import Image
 from torch import nn
 
 import resnet50
+from resnet50.model import resnet
 from resnet50.model.resnet import ResNet
 from resnet50.options import Depth, ShortcutKind, Variant
 
@@ -41,7 +43,42 @@ def make_image() -> MakeImage:
     return draw_image
 
 
-TINY = {"depth": 18, "weights": "none", "image_size": 32, "device": "cpu", "precision": "fp32", "workers": 0}
+NARROW = (8, 16, 32, 64)
+"""Widths of a network, an eighth of the published: a step takes a tenth of the time."""
+
+NARROW_TESTS = (
+    *("api", "docs", "evaluation", "inference", "runtime", "training", "test_cli"),
+    *("model/test_file", "model/test_fold", "model/test_hooks"),
+)
+"""Where networks are narrow: where it makes no difference what they are, as long as they learn."""
+
+
+@pytest.fixture(autouse=True)
+def narrow(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Return whether networks of this test are narrow; those of processes that it starts are not."""
+    is_narrow = request.path.relative_to(Path(__file__).parent).as_posix().startswith(NARROW_TESTS)
+    with pytest.MonkeyPatch.context() as patch:  # of its own: a test may undo what `monkeypatch` has done
+        if is_narrow:
+            patch.setattr(resnet, "WIDTHS", NARROW)
+        yield is_narrow
+    torch.set_num_threads(1)  # a training takes every core, and two that do so wait for each other
+
+
+NARROW_COMMAND = [
+    *(sys.executable, "-c"),
+    f"from resnet50.model import resnet; resnet.WIDTHS = {NARROW}; from resnet50.cli import main; main()",
+]
+"""The command `resnet50` in a process of its own, with narrow networks."""
+
+TINY = {
+    "depth": 18,
+    "weights": "none",
+    "image_size": 32,
+    "device": "cpu",
+    "precision": "fp32",
+    "workers": 0,
+    "threads": 1,
+}
 """Options of a training run that takes a second or two."""
 
 
@@ -84,11 +121,11 @@ def shared_dataset(shared: Path, shared_competition: Path) -> Path:
     return make_once(shared / "dataset", partial(resnet50.prepare, shared_competition / "train.csv"))
 
 
-@pytest.fixture(scope="session")
-def shared_run(shared: Path, shared_dataset: Path) -> Path:
+@pytest.fixture
+def shared_run(shared: Path, shared_dataset: Path, narrow: bool) -> Path:
     """Return a run that has learned to tell the shared competition's cats and dogs by their color."""
-    train = partial(resnet50.train, shared_dataset, epochs=3, batch_size=8, threads=1, **TINY)
-    return make_once(shared / "run", train)
+    train = partial(resnet50.train, shared_dataset, epochs=3, batch_size=8, **TINY)
+    return make_once(shared / ("narrow-run" if narrow else "run"), train)
 
 
 @pytest.fixture

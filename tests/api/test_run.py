@@ -16,7 +16,7 @@ QUICK = {"device": "cpu", "precision": "fp32", "workers": 0}
 
 
 def test_train_returns_the_run_and_takes_the_dataset_object(prepared: Path, tmp_path: Path) -> None:
-    run = rn.train(rn.Dataset(prepared), tmp_path / "run", epochs=1, batch_size=8, threads=1, **TINY)
+    run = rn.train(rn.Dataset(prepared), tmp_path / "run", epochs=1, batch_size=8, **TINY)
     assert isinstance(run, rn.Run)
     assert run.path == tmp_path / "run"
     assert run.status == "finished"
@@ -124,7 +124,7 @@ def test_load_and_create_model_take_the_run(trained: Path, prepared: Path) -> No
 
 def test_train_starts_from_another_run(prepared: Path, trained: Path, tmp_path: Path) -> None:
     options = TINY | {"weights": rn.Run(trained)}
-    run = rn.train(prepared, tmp_path / "next", epochs=1, batch_size=8, threads=1, **options)
+    run = rn.train(prepared, tmp_path / "next", epochs=1, batch_size=8, **options)
     assert run.info["weights"]["source"] == str(trained)
 
 

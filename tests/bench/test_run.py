@@ -157,6 +157,7 @@ def test_startup_is_measured_end_to_end(tmp_path: Path, capsys: pytest.CaptureFi
     assert "torch starts" in shown.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_flops_per_image_equal_the_published_ones() -> None:
     # 4.09 GMAC at 224 pixels, as torchvision publishes of its ResNet-50 weights; two operations each
     assert flops_per_image(50, 224, training=False) == pytest.approx(2 * 4.09e9, rel=0.01)

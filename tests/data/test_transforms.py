@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms as reference
 
-from resnet50.data.transforms import Augmentation, Preprocess, crop_box, crop_pixels, sample_rng
+from resnet50.data.transforms import (
+    Augmentation,
+    Interpolation,
+    Preprocess,
+    crop_box,
+    crop_pixels,
+    erase,
+    jitter,
+    resize,
+    sample_rng,
+)
 from resnet50.etl.decode import DecodedImage
 from resnet50.etl.store import shrink
 from resnet50.runtime.errors import UserError
@@ -43,6 +53,12 @@ def test_pad_keeps_the_whole_image_and_its_aspect_ratio() -> None:
     assert (pixels[:, 56:168] == 255).all()
     assert (pixels[:, :56] == 0).all()
     assert (pixels[:, 168:] == 0).all()
+    assert torch.equal(Preprocess(resize_mode="pad")(Image.new("RGB", (200, 400), "white")), pixels.transpose(1, 2))
+
+
+def test_pad_keeps_a_line_of_an_image_however_thin() -> None:
+    pixels = Preprocess(resize_mode="pad")(Image.new("RGB", (1000, 1), "white"))
+    assert (pixels == 255).any(dim=2).sum(dim=1).tolist() == [1, 1, 1]
 
 
 def test_normalize_equals_torchvisions() -> None:
@@ -139,6 +155,55 @@ def test_crops_have_torchvisions_distribution() -> None:
         assert np.allclose(np.quantile(actual, quantile, axis=0), np.quantile(expected, quantile, axis=0), atol=15)
 
 
+def test_crops_have_every_shape_from_3_to_4_up_to_4_to_3() -> None:
+    boxes = np.array([crop_box(sample_rng(0, 0, row), 4000, 4000, 0.2) for row in range(2000)])
+    ratios, areas = boxes[:, 3] / boxes[:, 2], boxes[:, 2] * boxes[:, 3] / 4000**2
+    assert (ratios.min(), ratios.max()) == (pytest.approx(3 / 4, abs=0.003), pytest.approx(4 / 3, abs=0.003))
+    assert np.log(ratios[areas < 0.5]).mean() == pytest.approx(0, abs=0.02)
+    assert areas.min() == pytest.approx(0.2, abs=0.003)
+    assert areas.max() <= 1
+
+
+def test_a_crop_may_be_a_single_pixel() -> None:
+    assert {crop_box(sample_rng(0, 0, row), 2, 1, 0.3)[2:] for row in range(50)} == {(1, 1)}
+
+
+def test_crops_lie_anywhere_in_the_image() -> None:
+    boxes = np.array([crop_box(sample_rng(0, 0, row), 30, 40, 0.2) for row in range(3000)])
+    for first, length, whole in ((boxes[:, 0], boxes[:, 2], 30), (boxes[:, 1], boxes[:, 3], 40)):
+        small = length < 0.8 * whole
+        assert first[small].min() == 0
+        assert (first + length)[small].max() == whole
+        assert (first / (whole - length + 1e-9))[small].mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_an_image_too_long_for_a_crop_is_taken_whole_after_ten_tries() -> None:
+    tries: list[int] = []
+
+    class Counting(np.random.Generator):
+        def random(self, size: int) -> np.ndarray:  # type: ignore[override]
+            tries.append(size)
+            return super().random(size)
+
+    assert crop_box(Counting(np.random.Philox(0)), 1, 1000, 0.5) == (0, 0, 1, 1000)
+    assert len(tries) == 10  # as in torchvision's RandomResizedCrop
+
+
+def test_bicubic_overshoots_at_an_edge_and_bilinear_does_not() -> None:
+    edge = flat((100,) * 3, (200,) * 3).permute(1, 2, 0).numpy()
+    assert resize(edge, 64, "bilinear", None).max() == 200
+    assert resize(edge, 64, "bicubic", None).max() > 200
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("width", [64, 70, 100, 128, 129, 160, 192, 300])
+def test_no_pixel_is_skipped_however_much_an_image_shrinks(width: int, interpolation: Interpolation) -> None:
+    for column in range(width):
+        pixels = np.zeros((64, width, 3), np.uint8)
+        pixels[:, column] = 255
+        assert resize(pixels, 64, interpolation, None).any()
+
+
 @pytest.mark.parametrize("level", ["none", "light", "standard"])
 def test_augmentation_writes_into_the_given_array(level: str) -> None:
     augmentation = Augmentation(preprocess=Preprocess(size=32, resize=36), level=level, flips="both")
@@ -181,6 +246,69 @@ def test_crop_of_a_tiny_stored_image_is_never_empty(height: int, width: int, sid
     rows, columns, _ = crop_pixels(stored, *crop_box(sample_rng(0, 0, row), height, width, 0.05)).shape
     assert 0 < rows <= stored.pixels.shape[0]
     assert 0 < columns <= stored.pixels.shape[1]
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((0, 0, 100, 100), (slice(0, 4), slice(0, 4))),
+        ((25, 50, 50, 25), (slice(1, 3), slice(2, 3))),
+        ((99, 99, 1, 1), (slice(3, 4), slice(3, 4))),  # less than a stored pixel: the one it is in
+        ((0, 0, 1, 1), (slice(0, 1), slice(0, 1))),
+    ],
+)
+def test_a_crop_of_a_stored_image_is_its_part(box: tuple[int, int, int, int], expected: tuple[slice, slice]) -> None:
+    pixels = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    assert np.array_equal(crop_pixels(DecodedImage(pixels, 100, 100), *box), pixels[expected])
+
+
+def flat(*colors: tuple[int, int, int], size: int = 32) -> torch.Tensor:
+    """Return an image, 3×size×size, of vertical stripes in these colors."""
+    stripes = torch.tensor(colors, dtype=torch.uint8).repeat_interleave(size // len(colors), dim=0)
+    return stripes.T[:, None].expand(3, size, size).contiguous()
+
+
+def test_brightness_contrast_and_saturation_vary_by_up_to_three_tenths() -> None:
+    factors: list[tuple[float, float, float]] = []
+    for row in range(300):
+        gray, stripes, color = (
+            jitter(image, sample_rng(0, 0, row)).double()
+            for image in (flat((128,) * 3), flat((96,) * 3, (160,) * 3), flat((110, 125, 150)))
+        )
+        brightness = gray.mean().item() / 128
+        contrast = (stripes.max() - stripes.min()).item() / 64 / brightness
+        saturation = (color[2] - color[0]).mean().item() / 40 / brightness / contrast
+        factors.append((brightness, contrast, saturation))
+    for kind in np.array(factors).T:
+        assert kind.min() == pytest.approx(0.7, abs=0.05)  # pixels are whole numbers
+        assert kind.max() == pytest.approx(1.3, abs=0.05)
+        assert kind.mean() == pytest.approx(1.0, abs=0.04)
+    assert np.abs(np.corrcoef(np.array(factors).T) - np.eye(3)).max() < 0.2
+
+
+def test_erasing_fills_a_rectangle_of_one_image_in_four_with_the_mean() -> None:
+    mean, image = (0.5, 0.25, 0.75), flat((0, 0, 0), size=60)
+    boxes: list[tuple[int, int, int, int]] = []
+    for row in range(2000):
+        pixels = erase(image, sample_rng(0, 0, row), mean)
+        if not torch.equal(pixels, image):
+            rows, columns = (torch.nonzero((pixels[1] > 0).any(dim)).flatten() for dim in (1, 0))
+            (top, bottom), (left, right) = ((int(at[0]), int(at[-1]) + 1) for at in (rows, columns))
+            assert (pixels[:, top:bottom, left:right] == torch.tensor([128, 64, 191]).view(3, 1, 1)).all()
+            assert int((pixels[1] > 0).sum()) == (bottom - top) * (right - left)
+            boxes.append((top, bottom, left, right))
+    assert len(boxes) / 2000 == pytest.approx(0.25, abs=0.03)
+    top, bottom, left, right = np.array(boxes).T
+    share, ratio = (bottom - top) * (right - left) / 3600, (bottom - top) / (right - left)
+    assert (share.min(), share.max()) == (pytest.approx(0.02, abs=0.004), pytest.approx(0.2, abs=0.008))
+    assert share.mean() == pytest.approx(0.11, abs=0.01)
+    assert (ratio.min(), ratio.max()) == (pytest.approx(1 / 3, abs=0.05), pytest.approx(3, abs=0.4))
+    assert np.log(ratio).mean() == pytest.approx(0, abs=0.1)
+    assert (top.min(), left.min(), bottom.max(), right.max()) == (0, 0, 60, 60)
+
+
+def test_random_numbers_of_a_sample_are_those_of_earlier_versions() -> None:
+    assert sample_rng(seed=1, epoch=2, row=3).integers(0, 1000, 4).tolist() == [534, 413, 73, 991]
 
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, 1.5])

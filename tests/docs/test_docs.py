@@ -112,7 +112,7 @@ def test_the_python_in_the_documentation_runs(
 ) -> None:
     make_solar_cells(tmp_path / "demo" / "solar-cells", make_image)
     monkeypatch.chdir(tmp_path)
-    train, quick = resnet50.train, TINY | {"epochs": 1, "budget": None, "eval_size": None, "threads": 1}
+    train, quick = resnet50.train, TINY | {"epochs": 1, "budget": None, "eval_size": None}
     monkeypatch.setattr(resnet50, "train", lambda dataset, out, **options: train(dataset, out, **options | quick))
     code = blocks(ROOT / "docs" / "python.md", "python")
     assert len(code) > 5

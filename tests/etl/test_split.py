@@ -174,6 +174,28 @@ def test_largest_groups_are_searched_and_the_others_placed_once(monkeypatch: pyt
         assert np.bincount(split[labels == label]) / (labels == label).sum() == pytest.approx(USUAL, abs=0.01)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_search_ends_where_no_group_alone_fits_better_elsewhere(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    content = rng.integers(0, 30, (9, 4))
+    content = np.column_stack([content, content.sum(axis=1)])  # the last column is the whole group
+    target = np.outer(USUAL, content.sum(axis=0))
+
+    def placed(split: np.ndarray) -> np.ndarray:
+        return np.stack([content[split == side].sum(axis=0) for side in range(3)])
+
+    def objective(split: np.ndarray) -> float:
+        return float(((placed(split) - target) ** 2 / target).sum())
+
+    groups = [(np.arange(5), counts) for counts in content]
+    split, found = split_module.local_search(groups, target, np.zeros_like(target), rng)
+    np.testing.assert_array_equal(found, placed(split))
+    moved = [np.where(np.arange(9) == group, side, split) for group in range(9) for side in range(3)]
+    assert min(map(objective, moved)) == pytest.approx(objective(split))
+    others = [objective(rng.integers(0, 3, 9)) for _ in range(500)]
+    assert objective(split) < np.quantile(others, 0.05)
+
+
 @given(seed=st.integers(0, 10_000))
 @settings(deadline=None, max_examples=20)
 def test_small_group_is_placed_where_the_cost_is_least(seed: int) -> None:
@@ -188,6 +210,12 @@ def test_small_group_is_placed_where_the_cost_is_least(seed: int) -> None:
         after[side, columns] += counts
         costs.append((((after - target) ** 2 / target) + penalty * (after == 0)).sum())
     assert place_greedily([(columns, counts)], placed, target, penalty) == [int(np.argmin(costs))]
+
+
+def test_single_rows_make_up_for_what_groups_have_taken() -> None:
+    rows = table(["a"] * 200, ["large"] * 100 + [str(row) for row in range(100)])
+    split = split_rows(rows, USUAL, seed=0)
+    assert split.value_counts().to_dict() == {"train": 140, "val": 30, "test": 30}
 
 
 def test_class_of_a_single_group_is_in_train() -> None:

@@ -3,6 +3,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,53 +24,58 @@ MakeRun = Callable[..., Path]
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """Return a maker of run folders as `train` and `evaluate` leave them, with a prepared dataset beside."""
+    return partial(write_run, tmp_path)
 
-    def make(
-        classes: tuple[str, ...] = ("cat", "dog"), epochs: int = 5, splits: tuple[str, ...] = ("test",), side: int = 40
-    ) -> Path:
-        rng = np.random.default_rng(0)
-        dataset, run = tmp_path / "dataset", tmp_path / "run"
-        (dataset / "images").mkdir(parents=True)
-        (run / "evaluation").mkdir(parents=True)
-        rows: list[dict[str, Any]] = []
-        for number in range(12 * len(classes)):
-            index = number % len(classes)
-            path = dataset / "images" / f"{number:04d}.png"
-            Image.fromarray(rng.integers(0, 255, (side, side + 8, 3), dtype=np.uint8)).save(path)
-            rows.append(
-                {
-                    "image_id": f"{number:04d}", "path": str(path), "label": classes[index], "label_index": index,
-                    "group": "", "split": ("train", "val", "test", "test")[number // len(classes) % 4],
-                    "width": side + 8, "height": side, "sha256": f"{hash((number, 1)) % 10**9:09d}",
-                }
-            )  # fmt: skip
-        manifest = pd.DataFrame(rows)
-        manifest.to_parquet(dataset / "manifest.parquet")
-        (dataset / "dataset.yaml").write_text("name: pets\n")
-        audit = {
-            "missing_images": {"count": 2, "items": ["gone-1", "gone-2"]},
-            "duplicate_images": {"count": 0, "items": []},
-        }
-        (dataset / "audit.json").write_text(json.dumps(audit))
-        write_yaml(TrainOptions(dataset=dataset, out=run, epochs=epochs, lr=2e-4), run / "config.yaml")
-        (run / "run.json").write_text(
-            json.dumps(
-                {
-                    "versions": {"torch": "2.8.0"}, "decisions": ["precision fp32: this CPU has no bf16"],
-                    "dataset": {"name": "pets", "fingerprint": "f" * 64, "images": {"train": 6, "val": 6, "test": 12}},
-                    "weights": {"source": "keras", "sha256": "a" * 64, "variant": "v1"}, "device": "cpu",
-                    "precision": "fp32", "epochs_done": epochs, "best_epoch": epochs, "stopped": "finished",
-                    "seconds": 754.0, "parameters": 23512130,
-                }
-            )
+
+def write_run(
+    folder: Path,
+    classes: tuple[str, ...] = ("cat", "dog"),
+    epochs: int = 5,
+    splits: tuple[str, ...] = ("test",),
+    side: int = 40,
+) -> Path:
+    """Write a run folder as `train` and `evaluate` leave it, with a prepared dataset beside."""
+    rng = np.random.default_rng(0)
+    dataset, run = folder / "dataset", folder / "run"
+    (dataset / "images").mkdir(parents=True)
+    (run / "evaluation").mkdir(parents=True)
+    rows: list[dict[str, Any]] = []
+    for number in range(12 * len(classes)):
+        index = number % len(classes)
+        path = dataset / "images" / f"{number:04d}.png"
+        Image.fromarray(rng.integers(0, 255, (side, side + 8, 3), dtype=np.uint8)).save(path)
+        rows.append(
+            {
+                "image_id": f"{number:04d}", "path": str(path), "label": classes[index], "label_index": index,
+                "group": "", "split": ("train", "val", "test", "test")[number // len(classes) % 4],
+                "width": side + 8, "height": side, "sha256": f"{hash((number, 1)) % 10**9:09d}",
+            }
         )  # fmt: skip
-        e = np.arange(1, epochs + 1)
-        write_metrics(run, e, 0.4 + np.exp(-e))
-        for split in splits:
-            write_evaluation(run, manifest[manifest["split"] == split], split, classes)
-        return run
-
-    return make
+    manifest = pd.DataFrame(rows)
+    manifest.to_parquet(dataset / "manifest.parquet")
+    (dataset / "dataset.yaml").write_text("name: pets\n")
+    audit = {
+        "missing_images": {"count": 2, "items": ["gone-1", "gone-2"]},
+        "duplicate_images": {"count": 0, "items": []},
+    }
+    (dataset / "audit.json").write_text(json.dumps(audit))
+    write_yaml(TrainOptions(dataset=dataset, out=run, epochs=epochs, lr=2e-4), run / "config.yaml")
+    (run / "run.json").write_text(
+        json.dumps(
+            {
+                "versions": {"torch": "2.8.0"}, "decisions": ["precision fp32: this CPU has no bf16"],
+                "dataset": {"name": "pets", "fingerprint": "f" * 64, "images": {"train": 6, "val": 6, "test": 12}},
+                "weights": {"source": "keras", "sha256": "a" * 64, "variant": "v1"}, "device": "cpu",
+                "precision": "fp32", "epochs_done": epochs, "best_epoch": epochs, "stopped": "finished",
+                "seconds": 754.0, "parameters": 23512130,
+            }
+        )
+    )  # fmt: skip
+    e = np.arange(1, epochs + 1)
+    write_metrics(run, e, 0.4 + np.exp(-e))
+    for split in splits:
+        write_evaluation(run, manifest[manifest["split"] == split], split, classes)
+    return run
 
 
 def write_metrics(run: Path, epochs: np.ndarray, losses: np.ndarray) -> None:
@@ -176,6 +182,12 @@ def read(run: Path) -> Page:
     return Page(path.read_text(encoding="utf-8"))
 
 
+@pytest.fixture(scope="module")
+def usual_report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the report of a run of the usual kind, for tests that only read it."""
+    return write_report(write_run(tmp_path_factory.mktemp("usual"))).read_text(encoding="utf-8")
+
+
 def test_report_has_every_section_with_the_run_s_numbers(make_run: MakeRun) -> None:
     page = read(make_run(splits=("val", "test")))
     for expected in (
@@ -188,9 +200,8 @@ def test_report_has_every_section_with_the_run_s_numbers(make_run: MakeRun) -> N
     assert page.count("svg") == 4
 
 
-def test_observed_run_has_a_section_about_its_layers(make_run: MakeRun) -> None:
-    run = make_run()
-    before = read(run)
+def test_observed_run_has_a_section_about_its_layers(make_run: MakeRun, usual_report: str) -> None:
+    run, before = make_run(), Page(usual_report)
     write_probed(run)
     page = read(run)
     for expected in (
@@ -208,8 +219,8 @@ def test_observed_run_has_a_section_about_its_layers(make_run: MakeRun) -> None:
     assert ("section", {"id": "inside"}) in page.elements
 
 
-def test_run_that_was_not_observed_has_no_such_section(make_run: MakeRun) -> None:
-    page = read(make_run())
+def test_run_that_was_not_observed_has_no_such_section(usual_report: str) -> None:
+    page = Page(usual_report)
     assert "Inside the network" not in page.text
     assert ("a", {"href": "#inside"}) not in page.elements
 
@@ -230,6 +241,7 @@ def test_names_from_inside_are_text_never_markup(make_run: MakeRun) -> None:
     assert "20.0% of the output channels of <script>$x^</script>" in page.text
 
 
+@pytest.mark.slow
 def test_observed_run_without_its_dataset_or_samples_has_no_images(make_run: MakeRun) -> None:
     run = make_run()
     write_probed(run)
@@ -244,6 +256,7 @@ def test_observed_run_without_its_dataset_or_samples_has_no_images(make_run: Mak
     assert "Inside the network" in read(run).text
 
 
+@pytest.mark.slow
 def test_observed_run_with_a_frozen_backbone_or_no_epoch_gives_a_report(make_run: MakeRun) -> None:
     run = make_run()
     write_probed(run)
@@ -257,25 +270,22 @@ def test_observed_run_with_a_frozen_backbone_or_no_epoch_gives_a_report(make_run
     assert "Inside the network" not in read(run).text
 
 
-def test_report_needs_nothing_but_itself(make_run: MakeRun) -> None:
-    run = make_run()
-    page = read(run)
-    for tag, attributes in page.elements:
+def test_report_needs_nothing_but_itself(usual_report: str) -> None:
+    for tag, attributes in Page(usual_report).elements:
         assert tag not in ("script", "link", "iframe")
         for name in ("src", "href", "xlink:href"):
             value = attributes.get(name) or ""
             assert value == "" or value.startswith(("#", "data:image/jpeg;base64,"))
-    assert not re.search(r"https?://|@import|@font-face", (run / "report.html").read_text())
+    assert not re.search(r"https?://|@import|@font-face", usual_report)
 
 
-def test_report_knows_light_dark_and_phones(make_run: MakeRun) -> None:
-    html = write_report(make_run()).read_text()
-    assert "prefers-color-scheme: dark" in html
-    assert '<meta name="viewport" content="width=device-width' in html
-    for tag, attributes in (page := Page(html)).elements:
+def test_report_knows_light_dark_and_phones(usual_report: str) -> None:
+    assert "prefers-color-scheme: dark" in usual_report
+    assert '<meta name="viewport" content="width=device-width' in usual_report
+    for tag, attributes in (page := Page(usual_report)).elements:
         if tag == "svg":
             assert "width" not in attributes
-    assert html.count('<div class="scroll"') == page.count("table")
+    assert usual_report.count('<div class="scroll"') == page.count("table")
 
 
 def test_names_and_paths_are_text_never_markup(make_run: MakeRun) -> None:
@@ -286,8 +296,8 @@ def test_names_and_paths_are_text_never_markup(make_run: MakeRun) -> None:
     assert all("onload" not in attributes for _, attributes in page.elements)
 
 
-def test_most_confident_mistakes_come_first(make_run: MakeRun) -> None:
-    text = read(make_run()).text
+def test_most_confident_mistakes_come_first(usual_report: str) -> None:
+    text = Page(usual_report).text
     # Rows 0, 3, 6 and 9 of 12 are wrong, the later the surer.
     sure = [int(n) for n in re.findall(r"(\d+)% confident", text)]
     assert sure == [85, 76, 68, 60]

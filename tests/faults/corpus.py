@@ -28,7 +28,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage
 
 
 def scene(width: int = 48, height: int = 32) -> np.ndarray:
-    """Return a smooth picture with another color in each corner: uint8, h×w×3."""
+    """Return a smooth image with another color in each corner: uint8, h×w×3."""
     y, x = np.mgrid[0:height, 0:width]
     across, down = 220 * x // max(1, width - 1), 220 * y // max(1, height - 1)
     return np.stack([across + 20, down + 20, 240 - (across + down) // 2], axis=2).astype(np.uint8)

@@ -40,10 +40,10 @@ def decode_target(folder: Path) -> tuple[Target, list[bytes]]:
 
     def run(content: bytes) -> None:
         with contextlib.suppress(UnreadableImageError):
-            photo = decode_image(content, 32 if len(content) % 2 else None)
-            assert photo.pixels.dtype == np.uint8
-            assert photo.pixels.ndim == 3
-            assert photo.pixels.shape[2] == 3
+            image = decode_image(content, 32 if len(content) % 2 else None)
+            assert image.pixels.dtype == np.uint8
+            assert image.pixels.ndim == 3
+            assert image.pixels.shape[2] == 3
 
     bad = [content for content, _ in corpus.bad_images().values()]
     seeds = [*corpus.good_images().values(), *bad, corpus.claimed_arithmetic()]

@@ -27,9 +27,9 @@ from tests.faults import corpus
 
 def decoded(content: bytes, shorter_side: int | None = None) -> np.ndarray:
     """Return the pixels of a file as numbers that don't wrap around."""
-    photo = decode_image(content, shorter_side)
-    assert photo.pixels.dtype == np.uint8
-    return photo.pixels.astype(int)
+    image = decode_image(content, shorter_side)
+    assert image.pixels.dtype == np.uint8
+    return image.pixels.astype(int)
 
 
 def assert_near(pixels: np.ndarray, expected: np.ndarray, mean: float = 2.5) -> None:
@@ -41,9 +41,9 @@ def assert_near(pixels: np.ndarray, expected: np.ndarray, mean: float = 2.5) -> 
 @pytest.mark.parametrize("name", corpus.good_images())
 def test_every_kind_of_image_is_rgb_of_its_own_size(name: str) -> None:
     content = corpus.good_images()[name]
-    photo = decode_image(content)
-    assert photo.pixels.shape == (photo.height, photo.width, 3)
-    assert photo.pixels.dtype == np.uint8
+    image = decode_image(content)
+    assert image.pixels.shape == (image.height, image.width, 3)
+    assert image.pixels.dtype == np.uint8
 
 
 @pytest.mark.parametrize("name", ["plain.jpg", "progressive.jpg", "turned.jpg", "cmyk.jpg", "ycck.jpg", "icc.jpg"])
@@ -61,11 +61,11 @@ def test_a_lossless_format_gives_the_scene_to_the_last_bit(name: str) -> None:
 def test_an_image_turned_by_its_camera_is_upright(orientation: int, shorter_side: int | None) -> None:
     upright = corpus.scene(96, 64)
     content = corpus.with_orientation(upright, orientation)
-    photo = decode_image(content, shorter_side)
-    assert (photo.width, photo.height) == (96, 64)
-    rows, columns = photo.pixels.shape[:2]
+    image = decode_image(content, shorter_side)
+    assert (image.width, image.height) == (96, 64)
+    rows, columns = image.pixels.shape[:2]
     whole = np.asarray(Image.fromarray(upright).resize((columns, rows), Image.Resampling.BOX))
-    assert_near(photo.pixels.astype(int), whole)
+    assert_near(image.pixels.astype(int), whole)
 
 
 def test_cmyk_without_adobes_segment_is_inverted_as_in_browsers() -> None:
@@ -231,11 +231,11 @@ def test_a_folder_of_everything_is_prepared_and_audited(tmp_path: Path) -> None:
     assert all(reason.isprintable() for reason in unreadable.values())
     assert [item["image_id"] for item in found["missing_images"]["items"]] == ["pipe.jpg"]
     for row in dataset.manifest.itertuples():
-        photo = decode_image(str(row.path))
-        assert (photo.width, photo.height) == (row.width, row.height)
+        image = decode_image(str(row.path))
+        assert (image.width, image.height) == (row.width, row.height)
 
 
-def write_photos(folder: Path, *names: str) -> None:
+def write_images(folder: Path, *names: str) -> None:
     """Write images, each of its own color."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
@@ -282,7 +282,7 @@ def test_a_parquet_file_with_what_is_no_text_is_refused_in_one_line(tmp_path: Pa
 
 
 def test_ten_thousand_columns_are_looked_through(tmp_path: Path) -> None:
-    write_photos(tmp_path / "images", *[f"{number:03d}.png" for number in range(12)])
+    write_images(tmp_path / "images", *[f"{number:03d}.png" for number in range(12)])
     others = [f"measured {number}" for number in range(9_998)]
     rows = {name: ["0.5"] * 12 for name in others} | {
         "photo": [f"{number:03d}" for number in range(12)],
@@ -295,8 +295,8 @@ def test_ten_thousand_columns_are_looked_through(tmp_path: Path) -> None:
 
 
 def test_ids_that_are_paths_formulas_or_nothing_printable_do_no_harm(tmp_path: Path) -> None:
-    write_photos(tmp_path / "images", "=cmd().png", "1.png", "2.png", "3.png")
-    write_photos(tmp_path, "secret.png")
+    write_images(tmp_path / "images", "=cmd().png", "1.png", "2.png", "3.png")
+    write_images(tmp_path, "secret.png")
     outside = ["../../etc/passwd", "/etc/passwd", "../secret.png", "images/../../secret.png", "..\\secret.png"]
     odd = ["a\x00b", "\x00", "x" * 5000, "/" + "y" * 5000, "\x1b[31mred", "1.png\x00.jpg"]
     ids = ["=cmd()", "1", "2", "3", *outside, *odd]
@@ -311,8 +311,8 @@ def test_ids_that_are_paths_formulas_or_nothing_printable_do_no_harm(tmp_path: P
 
 
 def test_ids_out_of_the_folder_are_found_where_that_is_allowed(tmp_path: Path) -> None:
-    write_photos(tmp_path / "data" / "images", "1.png", "2.png")
-    write_photos(tmp_path / "other", "3.png", "4.png", "5.png")
+    write_images(tmp_path / "data" / "images", "1.png", "2.png")
+    write_images(tmp_path / "other", "3.png", "4.png", "5.png")
     for number, name in enumerate(("3.png", "4.png", "5.png")):  # each its own
         Image.new("RGB", (40, 40), (number * 9, 200, 9)).save(tmp_path / "other" / name)
     ids = ["1", "2", "../../other/3.png", str(tmp_path / "other" / "4.png"), "../../other/5", "/" + "y" * 5000, "/\x00"]
@@ -336,7 +336,7 @@ def test_links_out_of_the_folder_are_followed_only_where_that_is_allowed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, label: str
 ) -> None:
     for number, name in enumerate(("cat", "dog", "away")):
-        write_photos(tmp_path / ("elsewhere" if name == "away" else "pets") / name, *[f"{name}{i}.png" for i in "123"])
+        write_images(tmp_path / ("elsewhere" if name == "away" else "pets") / name, *[f"{name}{i}.png" for i in "123"])
         for file in (tmp_path / "pets" / name).glob("*.png"):  # no copies of one another
             Image.new("RGB", (30 + number, 30 + int(file.stem[-1]))).save(file)
     target = tmp_path / "elsewhere" / "away"
@@ -357,8 +357,8 @@ def test_links_out_of_the_folder_are_followed_only_where_that_is_allowed(
 
 
 def test_a_name_that_is_not_utf8_gets_one_line(tmp_path: Path) -> None:
-    write_photos(tmp_path / "pets" / "cat", "1.png")
-    write_photos(tmp_path / "pets" / "dog", os.fsdecode(b"caf\xe9.png"))
+    write_images(tmp_path / "pets" / "cat", "1.png")
+    write_images(tmp_path / "pets" / "dog", os.fsdecode(b"caf\xe9.png"))
     with pytest.raises(UserError, match=r"caf\\xe9\.png.*is not UTF-8: rename it") as caught:
         prepared(tmp_path / "pets")
     assert_one_line(caught.value)

@@ -19,7 +19,7 @@ from resnet50.training.recovery.checkpoint import list_checkpoints, read_checkpo
 from tests.conftest import TINY
 from tests.faults.killing import same_results
 
-OPTIONS: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8, "threads": 1}
+OPTIONS: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8}
 Fail = Callable[[int, int], list[int]]
 
 

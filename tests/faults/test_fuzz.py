@@ -38,22 +38,22 @@ def assert_one_line(error: UserError) -> None:
     assert str(error).isprintable(), repr(str(error))
 
 
-def assert_photo_or_refused(content: bytes, shorter_side: int | None) -> None:
-    """Decode, and fail for anything but a photo or the error meant for what is none."""
+def assert_image_or_refused(content: bytes, shorter_side: int | None) -> None:
+    """Decode, and fail for anything but an image or the error meant for what is none."""
     try:
-        photo = decode_image(content, shorter_side)
+        image = decode_image(content, shorter_side)
     except UnreadableImageError as error:
         assert_one_line(error)
     else:
-        assert photo.pixels.dtype == np.uint8
-        assert photo.pixels.ndim == 3
-        assert photo.pixels.shape[2] == 3
+        assert image.pixels.dtype == np.uint8
+        assert image.pixels.ndim == 3
+        assert image.pixels.shape[2] == 3
 
 
 @settings(few, max_examples=150)
 @given(content=st.binary(max_size=2000), start=st.sampled_from([b"", *{content[:8] for content in VALID}]))
 def test_any_bytes_are_an_image_or_refused(content: bytes, start: bytes) -> None:
-    assert_photo_or_refused(start + content, None)
+    assert_image_or_refused(start + content, None)
 
 
 @st.composite
@@ -78,7 +78,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 @settings(few, max_examples=400)
 @given(content=damaged(), shorter_side=st.sampled_from([None, 8]))
 def test_a_damaged_image_is_decoded_or_refused(content: bytes, shorter_side: int | None) -> None:
-    assert_photo_or_refused(content, shorter_side)
+    assert_image_or_refused(content, shorter_side)
 
 
 cells = st.one_of(

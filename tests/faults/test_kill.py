@@ -22,7 +22,7 @@ CASES = {
 def command(dataset: Path, run: Path, flags: list[str], epochs: int) -> list[str]:
     """Return the command line of a training of some seconds."""
     tiny = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items() if name != "workers"]
-    given = [*tiny, *flags, f"--epochs={epochs}", "--batch-size=4", "--threads=1", "--checkpoint-minutes=0.005"]
+    given = [*tiny, *flags, f"--epochs={epochs}", "--batch-size=4", "--checkpoint-minutes=0.005"]
     return ["train", str(dataset), "--out", str(run), *given]
 
 

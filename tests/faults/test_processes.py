@@ -22,7 +22,6 @@ from tests.faults.torchrun import counting_messages, frozen_norms, meeting, run,
 OPTIONS: dict[str, Any] = TINY | {
     "epochs": 3,
     "batch_size": 8,
-    "threads": 1,
     "optimizer": "sgd",
     "lr": 0.01,
     "head_lr": 0.01,

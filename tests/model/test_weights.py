@@ -314,6 +314,7 @@ def test_checkpoint_without_a_head_or_batch_counters_loads() -> None:
     assert apply(replace(pretrained, tensors=tensors), resnet18(5)) is True
 
 
+@pytest.mark.slow
 def test_layers_model_is_loaded_from_folder_file_and_package(layers_model: Path, npm_package: Path) -> None:
     loaded = [load(path, 50) for path in (layers_model, layers_model / "model.json", npm_package)]
     for pretrained in loaded:
@@ -371,6 +372,7 @@ def test_imagenet_prefers_timms_cached_file_to_a_download(
     assert "weights: hf:timm/resnet18.a1_in1k, from " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_imagenet_falls_back_to_keras_and_prints_why(
     caches: Path,
     npm_package: Path,

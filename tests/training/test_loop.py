@@ -2,19 +2,23 @@
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from resnet50.data import AugmentedDataset
 from resnet50.data.loader import ordered_loader
+from resnet50.model import resnet
 from resnet50.options import TrainOptions
 from resnet50.runtime.console import plain_progress
 from resnet50.runtime.errors import UserError
+from resnet50.training import loop
 from resnet50.training.callbacks.callback import Callback
 from resnet50.training.loop import fit, train_step, validate
 from resnet50.training.metrics import EpochMetrics
@@ -46,14 +50,17 @@ def test_a_step_is_that_of_plain_pytorch(data: TrainingData, weights: torch.Tens
         weight_decay=0.01,
     )
     assert len(head["params"]) == 2
-    images, labels = batch()
+    images, labels = batch(7)  # a batch may lack a sample
+    objective = 0.0
     for _ in range(2):
         train_step(Training(state, replace(data, class_weights=weights), options, CPU), images, labels)
         logits = network(PREPROCESS.normalize(images)).float()
         loss = F.cross_entropy(logits, labels, weights, label_smoothing=0.1)
         loss.backward()
+        objective += loss.item()
         reference.step()
         reference.zero_grad()
+    assert state.metrics.objective.item() == pytest.approx(objective, rel=1e-5)
     ours, theirs = (torch.cat([p.detach().flatten() for p in n.parameters()]) for n in (state.network, network))
     # A step is 1e-3. Adam divides a gradient by its size: one next to nothing may go either way by its last bits.
     assert ((ours - theirs).abs() > 1e-5).double().mean() < 1e-4
@@ -88,7 +95,8 @@ def test_bf16_points_the_way_that_fp32_does(data: TrainingData) -> None:
 
 
 @pytest.mark.slow
-def test_a_compiled_step_is_the_eager_one(data: TrainingData) -> None:
+def test_a_compiled_step_is_the_eager_one(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(resnet.BLOCKS, 18, (resnet.BasicBlock, (1, 1, 1, 1)))  # compiled in half the time
     options = replace(OPTIONS, optimizer="sgd", lr=1e-2, head_lr=1e-2)
     states = double_state(options), double_state(options)
     for _ in range(2):
@@ -169,6 +177,26 @@ def test_micro_batches_change_nothing_but_batch_norm(data: TrainingData, parts: 
         torch.testing.assert_close(whole, cut, rtol=1e-4, atol=1e-6)
 
 
+def test_processes_synchronize_in_the_last_micro_batch_alone(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synchronized: list[bool] = []
+    off: list[nn.Module] = []
+
+    @contextmanager
+    def no_sync(replica: nn.Module) -> Iterator[None]:
+        off.append(replica)
+        yield
+        off.pop()
+
+    monkeypatch.setattr(loop, "no_sync", no_sync)
+    options = replace(OPTIONS, accumulate=3)
+    state = fresh_state(options)
+    state.network.fc.bias.register_post_accumulate_grad_hook(lambda _: synchronized.append(not off))
+    train_step(Training(state, data, options, CPU), *batch())
+    assert synchronized == [False, False, True]
+
+
 def test_gradients_are_clipped_to_the_norm_asked_for(data: TrainingData) -> None:
     options = replace(
         OPTIONS, clip_grad=0.01, optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=1.0, head_lr=1.0, warmup=0.0
@@ -206,6 +234,7 @@ def test_a_network_learns_to_tell_two_colors_apart(data: TrainingData) -> None:
     assert [row.epoch for row in rows] == [1, 2, 3, 4, 5, 6]
     assert rows[-1].train_loss < rows[0].train_loss
     assert rows[-1].val_accuracy >= 0.9
+    assert {row.skipped_steps for row in rows} == {0}
 
 
 def test_validation_metrics_are_those_of_the_whole_split(data: TrainingData) -> None:
@@ -219,10 +248,49 @@ def test_validation_metrics_are_those_of_the_whole_split(data: TrainingData) -> 
     assert means.accuracy == pytest.approx((logits.argmax(1) == labels).float().mean().item())
 
 
+def test_a_validation_split_that_has_gone_bad_is_reported(data: TrainingData) -> None:
+    nothing = [(images[:0], labels[:0]) for images, labels in data.val]
+    with pytest.raises(UserError, match="every image of the validation split has gone bad"):
+        validate(Training(fresh_state(), replace(data, val=nothing), OPTIONS, CPU), SILENT)
+
+
+def test_a_batch_without_a_sample_counts_as_a_step_and_changes_nothing(data: TrainingData) -> None:
+    images, labels = batch()
+    options = replace(OPTIONS, epochs=1, optimizer="sgd", weight_decay=0.0)
+    alone, beside = fresh_state(options), fresh_state(options)
+    run(alone, replace(data, train=[(images, labels)]), options)
+    run(beside, replace(data, train=[(images, labels), (images[:0], labels[:0])]), options)
+    assert (alone.step, beside.step) == (1, 2)
+    for ours, theirs in zip(beside.network.parameters(), alone.network.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_metrics_of_an_epoch_are_its_own(data: TrainingData) -> None:
+    state = fresh_state()
+    run(state, data)
+    assert (state.epoch, state.metrics.images, state.metrics.steps, state.metrics.finite_steps) == (2, 16, 2, 2)
+
+
+def test_progress_counts_every_image_of_both_splits(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[str, int]] = []
+    advanced: list[int] = []
+
+    @contextmanager
+    def progress(title: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        shown.append((title, total))
+        yield advanced.append
+
+    monkeypatch.setattr(loop, "progress", progress)
+    run(fresh_state(), data, OPTIONS)
+    assert [total for _, total in shown] == [16 + 10] * 2  # of 20 images, two whole batches of 8
+    assert advanced == [8, 8, 4, 4, 2] * 2
+    assert [title.split(",")[0] for title, _ in shown] == ["epoch 1/2", "epoch 2/2"]
+
+
 def test_training_loss_is_the_plain_one_and_the_objective_the_smoothed(data: TrainingData) -> None:
     options = replace(OPTIONS, label_smoothing=0.3, epochs=1)
     _, (row,) = run(fresh_state(options), data, options)
-    assert row.objective != pytest.approx(row.train_loss, rel=1e-3)
+    assert row.objective != pytest.approx(row.train_loss, rel=1e-5)
     options = replace(OPTIONS, label_smoothing=0.0, epochs=1)
     _, (row,) = run(fresh_state(options), data, options)
     assert row.objective == pytest.approx(row.train_loss, rel=1e-6)
@@ -260,6 +328,7 @@ def test_the_moving_average_is_what_is_validated_and_saved(data: TrainingData) -
     state = fresh_state(options)
     _, rows = run(state, data, options)
     assert state.eval_network is state.average is not None
+    assert not torch.equal(state.average.fc.weight, fresh_state(options).network.fc.weight)
     loss = validate(Training(state, data, options, CPU), SILENT).loss
     assert loss == pytest.approx(rows[-1].val_loss)
     assert loss != pytest.approx(validate(Training(replace(state, average=None), data, options, CPU), SILENT).loss)

@@ -122,6 +122,9 @@ BLOCKS: dict[Depth, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, i
 }
 """Block type and number of blocks per layer (table 1)."""
 
+WIDTHS = (64, 128, 256, 512)
+"""Channels inside the blocks of each layer; the stem has the first's (table 1)."""
+
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
 """Everything between image and head, in forward order."""
 
@@ -154,11 +157,12 @@ class ResNet(nn.Module):
         super().__init__()
         check_architecture(depth, num_classes, variant, shortcuts)
         block, (n1, n2, n3, n4) = BLOCKS[depth]
+        c1, c2, c3, c4 = WIDTHS
         self.depth: Depth = depth
         self.variant: Variant = variant
         self.shortcuts: ShortcutKind = shortcuts
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        self.conv1 = nn.Conv2d(3, c1, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(c1)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
 
@@ -173,12 +177,12 @@ class ResNet(nn.Module):
                 )
             )
 
-        self.layer1 = layer(64, 64, n1, stride=1)
-        self.layer2 = layer(64 * block.expansion, 128, n2, stride=2)
-        self.layer3 = layer(128 * block.expansion, 256, n3, stride=2)
-        self.layer4 = layer(256 * block.expansion, 512, n4, stride=2)
+        self.layer1 = layer(c1, c1, n1, stride=1)
+        self.layer2 = layer(c1 * block.expansion, c2, n2, stride=2)
+        self.layer3 = layer(c2 * block.expansion, c3, n3, stride=2)
+        self.layer4 = layer(c3 * block.expansion, c4, n4, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(512 * block.expansion, num_classes)
+        self.fc = nn.Linear(c4 * block.expansion, num_classes)
         initialize(self, zero_gamma=zero_gamma)
 
     def forward(self, x: Tensor) -> Tensor:

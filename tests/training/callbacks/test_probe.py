@@ -22,7 +22,7 @@ from resnet50.training.loop import fit
 from resnet50.training.optim import train_mode
 from resnet50.training.state import TrainState, start_state
 from resnet50.training.training import Training, TrainingData
-from tests.conftest import TINY
+from tests.conftest import NARROW, TINY
 
 CPU = resolve_device("cpu", "fp32")
 LR = 0.01
@@ -177,8 +177,8 @@ def test_a_run_probes_few_steps_of_a_short_epoch() -> None:
 def test_a_dead_channel_is_found_in_a_network() -> None:
     net = network(shortcuts="none")
     with torch.no_grad():
-        net.layer1[0].bn2.weight[:16] = 0  # pyright: ignore
-        net.layer1[0].bn2.bias[:16] = -1  # pyright: ignore
+        net.layer1[0].bn2.weight[: NARROW[0] // 4] = 0  # pyright: ignore
+        net.layer1[0].bn2.bias[: NARROW[0] // 4] = -1  # pyright: ignore
     small = Small(net)
     small.fit()
     layers = small.probe.layers()
@@ -223,7 +223,7 @@ def test_statistics_drift_by_what_they_changed() -> None:
 
 @pytest.mark.slow
 def test_probing_does_not_change_a_run(prepared: Path, tmp_path: Path) -> None:
-    options = TINY | {"epochs": 2, "batch_size": 8, "threads": 1}
+    options = TINY | {"epochs": 2, "batch_size": 8}
     plain = resnet50.train(prepared, tmp_path / "plain", **options)
     observed = resnet50.train(prepared, tmp_path / "observed", observe=True, **options)
     ours, theirs = load_model(observed).network.state_dict(), load_model(plain).network.state_dict()

@@ -140,17 +140,22 @@ def test_a_full_or_read_only_disk_is_told_by_the_next_one(
     assert [path.name for path in checkpoints.folder.iterdir()] == [list_checkpoints(checkpoints.folder)[0].path.name]
 
 
-def test_the_next_one_waits_until_the_last_has_paid_for_itself(checkpoints: Checkpoints) -> None:
+def test_the_next_one_waits_until_the_last_has_paid_for_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    checkpoints = Checkpoints(tmp_path / "checkpoints", minutes=10, keep=2)
     assert checkpoints.due(epoch_end=True)
     assert not checkpoints.due(epoch_end=False)
     checkpoints.save(CONTENT, wait=True)
     checkpoints.cost = 1.0
-    checkpoints.written = time.perf_counter() - 99
+    now[0] += 99.9
     assert not checkpoints.due(epoch_end=True)
-    checkpoints.written = time.perf_counter() - 101
+    now[0] += 0.2
     assert checkpoints.due(epoch_end=True)
     assert not checkpoints.due(epoch_end=False)
-    checkpoints.written = time.perf_counter() - 601
+    now[0] += 499.8
+    assert not checkpoints.due(epoch_end=False)
+    now[0] += 0.2
     assert checkpoints.due(epoch_end=False)
 
 

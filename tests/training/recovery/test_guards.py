@@ -22,7 +22,7 @@ from resnet50.training.training import Training, TrainingData
 from tests.conftest import TINY
 from tests.training.conftest import CPU, OPTIONS, batch, double_state, fresh_state
 
-TROUBLED: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8, "threads": 1}
+TROUBLED: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8}
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, when: Callable[[TrainState], bool], value: float = float("nan")) -> None:
@@ -195,7 +195,7 @@ def rows_of(dataset: Path, split: str) -> list[str]:
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_bad_image_stops_training_with_its_name(prepared: Path, tmp_path: Path, split: str, workers: int) -> None:
     path = rows_of(prepared, split)[3]
-    Path(path).write_bytes(b"\xff\xd8 no longer a photo")
+    Path(path).write_bytes(b"\xff\xd8 no longer an image")
     with pytest.raises(UserError, match=rf"{path}.*--skip-bad"):
         resnet50.train(prepared, tmp_path / "run", **TROUBLED | {"store": False, "workers": workers})
 

@@ -24,10 +24,10 @@ from resnet50.training.recovery.checkpoint import list_checkpoints
 from resnet50.training.recovery.preemption import StopRequest
 from resnet50.training.recovery.resume import restarted_options
 from resnet50.training.recovery.run_folder import locked
-from tests.conftest import TINY, copy_run, make_once
+from tests.conftest import NARROW_COMMAND, TINY, copy_run, make_once
 from tests.faults.killing import same_results
 
-OPTIONS: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8, "threads": 1}
+OPTIONS: dict[str, Any] = TINY | {"epochs": 3, "batch_size": 8}
 StopAfter = Callable[[int], None]
 
 
@@ -47,7 +47,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch) -> StopAfter:
     return after
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def shared_interrupted(shared: Path, shared_dataset: Path) -> Path:
     """Return the folder of a run that was stopped after two steps."""
 
@@ -284,13 +284,13 @@ def start(prepared: Path, run: Path, workers: int = 0) -> "subprocess.Popen[str]
     options = OPTIONS | {"epochs": 1000, "workers": workers}
     flags = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
     process = subprocess.Popen(
-        [sys.executable, "-m", "resnet50", "train", str(prepared), "--out", str(run), *flags],
+        [*NARROW_COMMAND, "train", str(prepared), "--out", str(run), *flags],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
         start_new_session=True,
         # Whoever runs the tests in the background ignores Ctrl-C, and would hand that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  # nothing else runs yet
     )  # fmt: skip
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (run / "model.safetensors").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
     return process
