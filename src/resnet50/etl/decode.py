@@ -12,7 +12,6 @@ import numpy as np
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps
 
-from resnet50.etl.formats import IMAGE_EXTENSIONS as IMAGE_EXTENSIONS
 from resnet50.etl.formats import JPEG_START, UNKNOWN, content_kind
 from resnet50.runtime.errors import UserError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resnet50.etl.decode import IMAGE_EXTENSIONS
+from resnet50.etl.formats import IMAGE_EXTENSIONS
 from resnet50.runtime.console import warn
 from resnet50.runtime.errors import UserError
 

@@ -13,7 +13,8 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from resnet50.etl.decode import IMAGE_EXTENSIONS, one_line
+from resnet50.etl.decode import one_line
+from resnet50.etl.formats import IMAGE_EXTENSIONS
 from resnet50.etl.files import FileIndex, as_paths
 from resnet50.runtime.errors import UserError, nearest
 

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from resnet50.data.transforms import Preprocess
-from resnet50.etl.decode import IMAGE_EXTENSIONS, decode, to_rgb
+from resnet50.etl.decode import decode, to_rgb
+from resnet50.etl.formats import IMAGE_EXTENSIONS
 from resnet50.runtime.errors import UserError
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
