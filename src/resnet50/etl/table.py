@@ -14,8 +14,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from resnet50.etl.decode import one_line
-from resnet50.etl.formats import IMAGE_EXTENSIONS
 from resnet50.etl.files import FileIndex, as_paths
+from resnet50.etl.formats import IMAGE_EXTENSIONS
 from resnet50.runtime.errors import UserError, nearest
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
