@@ -1,6 +1,7 @@
 """The command line: one thin command per verb. What a verb does stands in its own room."""
 
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -20,6 +21,7 @@ from resnet50.options import (
     TrainOptions,
     from_arguments,
 )
+from resnet50.options.fields import flag
 from resnet50.runtime import console
 from resnet50.runtime.errors import Stopped, UserError, nearest
 
@@ -37,6 +39,9 @@ VERBS: dict[str, tuple[type, str]] = {
 
 GRACE = 10.0
 """Seconds that the other processes give the first one to print an error about the options."""
+
+MAX_COMMANDS = 6
+"""Commands printed below an error that leaves a choice."""
 
 USAGE, BUG, GOES_ON, INTERRUPTED = 2, 1, 75, 130
 """Exit codes: the user can mend it; it is ours to mend; stopped as asked, to be resumed (EX_TEMPFAIL of sysexits.h);
@@ -61,6 +66,8 @@ def run(arguments: Sequence[str]) -> int:
         dispatch(verb, rest)
     except UserError as error:
         console.errors.print(f"[red]error:[/red] {console.escape(str(error))}")
+        for command in commands([verb, *rest], error):
+            console.errors.print(command, markup=False, highlight=False, soft_wrap=True)
         return USAGE
     except Stopped as asked:
         if os.environ.get("RANK", "0") == "0":  # of processes that stop together, one says so
@@ -89,6 +96,15 @@ def dispatch(verb: str, arguments: Sequence[str]) -> None:
         raise
     module, function = target.split(":")
     getattr(import_module(module), function)(parsed)
+
+
+def commands(arguments: Sequence[str], error: UserError) -> list[str]:
+    """Return the complete command that makes each choice that an error offers, likeliest first."""
+    made: list[str] = []
+    for choice in error.choices[:MAX_COMMANDS]:
+        flags = [word for name, value in choice.items() for word in (flag(name), value)]
+        made.append(shlex.join(["resnet50", *arguments, *flags]))
+    return made
 
 
 def overview() -> str:

@@ -249,9 +249,9 @@ def to_rgb(image: Image.Image, bit_depth: int | None = None) -> Image.Image:
         UnreadableImageError: it is cut off or damaged, or its values don't fit the range that they should have.
     """
     tags = tiff_tags(image)
+    if tags is not None and tags.unknown_to_pillow:
+        raise UnreadableImageError("this image: Pillow reads TIFFs of this kind wrong; give its path or its bytes")
     try:
-        if tags is not None and tags.unknown_to_pillow:
-            raise ValueError(NEEDS_TIFFFILE)
         found = upright_8_bits(image, b"", tags, bit_depth).image
     except PixelRangeError as error:
         raise OutOfRangeError(f"this image: {error}", error.peak) from error
