@@ -242,7 +242,9 @@ def test_hundred_thousand_rows_are_prepared(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(
         prepare_module,
         "read_images",
-        lambda rows, *_: rows.assign(width=8, height=8, sha256=rows["image_id"], reason="", out_of_range=False, clipped=0, peak=np.nan),
+        lambda rows, *_: rows.assign(
+            width=8, height=8, sha256=rows["image_id"], reason="", out_of_range=False, clipped=0, peak=np.nan
+        ),
     )
     dataset = prepare(PrepareOptions(source=tmp_path / "t.csv", out=tmp_path / "out", store=False))
     sizes = dataset.manifest["split"].value_counts()

@@ -1,14 +1,20 @@
 """DICOM: what its file says a viewer shows - modality and window, palette, color space - as gray or RGB."""
 
 import io
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from resnet50.etl.pixels import SIXTEEN_BITS, GrayLevels, PixelRange, PixelRangeError, to_uint8
+from resnet50.etl.pixels import GrayLevels, PixelRange, PixelRangeError, choose_range, to_uint8
+
+warnings.filterwarnings("ignore", module=r"pydicom")  # about odd metadata, which doesn't concern the user here
 
 GRAY = ("MONOCHROME1", "MONOCHROME2")
+
+BARE = {(True, True): "1.2.840.10008.1.2", (False, True): "1.2.840.10008.1.2.1", (False, False): "1.2.840.10008.1.2.2"}
+"""Transfer syntax of a file that names none: uncompressed, with (implicit types, little-endian) as found."""
 
 
 class Window(NamedTuple):
@@ -29,6 +35,7 @@ def read_dicom(content: bytes, max_pixels: int, bit_depth: int | None) -> GrayLe
     import pydicom
     from pydicom.pixels.processing import apply_color_lut
     from pydicom.pixels.utils import pixel_array
+    from pydicom.uid import UID
 
     file = pydicom.dcmread(io.BytesIO(content), force=True)
     if "PixelData" not in file or "Rows" not in file or "Columns" not in file:
@@ -38,10 +45,12 @@ def read_dicom(content: bytes, max_pixels: int, bit_depth: int | None) -> GrayLe
         raise ValueError(f"a DICOM file of {frames:,} frames: save the one to classify")
     if int(file.Rows) * int(file.Columns) > max_pixels:
         raise Image.DecompressionBombError(f"{file.Columns:,}×{file.Rows:,} pixels")
+    if "TransferSyntaxUID" not in file.file_meta:  # no header, as old devices write it
+        file.file_meta.TransferSyntaxUID = UID(BARE[file.original_encoding])
     photometric = str(file.get("PhotometricInterpretation", "MONOCHROME2"))
     try:
         values: np.ndarray = pixel_array(file)  # YBR becomes RGB
-    except (RuntimeError, NotImplementedError, AttributeError) as error:
+    except (RuntimeError, NotImplementedError) as error:
         syntax = getattr(file.file_meta.get("TransferSyntaxUID"), "name", "an unknown method")
         raise ValueError(
             f"DICOM in {syntax} needs another decoder: pip install pylibjpeg-openjpeg pyjpegls python-gdcm"
@@ -72,9 +81,8 @@ def gray_levels(file: Any, stored: np.ndarray, bit_depth: int | None) -> GrayLev
     if int(file.get("PixelRepresentation", 0)) == 1:
         raise PixelRangeError("signed DICOM values without a window: nothing says which are black and white")
     bits = int(file.BitsStored)
-    if bits == 16 and bit_depth is None:
-        return to_uint8(stored, SIXTEEN_BITS)
-    return to_uint8(stored, PixelRange(0, 2 ** (bit_depth if bits == 16 and bit_depth else bits) - 1))
+    span = PixelRange(0, 2**bits - 1) if bits < 16 else choose_range(stored, bit_depth)
+    return to_uint8(stored, span)
 
 
 def first_window(file: Any) -> Window | None:

@@ -148,13 +148,16 @@ def content_kind(head: bytes) -> ContentKind:
     """Name what a file is from its first bytes, of which `HEAD_BYTES` are enough."""
     if not head:
         return EMPTY
+    dicom = dicom_kind(head)  # first: its preamble may be the header of a TIFF
+    if dicom:
+        return dicom
     raw = raw_name(head)
     if raw:
         return ContentKind("camera raw", True, False, f"{raw} is {DEVELOP}")
     for name, start in DECODED_STARTS.items():
         if start.match(head):
             return ContentKind(name, True, True)
-    container = isobmff_kind(head) or dicom_kind(head)
+    container = isobmff_kind(head)
     if container:
         return container
     head = head[:HEAD_BYTES]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import logging
 import math
 from typing import Any, NamedTuple
 
@@ -100,7 +101,10 @@ def read_with_tifffile(content: bytes, max_pixels: int) -> TiffValues:
         raise ValueError(NEEDS_TIFFFILE)
     import tifffile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it prints what it also raises
     with tifffile.TiffFile(io.BytesIO(content)) as file:
+        if not len(file.pages):
+            raise ValueError("a damaged TIFF")
         page: Any = file.pages[0]
         if page.imagewidth * page.imagelength > max_pixels:
             raise Image.DecompressionBombError(f"{page.imagewidth:,}×{page.imagelength:,} pixels")
