@@ -8,6 +8,7 @@ import pytest
 
 from resnet50.etl import formats
 from resnet50.etl.decode import OutOfRangeError, UnreadableImageError, decode_image
+from resnet50.etl.store import estimate_bytes
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -141,6 +142,11 @@ def test_bare_file_without_a_preamble_is_read() -> None:
 def test_what_is_no_single_image_is_refused_with_the_reason(name: str, reason: str) -> None:
     with pytest.raises(UnreadableImageError, match=reason):
         decode_image(sample(name))
+
+
+def test_size_for_the_store_is_known_from_the_header(tmp_path: Path) -> None:
+    (tmp_path / "1.dcm").write_bytes(dicom((RAMP * 255).astype(np.uint8)))
+    assert estimate_bytes([str(tmp_path / "1.dcm")], 256) == 40 * 50 * 3
 
 
 def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import simplejpeg
 from PIL import Image
 
 from resnet50.etl import deep
-from resnet50.etl.formats import JPEG_START, UNKNOWN, ContentKind, content_kind
+from resnet50.etl.formats import JPEG_START, UNKNOWN, ContentKind, content_kind, kind_of_file
 from resnet50.etl.orientation import SWAPS_SIDES, transposition
 from resnet50.etl.pixels import PixelRangeError, row_strips
 from resnet50.etl.tiff import NEEDS_TIFFFILE, TiffTags, has_tifffile, read_with_tifffile, tiff_tags
@@ -171,6 +171,19 @@ def register_heif() -> None:
     from pi_heif import register_heif_opener
 
     register_heif_opener()
+
+
+def image_size(path: str) -> tuple[int, int]:
+    """Return width and height from an image's header; raises whatever its decoder raises."""
+    kind = kind_of_file(path)
+    if kind.name == "DICOM" and kind.readable:
+        from resnet50.etl.dicom import dicom_size
+
+        return dicom_size(path)
+    if kind.name == "HEIC" and kind.readable:
+        register_heif()
+    with Image.open(path) as image:
+        return image.size
 
 
 def max_pixels() -> int:

@@ -37,7 +37,7 @@ def read_dicom(content: bytes, max_pixels: int, bit_depth: int | None) -> GrayLe
     from pydicom.pixels.utils import pixel_array
     from pydicom.uid import UID
 
-    file = pydicom.dcmread(io.BytesIO(content), force=True)
+    file: Any = pydicom.dcmread(io.BytesIO(content), force=True)
     if "PixelData" not in file or "Rows" not in file or "Columns" not in file:
         raise ValueError("a DICOM file without an image")
     frames = int(file.get("NumberOfFrames") or 1)
@@ -64,6 +64,14 @@ def read_dicom(content: bytes, max_pixels: int, bit_depth: int | None) -> GrayLe
         raise ValueError(f"DICOM of the kind {photometric} is not supported: convert it to PNG")
     levels = gray_levels(file, values, bit_depth)
     return levels._replace(pixels=255 - levels.pixels) if photometric == "MONOCHROME1" else levels
+
+
+def dicom_size(path: str) -> tuple[int, int]:
+    """Return width and height without reading the pixels."""
+    import pydicom
+
+    file: Any = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+    return int(file.Columns), int(file.Rows)
 
 
 def gray_levels(file: Any, stored: np.ndarray, bit_depth: int | None) -> GrayLevels:
