@@ -123,7 +123,8 @@ def decode_image(
     except Exception as error:  # Pillow's format plugins raise whatever their parsers trip over
         reason = one_line(" ".join((str(error) or repr(error)).split()))
         if isinstance(error, Image.UnidentifiedImageError):
-            reason = content_kind(content).hint or "not an image"
+            kind = content_kind(content)
+            reason = kind.hint or f"a damaged {kind.name}"
         raise UnreadableImageError(f"{name}: cannot be read as an image ({reason})") from error
 
 
