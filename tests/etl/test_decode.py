@@ -1,4 +1,6 @@
+import base64
 import io
+import struct
 import threading
 import warnings
 from pathlib import Path
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from resnet50.etl.decode import UnreadableImageError, decode, decode_image
+from resnet50.etl.decode import UnreadableImageError, decode, decode_image, to_rgb
 from resnet50.runtime.errors import UserError
 
 RAMP = np.linspace(0, 255, 24 * 16).reshape(16, 24)
@@ -96,11 +98,11 @@ def test_sixteen_bit_gray_is_scaled_not_clipped(form: str) -> None:
 
 
 def test_float_image_in_0_to_1_is_scaled_and_nan_becomes_black() -> None:
-    values = (RAMP / 255).astype(np.float32)
+    values = np.tile(RAMP / 255, (3, 1)).astype(np.float32)
     values[0, 5] = np.nan
     image = pixels(decode(saved(Image.fromarray(values), "TIFF")))
     assert image[0, 5, 0] == 0
-    np.testing.assert_allclose(image[1:, :, 0], RAMP[1:], atol=1)
+    np.testing.assert_allclose(image[16:32, :, 0], RAMP, atol=1)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -228,3 +230,67 @@ def test_truncated_jpeg_is_reported_at_any_scale(share: float, shorter_side: int
     content = saved(textured(480, 300), "JPEG")
     with pytest.raises(UnreadableImageError, match="truncated"):
         decode_image(content[: int(len(content) * share)], shorter_side)
+
+
+HEIC = base64.b64decode(
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAchtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA"
+    "ADRpbG9jAAAAAERAAAIAAQAAAAAB7AABAAAAAAAAACsAAgAAAAACFwABAAAAAAAAACQAAAA4aWluZgAAAAAAAgAAABVpbmZlAgAA"
+    "AAABAABodmMxAAAAABVpbmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAABB2lwcnAAAADmaXBjbwAAAHZodmNDAQNwAAAA"
+    "kAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbq"
+    "5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xh"
+    "cAAAAEAAAAABAAAAIAAAAAEAAAAAAAAAAv///+AAAAACAAAAEHBpeGkAAAAAAwgICAAAAAlpcm90AwAAABlpcG1hAAAAAAAAAAEA"
+    "AQaBAgMFhIYAAAAaaXJlZgAAAAAAAAAOY2RzYwACAAEAAQAAAFdtZGF0AAAAJygBrxmA94Ry1/8NiI24t6AsrayGk/XE5chwjPc1"
+    "MsKIDwUKE4S7wAAAAAZFeGlmAABNTQAqAAAACAABARIAAwAAAAEABgAAAAAAAA=="
+)
+"""64×32 pixels, blue above red, with the orientation 6, which makes it 32×64, red on the left."""
+
+
+def test_heic_is_decoded_upright() -> None:
+    pytest.importorskip("pi_heif")
+    image = decode(HEIC)
+    assert image.size == (32, 64)
+    np.testing.assert_allclose(pixels(image)[20, [4, -4]], [[200, 40, 40], [40, 60, 200]], atol=6)
+
+
+def exif_block(*entries: tuple[int, int, int, bytes]) -> bytes:
+    fields = [struct.pack("<HHI", tag, kind, count) + value.ljust(4, b"\0") for tag, kind, count, value in entries]
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(fields)) + b"".join(fields) + bytes(4)
+
+
+TURNED = (0x0112, 3, 1, struct.pack("<H", 6))
+ODD = {
+    "resolution as text": exif_block(TURNED, (282, 2, 3, b"72"), (283, 2, 3, b"72")),
+    "values beyond the end": exif_block(TURNED, (0x010F, 2, 500, struct.pack("<I", 9999))),
+    "unknown type": exif_block((0x0100, 99, 1, b""), TURNED),
+    "cut in the next entry": exif_block(TURNED, (282, 5, 1, b""))[:-10],
+    "long orientation": exif_block((0x0112, 4, 1, struct.pack("<I", 6))),
+}
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG"])
+@pytest.mark.parametrize("kind", ODD)
+def test_orientation_is_read_alone_from_odd_exif(kind: str, form: str) -> None:
+    content = saved(rgb(), form, exif=b"Exif\0\0" + ODD[kind])
+    assert decode(content).size == (16, 24)
+    opened = Image.open(io.BytesIO(content))
+    assert to_rgb(opened).size == (16, 24)
+    assert opened.size == (24, 16), "the caller's image stays as it is"
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_meaningless_orientation_leaves_the_image_as_stored(value: int) -> None:
+    block = exif_block((0x0112, 3, 1, struct.pack("<H", value)))
+    assert decode(saved(rgb(), "PNG", exif=b"Exif\0\0" + block)).size == (24, 16)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "La", "P", "PA", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV"]
+)
+def test_image_in_memory_of_any_8_bit_mode_becomes_rgb(mode: str) -> None:
+    flat = Image.new("RGB", (6, 4), (255, 255, 255))
+    via = {"La": "LA", "LA": "LA", "PA": "PA", "RGBa": "RGBA", "LAB": "RGB", "HSV": "RGB"}.get(mode, mode)
+    image = flat.convert("P").convert("PA") if mode == "PA" else flat.convert(via).convert(mode)
+    assert image.mode == mode
+    found = to_rgb(image)
+    assert found.mode == "RGB"
+    np.testing.assert_allclose(pixels(found), 255, atol=1)

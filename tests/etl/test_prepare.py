@@ -69,10 +69,12 @@ def test_every_kind_of_fault_is_counted_listed_and_printed(zoo: Path, capsys: py
         "missing_images": 2,
         "unlisted_images": 1,
         "unreadable_images": 1,
+        "pixel_range": 0,
         "duplicate_images": 1,
         "contradictory_labels": 2,
         "empty_labels": 1,
         "repeated_ids": 1,
+        "clipped_pixels": 0,
         "small_classes": 2,
     }
     assert all(len(audit[kind]["items"]) == counts[kind] for kind in audit)
@@ -240,7 +242,9 @@ def test_hundred_thousand_rows_are_prepared(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(
         prepare_module,
         "read_images",
-        lambda rows, *_: rows.assign(width=8, height=8, sha256=rows["image_id"], reason=""),
+        lambda rows, *_: rows.assign(
+            width=8, height=8, sha256=rows["image_id"], reason="", out_of_range=False, clipped=0, peak=np.nan
+        ),
     )
     dataset = prepare(PrepareOptions(source=tmp_path / "t.csv", out=tmp_path / "out", store=False))
     sizes = dataset.manifest["split"].value_counts()

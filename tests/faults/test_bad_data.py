@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from resnet50.etl import decode as decode_module
-from resnet50.etl.audit import read_image
+from resnet50.etl.audit import DecodeSettings, read_image
 from resnet50.etl.decode import UnreadableImageError, decode_image
 from resnet50.etl.prepare import prepare
 from resnet50.etl.prepared import PreparedDataset, load_prepared
@@ -103,7 +103,7 @@ def test_images_of_an_extreme_shape_are_images(tmp_path: Path, name: str, size: 
     expected = np.array([[[1, 2, 3]]]) if name == "dot.png" else corpus.scene(*size)
     np.testing.assert_array_equal(decoded(content), expected)
     (tmp_path / name).write_bytes(content)
-    read = read_image(str(tmp_path / name), 256)
+    read = read_image(str(tmp_path / name), DecodeSettings(256))
     assert (read.width, read.height) == size
     assert read.pixels is not None
     np.testing.assert_array_equal(read.pixels, expected)
@@ -136,7 +136,7 @@ def test_what_is_no_readable_image_gets_one_line_that_says_why(tmp_path: Path, n
             decode_image(source)
         assert_one_line(caught.value)
     assert name in str(caught.value)
-    assert why in f"{read_image(str(tmp_path / name), 64).reason} cannot be read as an image"
+    assert why in f"{read_image(str(tmp_path / name), DecodeSettings(64)).reason} cannot be read as an image"
 
 
 def test_strips_give_the_pixels_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ def test_a_file_that_may_not_be_read_is_told_from_one_that_is_not_there(
         unopenable(name, PermissionError(13, "Permission denied"), monkeypatch)
     with pytest.raises(UnreadableImageError, match=r"secret\.jpg: cannot be opened \(Permission denied\)"):
         decode_image(tmp_path / "secret.jpg")
-    assert read_image(str(tmp_path / "secret.jpg"), 64).reason == "cannot be opened (Permission denied)"
+    assert read_image(str(tmp_path / "secret.jpg"), DecodeSettings(64)).reason == "cannot be opened (Permission denied)"
     with pytest.raises(UserError, match=r"secret\.csv cannot be read: Permission denied"):
         read_table(tmp_path / "secret.csv")
 
@@ -186,7 +186,7 @@ def test_a_folder_a_pipe_and_a_giant_are_no_images(tmp_path: Path) -> None:
     ):
         with pytest.raises(UnreadableImageError, match=rf"{name}: cannot be opened \({why}\)"):
             decode_image(tmp_path / name)
-        assert read_image(str(tmp_path / name), 64).reason == f"cannot be opened ({why})"
+        assert read_image(str(tmp_path / name), DecodeSettings(64)).reason == f"cannot be opened ({why})"
 
 
 @pytest.mark.parametrize("name", ["two\nlines.jpg", os.fsdecode(b"caf\xe9.jpg"), "bell\x07.jpg"])

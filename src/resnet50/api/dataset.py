@@ -157,7 +157,7 @@ class Dataset(OnDisk):
         rows = (self.manifest if split is None else self.split(split)).sample(frac=1, random_state=seed)
         turn = rows.groupby("label").cumcount()
         chosen = rows.assign(turn=turn).sort_values(["turn", "label_index"], kind="stable").head(n)
-        return image_grid(chosen["path"].tolist(), chosen["label"].tolist())
+        return image_grid(chosen["path"].tolist(), chosen["label"].tolist(), self.load().bit_depth)
 
     def __len__(self) -> int:
         return len(self.load().manifest)

@@ -34,7 +34,7 @@ class Figure(matplotlib.figure.Figure):
         return file.getvalue()
 
 
-def image_grid(paths: Sequence[str], captions: Sequence[str]) -> Figure:
+def image_grid(paths: Sequence[str], captions: Sequence[str], bit_depth: int | None = None) -> Figure:
     """Draw images with a caption above each."""
     columns = max(1, math.ceil(math.sqrt(len(paths))))
     rows = max(1, math.ceil(len(paths) / columns))
@@ -45,14 +45,14 @@ def image_grid(paths: Sequence[str], captions: Sequence[str]) -> Figure:
         axes.set_anchor("N")
         lines = [line if len(line) <= MAX_CAPTION else line[: MAX_CAPTION - 1] + "…" for line in caption.splitlines()]
         axes.set_title("\n".join(lines), fontsize=8, parse_math=False)
-        draw_image(axes, path)
+        draw_image(axes, path, bit_depth)
     return figure
 
 
-def draw_image(axes: Axes, path: str) -> None:
+def draw_image(axes: Axes, path: str, bit_depth: int | None) -> None:
     """Draw an image, or that it can't be read any more."""
     try:
-        image = decode(path)
+        image = decode(path, bit_depth)
     except UnreadableImageError:
         axes.text(0.5, 0.5, "unreadable", ha="center", va="center", fontsize=8, color="gray")
         return

@@ -44,6 +44,6 @@ def set_up(dataset: str, *, tuned_allocator: bool = True, **changes: Any) -> Set
     torch.set_num_threads(options.threads or available_cores())
     options, _ = resolve(options, None, device)
     prepared = load_prepared(options.dataset)
-    data = load_data(options, prepared, choose_preprocess(options, None), device)
+    data = load_data(options, prepared, choose_preprocess(options, None, prepared.bit_depth), device)
     compiled, _ = decide_compile(options, device, RUN_SECONDS)
     return Settings(options, device, prepared, compile_step(data) if compiled else data)

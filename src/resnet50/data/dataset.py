@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils import data
 
-from resnet50.data.transforms import Augmentation, sample_rng
+from resnet50.data.transforms import Augmentation, Preprocess, sample_rng
 from resnet50.etl.decode import DecodedImage, decode, decode_image
 from resnet50.etl.store import StoredImages
 
@@ -43,34 +43,43 @@ class ImageDataset(data.Dataset[tuple[Tensor, int]]):
         paths: image files.
         labels: class index of each.
         transform: maps an RGB image to a tensor; a `Preprocess` (uint8, 3×size×size), or any torchvision transform.
+        bit_depth: bits that integers of more than 8 use in the files; that of the `Preprocess` by default.
 
     Raises:
         ValueError: the numbers of paths and labels differ.
     """
 
-    def __init__(self, paths: Paths, labels: Labels, transform: Callable[[Image.Image], Tensor]) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        labels: Labels,
+        transform: Callable[[Image.Image], Tensor],
+        bit_depth: int | None = None,
+    ) -> None:
         self.paths = flat_paths(paths)  # flat arrays, which worker processes share instead of copying
         self.labels = flat_labels(labels, len(self.paths))
         self.transform = transform
+        of_transform = transform.bit_depth if isinstance(transform, Preprocess) else None
+        self.bit_depth = of_transform if bit_depth is None else bit_depth
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        return self.transform(decode(self.paths[row].as_py())), int(self.labels[row])
+        return self.transform(decode(self.paths[row].as_py(), self.bit_depth)), int(self.labels[row])
 
 
 class ImageFiles:
     """A sequence of image files, decoded on access; an `UnreadableImageError` names a bad file."""
 
-    def __init__(self, paths: Paths) -> None:
-        self.paths = flat_paths(paths)
+    def __init__(self, paths: Paths, bit_depth: int | None = None) -> None:
+        self.paths, self.bit_depth = flat_paths(paths), bit_depth
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> DecodedImage:
-        return decode_image(self.paths[row].as_py())
+        return decode_image(self.paths[row].as_py(), bit_depth=self.bit_depth)
 
 
 class AugmentedDataset(data.Dataset[tuple[Tensor, Any]]):
@@ -90,7 +99,8 @@ class AugmentedDataset(data.Dataset[tuple[Tensor, Any]]):
     """
 
     def __init__(self, images: Paths | StoredImages, labels: Labels, augmentation: Augmentation, seed: int) -> None:
-        self.images = images if isinstance(images, StoredImages) else ImageFiles(images)
+        bit_depth = augmentation.preprocess.bit_depth
+        self.images = images if isinstance(images, StoredImages) else ImageFiles(images, bit_depth)
         self.labels = flat_labels(labels, len(self.images))
         self.augmentation, self.seed = augmentation, seed
 

@@ -45,6 +45,8 @@ class Preprocess:
         interpolation: bilinear or bicubic, antialiased.
         mean: mean of each RGB channel, on a scale of 0–1; ImageNet's by default.
         std: standard deviation of each channel.
+        bit_depth: bits that integers of more than 8 use in image files, see `resnet50.etl.decode.decode`; None: as
+            their file says.
 
     Raises:
         UserError: a value is out of range.
@@ -56,6 +58,7 @@ class Preprocess:
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    bit_depth: int | None = None
 
     def __post_init__(self) -> None:
         if max(self.size, self.resize) > MAX_SIZE:
@@ -68,6 +71,8 @@ class Preprocess:
             raise UserError(f"resize mode {self.resize_mode!r} is none of {', '.join(get_args(ResizeMode))}")
         if self.interpolation not in get_args(Interpolation):
             raise UserError(f"interpolation {self.interpolation!r} is none of {', '.join(get_args(Interpolation))}")
+        if self.bit_depth is not None and not 8 <= self.bit_depth <= 16:
+            raise UserError(f"bit depth {self.bit_depth}: must be from 8 to 16")
         numbers = (*self.mean, *self.std)
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0 or not all(map(math.isfinite, numbers)):
             raise UserError("mean and std need three finite values each, std above zero")
@@ -117,6 +122,8 @@ class Preprocess:
                 values[name] = tuple(float(value) for value in cast(list[float], values[name]))
             for name in ("size", "resize"):  # 32.5 is not 32
                 values[name] = operator.index(values[name])
+            if values.get("bit_depth") is not None:
+                values["bit_depth"] = operator.index(values["bit_depth"])
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise UserError(f"not a description of a preprocessing: {text[:200]!r}") from error

@@ -1,6 +1,7 @@
 """The audit of a table of images: find faulty rows and images, list them, exclude what can't be used."""
 
 import hashlib
+import math
 import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from resnet50.etl.decode import UnreadableImageError, cannot_be_opened, decode_image, read_image_file
+from resnet50.etl.decode import OutOfRangeError, UnreadableImageError, cannot_be_opened, decode_image, read_image_file
 from resnet50.etl.store import StoreWriter, shrink
 from resnet50.runtime.console import progress
 from resnet50.runtime.cpu import available_cores
@@ -40,17 +41,20 @@ KINDS = {
     "missing_images": Kind("rows without an image", "left out"),
     "unlisted_images": Kind("images without a row", "not used"),
     "unreadable_images": Kind("unreadable images", "left out"),
+    "pixel_range": Kind("values out of range", "left out"),
     "duplicate_images": Kind("copies of another image", "left out; the first stays"),
     "contradictory_labels": Kind("same image, different labels", "all left out"),
     "empty_labels": Kind("rows without a label", "left out"),
     "repeated_ids": Kind("ids in several rows", "the first row stays"),
     "malformed_rows": Kind("rows with too many cells", "left out"),
+    "clipped_pixels": Kind("a few pixels out of range", "stay, clipped"),
     "small_classes": Kind("classes with too few images", "see --small-classes"),
 }
 """Every kind of finding, in the order in which audit.json and the screen list them."""
 
 CAUSES = (
-    "missing_images", "unreadable_images", "empty_labels", "contradictory_labels", "repeated_ids", "duplicate_images",
+    "missing_images", "unreadable_images", "pixel_range", "empty_labels", "contradictory_labels", "repeated_ids",
+    "duplicate_images",
 )  # fmt: skip
 """Kinds whose rows are excluded. A row with several faults counts for the first of them."""
 
@@ -79,8 +83,11 @@ class ImageRecord(NamedTuple):
         width: upright, in pixels; 0 if unreadable.
         height: likewise.
         sha256: of the file; "" if unreadable.
-        reason: why the file can't be read; "" if it can.
+        reason: why the file can't be used; "" if it can.
         pixels: for the pixel store, uint8, h×w×3; None without one.
+        out_of_range: whether the reason is its values, not the file.
+        clipped: pixels whose values lay outside the range and were clipped.
+        peak: largest value, where the bits in use are assumed or unknown; NaN for all others.
     """
 
     width: int
@@ -88,13 +95,30 @@ class ImageRecord(NamedTuple):
     sha256: str
     reason: str
     pixels: np.ndarray | None
+    out_of_range: bool = False
+    clipped: int = 0
+    peak: float = math.nan
 
 
-ImageReader = Callable[[Path, pd.Index, int | None], Iterator[ImageRecord]]
-"""Reads images in order, given the folder, the files in it, and the shorter side for the store."""
+class DecodeSettings(NamedTuple):
+    """How images are read.
 
-RECORD_COLUMNS = ("width", "height", "sha256", "reason")
-"""Fields of an `ImageRecord` that become columns of the table."""
+    Attributes:
+        shorter_side: of the images in the store, in pixels; None without one.
+        bit_depth: as for `resnet50.etl.decode.decode`.
+    """
+
+    shorter_side: int | None = None
+    bit_depth: int | None = None
+
+
+ImageReader = Callable[[Path, pd.Index, DecodeSettings], Iterator[ImageRecord]]
+"""Reads images in order, given the folder and the files in it."""
+
+RECORD_COLUMNS = {
+    "width": 0, "height": 0, "sha256": "", "reason": "", "out_of_range": False, "clipped": 0, "peak": math.nan,
+}  # fmt: skip
+"""Fields of an `ImageRecord` that become columns of the table, with the value of a row without a file."""
 
 
 def read_images(
@@ -103,8 +127,9 @@ def read_images(
     store: StoreWriter | None = None,
     dropped: Sequence[str] = (),
     read: ImageReader | None = None,
+    bit_depth: int | None = None,
 ) -> pd.DataFrame:
-    """Read and decode every image that the rows refer to; add the columns width, height, sha256 and reason.
+    """Read and decode every image that the rows refer to; add the columns in `RECORD_COLUMNS`.
 
     An image is readable if `decode_image` can decode it completely, as training will. Every image is decoded only once:
     those with a label that is not dropped go into the store at the same time.
@@ -115,24 +140,23 @@ def read_images(
         store: receives the pixels.
         dropped: labels whose images are not stored.
         read: reads the images; `read_parallel` by default.
+        bit_depth: as for `resnet50.etl.decode.decode`.
     """
     with_file = rows.loc[rows["file"] != "", ["file", "label"]]
     labeled = ~with_file["label"].isin(["", *dropped])
     to_store = labeled.groupby(with_file["file"], sort=False).any()  # several rows may refer to one file
-    side = None if store is None else store.shorter_side
-    records: list[tuple[int, int, str, str]] = []
-    for image, wanted in zip((read or read_parallel)(folder, to_store.index, side), to_store, strict=True):
-        records.append((image.width, image.height, image.sha256, image.reason))
+    settings = DecodeSettings(None if store is None else store.shorter_side, bit_depth)
+    records: list[tuple[Any, ...]] = []
+    for image, wanted in zip((read or read_parallel)(folder, to_store.index, settings), to_store, strict=True):
+        records.append(tuple(getattr(image, name) for name in RECORD_COLUMNS))
         if store is not None and wanted and image.pixels is not None:
             store.add(image.sha256, image.pixels)
     found = pd.DataFrame(records, columns=list(RECORD_COLUMNS), index=to_store.index)
-    found = found.reindex(rows["file"]).set_axis(rows.index)
-    return rows.assign(
-        width=found["width"].fillna(0).astype("int64"),
-        height=found["height"].fillna(0).astype("int64"),
-        sha256=found["sha256"].fillna("").astype("str"),
-        reason=found["reason"].fillna("").astype("str"),
-    )
+    columns = {
+        name: found[name].reindex(rows["file"], fill_value=missing).set_axis(rows.index).astype(np.dtype(type(missing)))
+        for name, missing in RECORD_COLUMNS.items()
+    }
+    return rows.assign(**columns).astype({"sha256": "str", "reason": "str"})
 
 
 def referenced_files(rows: pd.DataFrame) -> pd.Index:
@@ -140,7 +164,7 @@ def referenced_files(rows: pd.DataFrame) -> pd.Index:
     return pd.Index(rows.loc[rows["file"] != "", "file"].unique())
 
 
-def read_parallel(folder: Path, files: pd.Index, shorter_side: int | None) -> Iterator[ImageRecord]:
+def read_parallel(folder: Path, files: pd.Index, settings: DecodeSettings) -> Iterator[ImageRecord]:
     """Read images on all cores, in order, showing progress.
 
     Threads suffice, because decoding, resizing and hashing release the GIL. Only a few chunks are read ahead, since
@@ -155,7 +179,7 @@ def read_parallel(folder: Path, files: pd.Index, shorter_side: int | None) -> It
                 if start < len(files):
                     # ten times as fast as Path
                     paths = [os.path.join(folder, file) for file in files[start : start + CHUNK]]  # noqa: PTH118
-                    ahead.append(pool.submit(read_chunk, paths, shorter_side))
+                    ahead.append(pool.submit(read_chunk, paths, settings))
                 if ahead and (len(ahead) > threads or start >= len(files)):
                     read = ahead.popleft().result()
                     advance(len(read))
@@ -164,21 +188,27 @@ def read_parallel(folder: Path, files: pd.Index, shorter_side: int | None) -> It
         pool.shutdown(cancel_futures=True)
 
 
-def read_chunk(paths: list[str], shorter_side: int | None) -> list[ImageRecord]:
-    return [read_image(path, shorter_side) for path in paths]
+def read_chunk(paths: list[str], settings: DecodeSettings) -> list[ImageRecord]:
+    return [read_image(path, settings) for path in paths]
 
 
-def read_image(path: str, shorter_side: int | None) -> ImageRecord:
-    """Read one image file; with `shorter_side`, shrink it for the store."""
+def read_image(path: str, settings: DecodeSettings) -> ImageRecord:
+    """Read one image file; with a pixel store, shrink it."""
+    shorter_side = settings.shorter_side
     try:
         content = read_image_file(path)
-        decoded = decode_image(content, shorter_side)
+        decoded = decode_image(content, shorter_side, settings.bit_depth)
+    except OutOfRangeError as error:
+        peak = math.nan if error.peak is None else error.peak
+        return ImageRecord(0, 0, "", str(error).partition(": ")[2], None, out_of_range=True, peak=peak)
     except UnreadableImageError as error:
         return ImageRecord(0, 0, "", str(error).partition(": ")[2], None)
     except OSError as error:
         return ImageRecord(0, 0, "", cannot_be_opened(error), None)
     pixels = None if shorter_side is None else shrink(decoded, shorter_side)
-    return ImageRecord(decoded.width, decoded.height, hashlib.sha256(content).hexdigest(), "", pixels)
+    peak = math.nan if decoded.peak is None else decoded.peak
+    sha256 = hashlib.sha256(content).hexdigest()
+    return ImageRecord(decoded.width, decoded.height, sha256, "", pixels, clipped=decoded.clipped, peak=peak)
 
 
 def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
@@ -188,13 +218,14 @@ def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
     contradictory and all excluded. The same holds for files with the same bytes.
 
     Args:
-        rows: image_id, label, file, sha256, reason, as `read_images` returns them.
+        rows: image_id, label, file and the columns in `RECORD_COLUMNS`, as `read_images` returns them.
         unlisted: images that no row refers to.
     """
     missing = rows["file"] == ""
-    unreadable = rows["reason"] != ""
+    unusable = rows["reason"] != ""
+    out_of_range = rows["out_of_range"]
     empty = rows["label"] == ""
-    usable = rows.loc[~(missing | unreadable | empty), ["image_id", "label", "file", "sha256"]]
+    usable = rows.loc[~(missing | unusable | empty), ["image_id", "label", "file", "sha256"]]
     alike = usable[usable["sha256"].duplicated(keep=False)]  # usually few; grouping all rows would be slow
     contradictory = alike[alike.groupby("sha256")["label"].transform("nunique") > 1]
     consistent = usable.drop(index=contradictory.index)
@@ -209,14 +240,16 @@ def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
     cause[later.index[later]] = "repeated_ids"
     cause[contradictory.index] = "contradictory_labels"
     cause[empty] = "empty_labels"
-    cause[unreadable] = "unreadable_images"
+    cause[out_of_range] = "pixel_range"
+    cause[unusable & ~out_of_range] = "unreadable_images"
     cause[missing] = "missing_images"
 
     names = ["image_id", "label"]
     items: dict[str, Items] = {
         "missing_images": to_dicts(rows.loc[missing, names]),
         "unlisted_images": [{"file": file} for file in unlisted],
-        "unreadable_images": to_dicts(rows.loc[unreadable, [*names, "file", "reason"]]),
+        "unreadable_images": to_dicts(rows.loc[unusable & ~out_of_range, [*names, "file", "reason"]]),
+        "pixel_range": to_dicts(rows.loc[out_of_range, [*names, "file", "reason"]]),
         "duplicate_images": to_dicts(copies[[*names, "file", "same_as"]]),
         "contradictory_labels": to_dicts(
             contradictory[[*names, "file", "sha256"]].sort_values("sha256", kind="stable")
@@ -224,6 +257,7 @@ def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
         "empty_labels": to_dicts(rows.loc[empty, ["image_id", "file"]]),
         "repeated_ids": repeated_ids(rows),
         "malformed_rows": [],
+        "clipped_pixels": to_dicts(rows.loc[(rows["clipped"] > 0) & (cause == ""), [*names, "file", "clipped"]]),
         "small_classes": [],
     }
     return Audit(items, cause)

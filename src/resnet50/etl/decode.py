@@ -1,19 +1,20 @@
 """Image decoding, for every reader of image files: any format and mode in, upright RGB uint8 out."""
 
-import contextlib
 import io
 import stat
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
 import simplejpeg
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
-from resnet50.etl.formats import IMAGE_EXTENSIONS as IMAGE_EXTENSIONS
-from resnet50.etl.formats import JPEG_START, UNKNOWN, content_kind
+from resnet50.etl import deep
+from resnet50.etl.formats import JPEG_START, UNKNOWN, ContentKind, content_kind, kind_of_file
+from resnet50.etl.orientation import SWAPS_SIDES, transposition
+from resnet50.etl.pixels import PixelRangeError, row_strips
+from resnet50.etl.tiff import NEEDS_TIFFFILE, TiffTags, has_tifffile, read_with_tifffile, tiff_tags
 from resnet50.runtime.errors import UserError
 
 # Pillow warns about odd metadata and about large images; neither concerns the user here. The filter is global because
@@ -23,9 +24,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 MAX_FILE_BYTES = 600_000_000
 """Larger files are refused: an uncompressed image with as many pixels as Pillow accepts is smaller."""
-
-STRIP_PIXELS = 1 << 22
-"""Pixels converted at a time: converting some modes needs ten times the memory of the result."""
 
 MAX_SIDE = 1 << 18
 """In pixels. Every row has a cost of its own, and 69 bytes of PNG can claim 167 million rows of one pixel."""
@@ -38,6 +36,18 @@ class UnreadableImageError(UserError):
     """The file is missing, truncated, or not an image that Pillow can read."""
 
 
+class OutOfRangeError(UnreadableImageError):
+    """The image can be read, but its values don't fit the range that they should have, or have none.
+
+    Attributes:
+        peak: largest value, where a bit depth would say what is white; else None.
+    """
+
+    def __init__(self, message: str, peak: float | None = None) -> None:
+        super().__init__(message)
+        self.peak = peak
+
+
 class DecodedImage(NamedTuple):
     """A decoded image, possibly at a reduced scale.
 
@@ -45,11 +55,15 @@ class DecodedImage(NamedTuple):
         pixels: uint8, h×w×3, RGB, upright.
         width: of the full-size image, upright, in pixels.
         height: likewise.
+        clipped: pixels of a deep image whose values lay outside its range and were clipped.
+        peak: largest value of an image that was taken to use all of 16 bits, since nothing says otherwise; else None.
     """
 
     pixels: np.ndarray
     width: int
     height: int
+    clipped: int = 0
+    peak: float | None = None
 
     @classmethod
     def from_pil(cls, image: Image.Image) -> Self:
@@ -57,14 +71,15 @@ class DecodedImage(NamedTuple):
         return cls(np.asarray(image), image.width, image.height)
 
 
-def decode(source: str | Path | bytes) -> Image.Image:
+def decode(source: str | Path | bytes, bit_depth: int | None = None) -> Image.Image:
     """Decode an image file, or its bytes, to an upright RGB image (8 bits per channel).
 
-    Transparent images are composited on white, because the color under transparent pixels is arbitrary. 16-bit gray is
-    scaled to 8 bits (Pillow's own conversion clips it to white). Of an animation, the first frame is returned.
+    Transparent images are composited on white, because the color under transparent pixels is arbitrary. Values of more
+    than 8 bits are scaled by the rule in `resnet50.etl.pixels`. Of an animation, the first frame is returned.
 
     Args:
         source: path of the file, or its content.
+        bit_depth: bits that integers of more than 8 use; None: as their file says.
 
     Returns:
         An image of mode RGB, rotated as its EXIF orientation says.
@@ -72,10 +87,12 @@ def decode(source: str | Path | bytes) -> Image.Image:
     Raises:
         UnreadableImageError: with the file's name and the reason.
     """
-    return Image.fromarray(decode_image(source).pixels)
+    return Image.fromarray(decode_image(source, bit_depth=bit_depth).pixels)
 
 
-def decode_image(source: str | Path | bytes, shorter_side: int | None = None) -> DecodedImage:
+def decode_image(
+    source: str | Path | bytes, shorter_side: int | None = None, bit_depth: int | None = None
+) -> DecodedImage:
     """Decode to pixels, optionally at a reduced scale.
 
     The discrete cosine transform of a JPEG yields the image at 1/2, 1/4 or 1/8 of its size for less work than at full
@@ -85,9 +102,10 @@ def decode_image(source: str | Path | bytes, shorter_side: int | None = None) ->
         source: path of the file, or its content.
         shorter_side: pixels that the shorter side needs at least; a JPEG is then decoded at the smallest scale that has
             them. None: full size.
+        bit_depth: as for `decode`.
 
     Raises:
-        UnreadableImageError: with the file's name and the reason.
+        UnreadableImageError: with the file's name and the reason; an `OutOfRangeError` if the values are the reason.
     """
     name = "these bytes" if isinstance(source, bytes) else one_line(str(source))
     try:
@@ -97,26 +115,81 @@ def decode_image(source: str | Path | bytes, shorter_side: int | None = None) ->
     except OSError as error:
         raise UnreadableImageError(f"{name}: {cannot_be_opened(error)}") from error
     try:
-        return decode_bytes(content, shorter_side)
+        return decode_bytes(content, shorter_side, bit_depth)
+    except PixelRangeError as error:
+        raise OutOfRangeError(f"{name}: {error}", error.peak) from error
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"{name}: too many pixels for an image ({error})") from error
     except Exception as error:  # Pillow's format plugins raise whatever their parsers trip over
         reason = one_line(" ".join((str(error) or repr(error)).split()))
         if isinstance(error, Image.UnidentifiedImageError):
-            reason = content_kind(content).hint or "not an image"
+            kind = content_kind(content)
+            reason = kind.hint or f"a damaged {kind.name}"
         raise UnreadableImageError(f"{name}: cannot be read as an image ({reason})") from error
 
 
-def decode_bytes(content: bytes, shorter_side: int | None) -> DecodedImage:
-    """Decode the content of a file; raises whatever Pillow raises if it can't be decoded."""
-    if content[:3] != JPEG_START and content_kind(content).hint not in ("", UNKNOWN.hint):
+def decode_bytes(content: bytes, shorter_side: int | None, bit_depth: int | None = None) -> DecodedImage:
+    """Decode the content of a file; raises whatever its decoder raises if it can't be decoded."""
+    kind = None if content[:3] == JPEG_START else content_kind(content)
+    if kind is not None and kind.hint not in ("", UNKNOWN.hint):
         raise Image.UnidentifiedImageError  # some of them Pillow would open: the preview of a camera raw, PostScript
-    with Image.open(io.BytesIO(content)) as image:  # reads the header only
-        if max(image.size) > MAX_SIDE:
-            raise ValueError(f"{image.width:,}×{image.height:,} pixels: a side is longer than {MAX_SIDE:,}")
-        if "progressive" in image.info and content.count(b"\xff\xda") > MAX_SCANS:
-            raise ValueError(f"more than {MAX_SCANS} scans")
-        return decode_jpeg(content, image, shorter_side) or decode_any(image)
+    if kind is not None and kind.name == "DICOM":
+        return decode_dicom(content, bit_depth)
+    if kind is not None and kind.name == "HEIC":
+        register_heif()
+    try:
+        with Image.open(io.BytesIO(content)) as image:  # reads the header only
+            if max(image.size) > MAX_SIDE:
+                raise ValueError(f"{image.width:,}×{image.height:,} pixels: a side is longer than {MAX_SIDE:,}")
+            if "progressive" in image.info and content.count(b"\xff\xda") > MAX_SCANS:
+                raise ValueError(f"more than {MAX_SCANS} scans")
+            return decode_jpeg(content, image, shorter_side) or decode_any(image, content, bit_depth)
+    except Image.UnidentifiedImageError:
+        return decode_unidentified(content, kind, bit_depth)
+
+
+def decode_unidentified(content: bytes, kind: ContentKind | None, bit_depth: int | None) -> DecodedImage:
+    """Decode what Pillow doesn't know: some TIFFs, if tifffile is installed."""
+    if kind is None or kind.name != "TIFF":
+        raise Image.UnidentifiedImageError
+    if not has_tifffile():
+        raise ValueError(NEEDS_TIFFFILE)
+    return decode_with_tifffile(content, bit_depth)
+
+
+def decode_with_tifffile(content: bytes, bit_depth: int | None) -> DecodedImage:
+    return finished(deep.tiff_to_eight_bits(read_with_tifffile(content, max_pixels()), bit_depth))
+
+
+def decode_dicom(content: bytes, bit_depth: int | None) -> DecodedImage:
+    from resnet50.etl.dicom import read_dicom
+
+    return finished(deep.with_alpha(read_dicom(content, max_pixels(), bit_depth), None))
+
+
+def register_heif() -> None:
+    """Let Pillow open HEIC files."""
+    from pi_heif import register_heif_opener
+
+    register_heif_opener()
+
+
+def image_size(path: str) -> tuple[int, int]:
+    """Return width and height from an image's header; raises whatever its decoder raises."""
+    kind = kind_of_file(path)
+    if kind.name == "DICOM" and kind.readable:
+        from resnet50.etl.dicom import dicom_size
+
+        return dicom_size(path)
+    if kind.name == "HEIC" and kind.readable:
+        register_heif()
+    with Image.open(path) as image:
+        return image.size
+
+
+def max_pixels() -> int:
+    """Return the number of pixels beyond which Pillow refuses an image."""
+    return 2 * (Image.MAX_IMAGE_PIXELS or MAX_SIDE**2)
 
 
 def read_image_file(path: str | Path) -> bytes:
@@ -156,50 +229,49 @@ def decode_jpeg(content: bytes, header: Image.Image, shorter_side: int | None) -
     except ValueError:
         return None
     width, height = header.size
-    transpose = EXIF_TRANSPOSE.get(orientation(header) or 1)
-    if transpose is not None:
-        pixels = np.asarray(Image.fromarray(pixels).transpose(transpose))
-        if transpose in SWAPS_SIDES:
+    turn = transposition(header)
+    if turn is not None:
+        pixels = np.asarray(Image.fromarray(pixels).transpose(turn))
+        if turn in SWAPS_SIDES:
             width, height = height, width
     return DecodedImage(pixels, width, height)
 
 
-def decode_any(image: Image.Image) -> DecodedImage:
-    image = upright(image)
-    return DecodedImage(rgb_pixels(image), image.width, image.height)
+def decode_any(image: Image.Image, content: bytes, bit_depth: int | None) -> DecodedImage:
+    tags = tiff_tags(image)
+    if tags is not None and tags.unknown_to_pillow:
+        return decode_with_tifffile(content, bit_depth)
+    return finished(upright_8_bits(image, content, tags, bit_depth))
 
 
-EXIF_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""Transposition that makes an image upright, by its EXIF orientation (EXIF 2.3, tag 0x0112)."""
-
-SWAPS_SIDES = {EXIF_TRANSPOSE[value] for value in (5, 6, 7, 8)}
-"""Transpositions that swap width and height."""
-
-
-def orientation(image: Image.Image) -> int | None:
-    """Return the EXIF orientation, without loading the pixels; None if there is none."""
-    with contextlib.suppress(SyntaxError):  # what Pillow raises for a malformed EXIF block
-        return image.getexif().get(ExifTags.Base.Orientation)
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Rotate an image as its EXIF orientation says; an image with a damaged EXIF block stays as it is stored."""
+def upright_8_bits(image: Image.Image, content: bytes, tags: TiffTags | None, bit_depth: int | None) -> deep.EightBits:
     image.load()
-    with contextlib.suppress(SyntaxError):  # malformed EXIF block; the pixels are loaded by now
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
+    turn = transposition(image)
+    found = deep.to_eight_bits(image, content, tags, bit_depth)
+    return found if turn is None else found._replace(image=found.image.transpose(turn))
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    return image if is_rgb(image) else Image.fromarray(rgb_pixels(image))
+def finished(found: deep.EightBits) -> DecodedImage:
+    image = found.image
+    return DecodedImage(rgb_pixels(image), image.width, image.height, found.clipped, found.peak)
+
+
+def to_rgb(image: Image.Image, bit_depth: int | None = None) -> Image.Image:
+    """Return an image in memory as RGB, upright as from its file; the image itself stays as it is.
+
+    Raises:
+        UnreadableImageError: it is cut off or damaged, or its values don't fit the range that they should have.
+    """
+    tags = tiff_tags(image)
+    if tags is not None and tags.unknown_to_pillow:
+        raise UnreadableImageError("this image: Pillow reads TIFFs of this kind wrong; give its path or its bytes")
+    try:
+        found = upright_8_bits(image, b"", tags, bit_depth).image
+    except PixelRangeError as error:
+        raise OutOfRangeError(f"this image: {error}", error.peak) from error
+    except (OSError, SyntaxError, ValueError) as error:  # an opened file is only now read in full
+        raise UnreadableImageError(f"this image: cannot be read ({one_line(str(error))})") from error
+    return found if is_rgb(found) else Image.fromarray(rgb_pixels(found))
 
 
 def is_rgb(image: Image.Image) -> bool:
@@ -207,57 +279,22 @@ def is_rgb(image: Image.Image) -> bool:
 
 
 def rgb_pixels(image: Image.Image) -> np.ndarray:
-    """Convert an image of any Pillow mode to RGB pixels: uint8, h×w×3."""
+    """Convert an image of any mode of 8 bits to RGB pixels: uint8, h×w×3."""
     if is_rgb(image):
         return np.asarray(image)
-    convert = conversion(image)
-    if image.width * image.height <= STRIP_PIXELS:
-        return convert(image)
+    convert = composite_on_white if image.has_transparency_data else plain_rgb
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    for rows in strips(image):
-        pixels[rows] = convert(crop_rows(image, rows))
+    for rows in row_strips(image.height, image.width):
+        pixels[rows] = convert(image.crop((0, rows.start, image.width, rows.stop)))
     return pixels
 
 
-def conversion(image: Image.Image) -> Callable[[Image.Image], np.ndarray]:
-    """Return the function that converts a non-RGB image, or some rows of it, to RGB pixels."""
-    if image.mode.startswith(("I", "F")):
-        peak = max(float(np.nan_to_num(np.asarray(crop_rows(image, rows))).max()) for rows in strips(image))
-        return lambda strip: np.repeat(scale_to_uint8(np.asarray(strip), peak)[..., np.newaxis], 3, axis=2)
-    if image.has_transparency_data:
-        return composite_on_white
-    return lambda strip: np.asarray(strip.convert("RGB"))
-
-
-def strips(image: Image.Image) -> list[slice]:
-    """Split the rows of an image into slices of about `STRIP_PIXELS` pixels."""
-    rows = max(1, STRIP_PIXELS // image.width)
-    return [slice(top, min(top + rows, image.height)) for top in range(0, image.height, rows)]
-
-
-def crop_rows(image: Image.Image, rows: slice) -> Image.Image:
-    return image.crop((0, rows.start, image.width, rows.stop))
+def plain_rgb(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.convert("RGB"))
 
 
 def composite_on_white(image: Image.Image) -> np.ndarray:
-    rgba = image.convert("RGBA")
+    straight = image.convert("LA") if image.mode == "La" else image
+    rgba = straight.convert("RGBA")
     white = Image.new("RGBA", rgba.size, "white")
     return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
-
-
-def scale_to_uint8(gray: np.ndarray, peak: float) -> np.ndarray:
-    """Map gray values to 0–255.
-
-    Floats are scaled from 0–1 if none is above 1. Integers are scaled from 16 bits, except wide types whose values all
-    fit in 8 bits.
-
-    Args:
-        gray: gray values, or part of an image's.
-        peak: largest value of the whole image.
-    """
-    values = np.nan_to_num(gray.astype(np.float64))
-    if np.issubdtype(gray.dtype, np.floating):
-        values = values * 255.0 if peak <= 1.0 else values
-    elif gray.dtype.itemsize == 2 or peak > 255:
-        values = values / 257.0
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -148,13 +148,16 @@ def content_kind(head: bytes) -> ContentKind:
     """Name what a file is from its first bytes, of which `HEAD_BYTES` are enough."""
     if not head:
         return EMPTY
+    dicom = dicom_kind(head)  # first: its preamble may be the header of a TIFF
+    if dicom:
+        return dicom
     raw = raw_name(head)
     if raw:
         return ContentKind("camera raw", True, False, f"{raw} is {DEVELOP}")
     for name, start in DECODED_STARTS.items():
         if start.match(head):
             return ContentKind(name, True, True)
-    container = isobmff_kind(head) or dicom_kind(head)
+    container = isobmff_kind(head)
     if container:
         return container
     head = head[:HEAD_BYTES]
@@ -189,17 +192,23 @@ COLOR_FILTER_ARRAY, LINEAR_RAW = 32803, 34892
 
 
 def first_directory(head: bytes) -> dict[int, int]:
-    """Return the tags of a TIFF's first directory with their first value if it is a number; {} if it lies elsewhere."""
-    order = "<" if head[:2] == b"II" else ">"
+    """Return the tags of a TIFF's first directory with their first value if it is a number, as far as they are there.
+
+    EXIF blocks have the same form.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+    tags: dict[int, int] = {}
+    if order is None:
+        return tags
     try:
         (at,) = struct.unpack_from(f"{order}I", head, 4)
         (count,) = struct.unpack_from(f"{order}H", head, at)
-        tags: dict[int, int] = {}
         for start in range(at + 2, at + 2 + 12 * count, 12):
             tag, kind = struct.unpack_from(f"{order}HH", head, start)
-            tags[tag] = struct.unpack_from(f"{order}H" if kind == 3 else f"{order}I", head, start + 8)[0]
+            form = {1: "B", 3: "H"}.get(kind, "I")
+            tags[tag] = struct.unpack_from(f"{order}{form}", head, start + 8)[0]
     except struct.error:
-        return {}
+        pass
     return tags
 
 

@@ -15,12 +15,14 @@ from resnet50.etl.audit import (
     CAUSES,
     KINDS,
     Audit,
+    DecodeSettings,
     audit,
     fail_on_findings,
     read_images,
     referenced_files,
     small_classes,
 )
+from resnet50.etl.bit_depth import ask_for_bit_depth
 from resnet50.etl.extract import EMBEDDED_IMAGES, extract
 from resnet50.etl.prepared import COLUMNS, SOURCE, PreparedDataset, atomic_folder, check_output, write_prepared
 from resnet50.etl.shards import read_shards, shards_folder, write_shard
@@ -141,8 +143,8 @@ def show_sample(source: Reading) -> None:
 def read_one_shard(source: Reading, shard: Shard) -> Path:
     """Read one shard of the images for a later merge; return its folder."""
     options = source.options
-    side = options.store_size if options.store else None
-    return write_shard(shard, shards_folder(options), source.images, referenced_files(source.rows), side)
+    settings = DecodeSettings(options.store_size if options.store else None, options.bit_depth)
+    return write_shard(shard, shards_folder(options), source.images, referenced_files(source.rows), settings)
 
 
 def build(
@@ -153,7 +155,8 @@ def build(
     images = images_of(source, folder)
     store = start_store(folder, source, images)
     read = None if merge is None else partial(read_shards, merge, shards_folder(options))
-    rows = read_images(source.rows, images, store, dropped, read)
+    rows = read_images(source.rows, images, store, dropped, read, options.bit_depth)
+    ask_for_bit_depth(rows, options)
     found = audit(rows, source.unlisted)
     kept = rows[(found.cause == "") & ~rows["label"].isin(dropped)]
     candidates = sorted(set(rows["label"].unique()) - {"", *dropped})
@@ -165,6 +168,7 @@ def build(
     if options.strict:
         fail_on_findings(found)
     show_audit(source, found, dropped, rows)
+    warn_about_lost_classes(rows[~rows["label"].isin(dropped)], found.cause)
     check_classes(kept["label"], dropped)
 
     manifest = manifest_of(kept, source, split_of(kept, fractions, options))
@@ -280,6 +284,16 @@ def show_splits(dataset: PreparedDataset) -> None:
     table.add_row("all", *[f"{total:,}" for total in totals], f"{len(manifest):,}")
     table.add_row("share", *[f"{total / len(manifest):.1%}" for total in totals], "")
     console.print(table, soft_wrap=False)
+
+
+def warn_about_lost_classes(rows: pd.DataFrame, cause: pd.Series) -> None:
+    """Warn of every class none of whose images can be used, because of their kind."""
+    there = rows.assign(unusable=cause.isin(["unreadable_images", "pixel_range"]))
+    there = there[(rows["label"] != "") & (rows["file"] != "")]
+    lost = there.groupby("label")["unusable"].transform("all")
+    for label, images in there[lost].groupby("label"):
+        reasons = images["reason"].value_counts()
+        warn(f"class {label} is lost: none of its {len(images):,} images can be used ({reasons.index[0]})")
 
 
 def warn_about_classes(dataset: PreparedDataset, found: Audit) -> None:

@@ -49,7 +49,8 @@ class PreparedDataset:
         classes: names of the classes, sorted; a label's index is its position here.
         manifest: a row per image: image_id, path (absolute), label, label_index, group, split, width and height in
             pixels (upright), sha256 of the file.
-        fingerprint: SHA-256 over classes, ids, labels, splits and image hashes; equal for equal data only.
+        fingerprint: SHA-256 over classes, ids, labels, splits, image hashes and bit depth; equal for equal data only.
+        bit_depth: bits that the images' integers use where they have more than 8; None: as their files say.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class PreparedDataset:
     classes: tuple[str, ...]
     manifest: pd.DataFrame
     fingerprint: str
+    bit_depth: int | None = None
 
     def split(self, name: str) -> pd.DataFrame:
         """Return the rows of a split ("train", "val" or "test"), in the manifest's order.
@@ -71,10 +73,11 @@ class PreparedDataset:
         return rows.reset_index(drop=True)
 
 
-def fingerprint_of(manifest: pd.DataFrame, classes: tuple[str, ...]) -> str:
+def fingerprint_of(manifest: pd.DataFrame, classes: tuple[str, ...], bit_depth: int | None = None) -> str:
     """Return the SHA-256 over the content of a dataset, independent of its location.
 
-    Hashed are the classes, then each column: the number of values, the length of each, and their concatenation.
+    Hashed are the classes, then each column: the number of values, the length of each, and their concatenation; then
+    the bit depth, if it is given.
     """
     digest = hashlib.sha256()
     columns = [manifest[name] for name in ("image_id", "label", "split", "sha256")]
@@ -83,6 +86,8 @@ def fingerprint_of(manifest: pd.DataFrame, classes: tuple[str, ...]) -> str:
         digest.update(len(text).to_bytes(8, "little"))
         digest.update(text.str.len().to_numpy().tobytes())
         digest.update(text.str.cat().encode())
+    if bit_depth is not None:
+        digest.update(f"bit depth {bit_depth}".encode())
     return digest.hexdigest()
 
 
@@ -107,7 +112,8 @@ def load_prepared(folder: str | os.PathLike[str]) -> PreparedDataset:
         description = yaml.safe_load((folder / DESCRIPTION).read_bytes())
         name, classes = str(description["name"]), tuple(str(label) for label in description["classes"])
         fingerprint = str(description["fingerprint"])
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        bit_depth: int | None = description.get("options", {}).get("bit_depth")
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / DESCRIPTION} {damaged} ({' '.join(str(error).split())})") from error
     try:
         manifest = pd.read_parquet(folder / MANIFEST)
@@ -116,9 +122,9 @@ def load_prepared(folder: str | os.PathLike[str]) -> PreparedDataset:
     missing = [column for column in COLUMNS if column not in manifest.columns]
     if missing:
         raise UserError(f"{folder / MANIFEST} {damaged} (it has no column {missing[0]!r})")
-    if fingerprint_of(manifest, classes) != fingerprint:
+    if fingerprint_of(manifest, classes, bit_depth) != fingerprint:
         raise UserError(f"{folder / MANIFEST} does not belong to the {DESCRIPTION} beside it; prepare it again")
-    return PreparedDataset(folder, name, classes, manifest, fingerprint)
+    return PreparedDataset(folder, name, classes, manifest, fingerprint, bit_depth)
 
 
 def check_output(out: Path, overwrite: bool, *inputs: Path | None) -> None:
@@ -161,7 +167,7 @@ def write_prepared(
         reading: how the source was understood, and why, a line each.
     """
     classes = tuple(sorted(manifest["label"].unique()))
-    fingerprint = fingerprint_of(manifest, classes)
+    fingerprint = fingerprint_of(manifest, classes, options.bit_depth)
     description = {
         "name": name,
         "fingerprint": fingerprint,
@@ -185,7 +191,7 @@ def write_prepared(
     with (folder / AUDIT).open("w", encoding="utf-8") as file:  # streamed: there may be a million findings
         json.dump(audit, file, indent=1, ensure_ascii=False)
         file.write("\n")
-    return PreparedDataset(options.out, name, classes, manifest, fingerprint)
+    return PreparedDataset(options.out, name, classes, manifest, fingerprint, options.bit_depth)
 
 
 @contextmanager

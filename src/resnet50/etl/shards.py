@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from resnet50.etl.audit import ImageRecord, read_parallel
+from resnet50.etl.audit import RECORD_COLUMNS, DecodeSettings, ImageRecord, read_parallel
 from resnet50.etl.prepared import atomic_folder
 from resnet50.etl.store import map_file
 from resnet50.options import PrepareOptions
@@ -30,13 +30,13 @@ def shards_folder(options: PrepareOptions) -> Path:
     return options.out.with_name(f"{options.out.name}.shards")
 
 
-def common_digest(folder: Path, files: pd.Index, shorter_side: int | None) -> str:
-    """Return a digest of what all shards share: the images, and the size at which they are stored."""
+def common_digest(folder: Path, files: pd.Index, settings: DecodeSettings) -> str:
+    """Return a digest of what all shards share: the images, and how they are read and stored."""
     attempt = [os.environ.get(name) for name in ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT")]
-    return digest_of(str(folder), list(files), shorter_side, attempt if started_by_torchrun() else None)
+    return digest_of(str(folder), list(files), *settings, attempt if started_by_torchrun() else None)
 
 
-def write_shard(shard: Shard, shards_dir: Path, folder: Path, files: pd.Index, shorter_side: int | None) -> Path:
+def write_shard(shard: Shard, shards_dir: Path, folder: Path, files: pd.Index, settings: DecodeSettings) -> Path:
     """Read one shard of the image files and write the result atomically.
 
     Args:
@@ -44,34 +44,32 @@ def write_shard(shard: Shard, shards_dir: Path, folder: Path, files: pd.Index, s
         shards_dir: folder of all shards.
         folder: folder of the images.
         files: all image files, in the order of the table.
-        shorter_side: of the stored pixels; None without a pixel store.
+        settings: how they are read.
     """
     records: list[dict[str, Any]] = []
     with atomic_folder(shards_dir / shard.name) as fresh:
         with (fresh / PIXELS).open("wb") as file:
-            for image in read_parallel(folder, files[shard.of(len(files))], shorter_side):
+            for image in read_parallel(folder, files[shard.of(len(files))], settings):
                 stored = (0, 0) if image.pixels is None else image.pixels.shape[:2]
                 records.append(
                     image._asdict() | {"pixels": None, "stored_height": stored[0], "stored_width": stored[1]}
                 )
                 if image.pixels is not None:
                     file.write(np.ascontiguousarray(image.pixels).data)
-        columns = ["width", "height", "sha256", "reason", "stored_height", "stored_width"]
+        columns = [*RECORD_COLUMNS, "stored_height", "stored_width"]
         pd.DataFrame(records, columns=columns).to_parquet(fresh / RECORDS, index=False)
-        description = {"digest": common_digest(folder, files, shorter_side)}
+        description = {"digest": common_digest(folder, files, settings)}
         (fresh / DESCRIPTION).write_text(json.dumps(description), encoding="utf-8")
     return shards_dir / shard.name
 
 
-def read_shards(
-    count: int, shards_dir: Path, folder: Path, files: pd.Index, shorter_side: int | None
-) -> Iterator[ImageRecord]:
+def read_shards(count: int, shards_dir: Path, folder: Path, files: pd.Index, settings: DecodeSettings) -> Iterator[ImageRecord]:
     """Yield the records of all shards in order, as `read_parallel` would.
 
     Raises:
         UserError: a shard is missing, damaged, or was made from other images or options.
     """
-    digest = common_digest(folder, files, shorter_side)
+    digest = common_digest(folder, files, settings)
     if started_by_torchrun():
         wait_for_shards(count, shards_dir, digest)
     shards = [shards_dir / shard_name(index, count) for index in range(count)]
@@ -99,6 +97,7 @@ def check_shard(shard: Path, flag: str, digest: str) -> None:
         size = 3 * int((records["stored_height"] * records["stored_width"]).sum())
         complete = (shard / PIXELS).stat().st_size == size
         found = description["digest"]
+        _ = records[list(RECORD_COLUMNS)]
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise UserError(f"{shard} is damaged: {advice}") from error
     if not complete:
@@ -111,8 +110,9 @@ def read_shard(shard: Path) -> Iterator[ImageRecord]:
     records = pd.read_parquet(shard / RECORDS)
     content = map_file(shard / PIXELS) if (shard / PIXELS).stat().st_size else np.zeros(0, np.uint8)
     offset = 0
-    for width, height, sha256, reason, rows, columns in records.itertuples(index=False):
+    names = [*RECORD_COLUMNS, "stored_height", "stored_width"]
+    for *values, rows, columns in records[names].itertuples(index=False):
         size = 3 * rows * columns
         pixels = content[offset : offset + size].reshape(rows, columns, 3) if size else None
         offset += size
-        yield ImageRecord(width, height, sha256, reason, pixels)
+        yield ImageRecord(**dict(zip(RECORD_COLUMNS, values, strict=True)), pixels=pixels)

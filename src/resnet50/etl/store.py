@@ -18,9 +18,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from PIL import Image
 
-from resnet50.etl.decode import DecodedImage
+from resnet50.etl.decode import DecodedImage, image_size
 from resnet50.runtime.errors import UserError
 
 FOLDER, INDEX, SHARDS = "pixels", "index.parquet", "shards.json"
@@ -59,9 +58,8 @@ def estimate_bytes(paths: Sequence[str], shorter_side: int) -> int:
     total = 0
     for path in sample:
         try:
-            with Image.open(path) as image:  # reads the header only
-                width, height = stored_size(*image.size, shorter_side)
-                total += 3 * width * height
+            width, height = stored_size(*image_size(path), shorter_side)
+            total += 3 * width * height
         except Exception:  # noqa: S112  # the audit reports what is wrong with it
             continue
     return round(total * len(paths) / max(1, len(sample)))

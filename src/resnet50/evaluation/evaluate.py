@@ -1,5 +1,6 @@
 """`resnet50 evaluate`: measure a trained network on a split; write its metrics, a row per image, and the report."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from resnet50.inference.classifier import Classifier
 from resnet50.model.file import Model, load_model
 from resnet50.options import EvaluateOptions, TrainOptions, read_yaml
 from resnet50.runtime.atomic import atomic_write
-from resnet50.runtime.console import rank_zero_output, say
+from resnet50.runtime.console import rank_zero_output, say, warn
 from resnet50.runtime.device import limit_threads, resolve_device, tune_allocator
 from resnet50.runtime.distributed import process_group
 from resnet50.runtime.errors import UserError
@@ -40,6 +41,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         classifier = Classifier(load_model(options.run), device)
         dataset = load_prepared(options.dataset or trained_on(options.run))
         check_classes(classifier.model, dataset, options.run)
+        classifier.model = with_bit_depth(classifier.model, dataset)
         paths, shards = dataset.split(options.split)["path"], shards_folder(options)
         probabilities = predict_sharded(
             classifier, paths, lambda: (dataset.fingerprint, options.split), shards, options
@@ -65,6 +67,19 @@ def check_classes(model: Model, dataset: PreparedDataset, run: Path) -> None:
         raise UserError(
             f"{run} was trained on {len(ours)} classes, {dataset.folder} has {len(theirs)}; they differ in: {names}"
         )
+
+
+def with_bit_depth(model: Model, dataset: PreparedDataset) -> Model:
+    """Return the model for the bit depth of a dataset, which tells what its own files hold; warn if it is another."""
+    ours, theirs = model.preprocess.bit_depth, dataset.bit_depth
+    if ours == theirs:
+        return model
+    described = {depth: "as the files say" if depth is None else f"{depth} bits" for depth in (ours, theirs)}
+    warn(
+        f"{dataset.folder} was prepared for a bit depth of {described[theirs]}, which is used; the model was trained "
+        f"with {described[ours]}, which `resnet50 predict` uses"
+    )
+    return dataclasses.replace(model, preprocess=dataclasses.replace(model.preprocess, bit_depth=theirs))
 
 
 def result_file(options: EvaluateOptions) -> Path:

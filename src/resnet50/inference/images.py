@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from resnet50.data.transforms import Preprocess
-from resnet50.etl.decode import IMAGE_EXTENSIONS, decode, to_rgb
+from resnet50.etl.decode import decode, to_rgb
+from resnet50.etl.formats import IMAGE_EXTENSIONS
 from resnet50.runtime.errors import UserError
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
@@ -53,23 +54,23 @@ def preprocessed_batches(images: Iterable[ImageInput], preprocess: Preprocess, b
     if batch_size < 1:
         raise UserError(f"batch_size {batch_size}: must be at least 1")
     left = iter(images)
-    while batch := [preprocess(to_image(image)) for image in islice(left, batch_size)]:
+    while batch := [preprocess(to_image(image, preprocess.bit_depth)) for image in islice(left, batch_size)]:
         yield torch.stack(batch)
 
 
-def to_image(image: ImageInput) -> Image.Image:
+def to_image(image: ImageInput, bit_depth: int | None = None) -> Image.Image:
     """Decode or convert one image to RGB; a UserError names what cannot be read."""
     if isinstance(image, Image.Image):
-        return to_rgb(image)
+        return to_rgb(image, bit_depth)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (2, 3):
             raise UserError(f"an array image must be uint8, H×W×3 or H×W, not {image.dtype} {image.shape}")
         return to_rgb(Image.fromarray(image))
     if isinstance(image, bytes):
-        return decode(image)
+        return decode(image, bit_depth)
     if not isinstance(cast(object, image), str | os.PathLike):
         raise UserError(f"{image!r} is not an image: give a path, bytes, a Pillow image or a uint8 array")
-    return decode(Path(image))
+    return decode(Path(image), bit_depth)
 
 
 def find_images(sources: Sequence[str]) -> list[Path]:

@@ -49,6 +49,13 @@ class SourceOptions(Options):
     drop_labels: str | None = option("Labels to drop, separated by commas.", None)
     min_class_count: int = option("Warn of classes with fewer images than this.", 1, at_least=0)
     small_classes: Literal["keep", "drop"] = option("What happens to classes with fewer images.", "keep")
+    bit_depth: int | None = option(
+        "Bits that integers of more than 8 use: 12 for cameras and scanners that write 0 to 4095. Left out: as the "
+        "files say, else all 16.",
+        None,
+        at_least=8,
+        at_most=16,
+    )
     strict: bool = option("Stop at anything the audit finds instead of leaving it out.", False)
 
 

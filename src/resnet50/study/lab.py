@@ -146,7 +146,7 @@ class Lab:
     def small_preprocess(self, size: int | None = None) -> Preprocess:
         """Return the small trainings' preprocessing: the whole image, squashed to a square."""
         size = size or self.plan.size
-        return Preprocess(size=size, resize=size, resize_mode="squash")
+        return Preprocess(size=size, resize=size, resize_mode="squash", bit_depth=self.dataset.bit_depth)
 
     @torch.no_grad()
     def logits(self, network: ResNet, pixels: Tensor, preprocess: Preprocess, batch_size: int = 64) -> Tensor:

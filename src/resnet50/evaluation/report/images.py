@@ -57,7 +57,7 @@ def sample_images(dataset: DatasetRecord) -> list[ReportImage]:
     per_class = SAMPLES // len(labels)
     chosen = pd.concat([rows[rows["label"] == label].head(per_class) for label in labels])
     return [
-        ReportImage(thumbnail(path, dataset.folder), str(image_id), label)
+        ReportImage(thumbnail(path, dataset.folder, dataset.bit_depth), str(image_id), label)
         for image_id, path, label in zip(chosen["image_id"], chosen["path"], chosen["label"], strict=True)
     ]
 
@@ -72,7 +72,10 @@ def hardest_images(run: RunRecord) -> list[ReportImage]:
     chosen = rows.sort_values(["loss", "image_id"], ascending=[False, True]).head(HARDEST)
     return [
         ReportImage(
-            thumbnail(row["path"], run.dataset.folder), row["image_id"], str(row["label"]), loss=float(row["loss"])
+            thumbnail(row["path"], run.dataset.folder, run.dataset.bit_depth),
+            row["image_id"],
+            str(row["label"]),
+            loss=float(row["loss"]),
         )
         for row in chosen.to_dict("records")
     ]
@@ -92,21 +95,24 @@ def mistakes(run: RunRecord, evaluation: str) -> tuple[list[ReportImage], int | 
     rows = rows.assign(confidence=rows[columns].to_numpy(dtype=np.float64).max(axis=1))
     chosen = rows.sort_values(["confidence", "image_id"], ascending=[False, True]).head(MISTAKES)
     folder = Path(str(run.config.get("dataset", "")))
+    depth = run.dataset.bit_depth if run.dataset else None
     images = [
-        ReportImage(thumbnail(row["path"], folder), row["image_id"], row["label"], row["prediction"], row["confidence"])
+        ReportImage(
+            thumbnail(row["path"], folder, depth), row["image_id"], row["label"], row["prediction"], row["confidence"]
+        )
         for row in chosen.to_dict("records")
     ]
     return images, len(rows)
 
 
-def thumbnail(path: str, folder: Path) -> str | None:
+def thumbnail(path: str, folder: Path, bit_depth: int | None = None) -> str | None:
     """Encode an image as a small JPEG in a data URI; None if it can no longer be read.
 
     A relative path is looked up in the working directory and then in the prepared dataset.
     """
     file = Path(path)
     try:
-        image = decode(file if file.is_file() else folder / file)
+        image = decode(file if file.is_file() else folder / file, bit_depth)
     except UnreadableImageError:
         return None
     image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=3.0)

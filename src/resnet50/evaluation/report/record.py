@@ -27,6 +27,11 @@ class DatasetRecord:
     manifest: pd.DataFrame
     audit: Mapping[str, Any]
 
+    @property
+    def bit_depth(self) -> int | None:
+        """Bits that the images' integers use where they have more than 8."""
+        return self.description.get("options", {}).get("bit_depth")
+
     def train_counts(self) -> dict[str, int]:
         """Count the training images of each class, including classes without any."""
         labels = self.manifest["label"].astype(str)

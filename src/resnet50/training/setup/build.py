@@ -41,7 +41,7 @@ def build_run(options: TrainOptions, dataset: PreparedDataset, device: Device) -
     check_batch(options, len(dataset.split("train")))
     pretrained = load_pretrained(options.weights, options.depth)
     options, decisions = resolve(options, pretrained, device)
-    data = load_data(options, dataset, choose_preprocess(options, pretrained), device)
+    data = load_data(options, dataset, choose_preprocess(options, pretrained, dataset.bit_depth), device)
     network = build_network(options, dataset, pretrained)
     if options.freeze == len(STAGES):
         data = freeze_features(options, dataset, network, data, device)

@@ -118,11 +118,11 @@ def default_rates(options: TrainOptions, *, fine_tuning: bool) -> tuple[float, f
     return rate * growth, head_rate * growth
 
 
-def choose_preprocess(options: TrainOptions, pretrained: PretrainedWeights | None) -> Preprocess:
-    """Return the preprocessing of validation and everything after it: that of the weights, at this run's size."""
+def choose_preprocess(options: TrainOptions, pretrained: PretrainedWeights | None, bit_depth: int | None) -> Preprocess:
+    """Return the preprocessing of validation and everything after it: that of the weights, for this run's data."""
     assert options.eval_size is not None and options.resize_mode is not None  # resolved
     own = pretrained.preprocess if pretrained else Preprocess()
-    return dataclasses.replace(own, resize_mode=options.resize_mode).resized(options.eval_size)
+    return dataclasses.replace(own, resize_mode=options.resize_mode, bit_depth=bit_depth).resized(options.eval_size)
 
 
 def parse_duration(text: str, option: str) -> float:
