@@ -271,6 +271,14 @@ def has_classes(node: Node) -> bool:
     return len(node.children) > 1
 
 
+def has_splits(node: Node) -> bool:
+    """Return whether a tree begins with folders of different splits, one of which has class folders."""
+    while len(node.children) == 1:
+        node = next(iter(node.children.values()))
+    splits = {split_folder(name) for name in node.children} - {""}
+    return len(splits) > 1 and any(has_classes(child) for name, child in node.children.items() if split_folder(name))
+
+
 def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) -> list[FolderReading]:
     """Read split folders that have class folders; what is beside them has no labels, or raises a question."""
     used = [name for name in splits if name in deep]
@@ -289,8 +297,9 @@ def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) 
         else:
             choice = {"exclude": f"{name}/*" if not above else f"*/{name}/*"}
     inner = {name: interpret(node.children[name], f"{above}{re.escape(name)}/") for name in used}
+    labels = {label for readings in inner.values() for reading in readings[:1] for label in reading.label.values()}
     for name in used:  # a split with one class: train/good beside test/good and test/broken
-        if not inner[name] and node.children[name].children:
+        if not inner[name] and class_names(node.children[name]) & labels:
             inner[name] = [by_children(node.children[name].children, f"{above}{re.escape(name)}/", [])]
     inner = {name: readings for name, readings in inner.items() if readings}
     if not inner:
@@ -432,6 +441,12 @@ def by_children(children: dict[str, Node], above: str, notes: list[str], level: 
 
 def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list[FolderReading]:
     """Decide between the folders of a level and those below them, where some have folders of their own."""
+    split = [name for name, child in children.items() if has_splits(child)]
+    if len(split) == 1 and not any(has_classes(child) for name, child in children.items() if name != split[0]):
+        beside = shorten([f"{name}/" for name in children if name != split[0]])
+        said = (*notes, f"not used: {beside} (no class folders in it, so no labels)")
+        inner = interpret(children[split[0]], f"{above}{re.escape(split[0])}/")
+        return [FolderReading(r.label, r.published, r.level, r.choice, (*said, *r.notes), r.weak) for r in inner]
     single = {next(iter(child.children)) for child in children.values() if len(child.children) == 1 and not child.here}
     alike = len(single) == 1 and all(len(child.children) == 1 for child in children.values())
     inner = {name: unwrap_storage(child, alike) for name, child in children.items()}

@@ -68,7 +68,7 @@ AUXILIARY = {
 
 STORAGE = {
     "images", "image", "imgs", "img", "jpg", "jpgs", "jpeg", "jpegs", "png", "pngs", "tif", "bmp", "photos", "photo", "pictures",
-    "pics", "data", "dataset", "raw", "original", "originals", "media", "upload", "uploads", "files", "all", "all_images", "input",
+    "pics", "data", "dataset", "raw", "original", "originals", "media", "upload", "uploads", "files", "all_images", "input",
 }  # fmt: skip
 """Folders whose name says only that images are in it."""
 
