@@ -213,7 +213,7 @@ def read_listed(
 
 
 def with_test_folders(reading: Reading, files: FileIndex) -> Reading:
-    """Add images that a table of training images doesn't list and that lie in class folders below a test or val folder."""
+    """Add the images in class folders below a test or val folder that a table of training images doesn't list."""
     if (reading.rows["published"] != "").any() or not reading.images.is_relative_to(files.folder):
         return reading
     classes = set(reading.rows["label"]) - {""}
@@ -251,8 +251,8 @@ def no_labels(one: TableSet) -> UserError:
         kind = kind_of_labels(frame[name])
         if name != one.tables[0].id_column and kind.number:
             return UserError(
-                f"{one.names()} has a number per image in column {name!r} ({kind.reason}) and no class: predicting numbers is "
-                "not supported; make a column with a few classes from it, such as low and high"
+                f"{one.names()} has a number per image in column {name!r} ({kind.reason}) and no class: predicting "
+                "numbers is not supported; make a column with a few classes from it, such as low and high"
             )
     return UserError(
         f"{one.names()} names images in column {one.tables[0].id_column!r}, but has no column that could be labels"
@@ -354,8 +354,8 @@ def read_flat(
     inside = [source for source in embedded_in(options, files) if source.has_labels or options.label_column]
     if len(inside) > 1:
         raise UserError(
-            f"{options.source} has several files with images inside ({', '.join(source.where for source in inside[:6])}): "
-            "give one of them as SOURCE",
+            f"{options.source} has several files with images inside: give one of them as SOURCE "
+            f"({', '.join(source.where for source in inside[:6])})",
             [{"source": str(source.files[0].path)} for source in inside],
         )
     if inside:
@@ -364,7 +364,7 @@ def read_flat(
     fields = [] if guess is not None else fields_in_names(files)
     if fields:
         raise UserError(
-            f"{options.source} has neither a table nor class folders; the names of its images have parts that may be labels",
+            f"{options.source} has neither a table nor class folders; parts of its images' names may be labels",
             [{"label_pattern": pattern} for pattern in fields],
         )
     if guess is None:
@@ -372,7 +372,7 @@ def read_flat(
     pattern, count = guess
     if submission is None:
         raise UserError(
-            f"{options.source} has neither a table nor class folders; the names of its {count:,} images may begin with the label",
+            f"{options.source} has neither a table nor class folders; the names of {count:,} images may begin with it",
             [{"label_pattern": pattern}],
         )
     evidence = (f"names: {count:,} images match it, {submission.name} asks for labels, and no table has them",)
@@ -397,8 +397,9 @@ def no_images(options: PrepareOptions, table: Table, files: FileIndex) -> UserEr
     content = f"the folder holds files such as {images.iloc[0]!r}" if len(images) else "the folder holds no images"
     name = options.id_column or str(table.frame.columns[0])
     return UserError(
-        f"none of the {len(table.frame):,} rows of {table.path.name} has an image in {files.folder}: column {name!r} has "
-        f"values such as {table.frame[name].iloc[0]!r}, but {content}; name the folder with --images, the column with "
+        f"none of the {len(table.frame):,} rows of {table.path.name} has an image in {files.folder}: column "
+        f"{name!r} has values such as {table.frame[name].iloc[0]!r}, but {content}; name the "
+        "folder with --images, the column with "
         "--id-column, or the pattern with --path-template"
     )
 

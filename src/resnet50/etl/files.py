@@ -16,18 +16,19 @@ from resnet50.runtime.console import warn
 from resnet50.runtime.errors import UserError
 
 SYSTEM_FOLDERS = {
-    "__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "recycler", "recycled", "system volume information",
-    "lost+found", "lost.dir", "__pycache__",
+    "__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "recycler", "recycled",
+    "system volume information", "lost+found", "lost.dir", "__pycache__",
 }  # fmt: skip
 """Folders that systems make: macOS's archives, NAS thumbnails and waste bins. Hidden ones are passed over as well."""
 
 SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "ehthumbs_vista.db", "icon\r"}
 
 OTHER_EXTENSIONS = (
-    ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".xml", ".yaml", ".yml", ".md", ".rst", ".html",
-    ".htm", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ods", ".py", ".pyc", ".ipynb", ".m", ".r", ".sh", ".mat", ".npy", ".npz",
-    ".pkl", ".pickle", ".h5", ".hdf5", ".tfrec", ".tfrecord", ".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".pt",
-    ".pth", ".onnx", ".safetensors", ".log", ".names", ".data", ".cfg", ".ini", ".mp4", ".avi", ".mov", ".wav", ".mp3", ".lock",
+    ".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".pq", ".xml", ".yaml", ".yml", ".md", ".rst",
+    ".html", ".htm", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ods", ".py", ".pyc", ".ipynb", ".m", ".r", ".sh",
+    ".mat", ".npy", ".npz", ".pkl", ".pickle", ".h5", ".hdf5", ".tfrec", ".tfrecord", ".zip", ".tar", ".gz", ".tgz",
+    ".bz2", ".xz", ".7z", ".rar", ".pt", ".pth", ".onnx", ".safetensors", ".log", ".names", ".data", ".cfg", ".ini",
+    ".mp4", ".avi", ".mov", ".wav", ".mp3", ".lock",
 )  # fmt: skip
 """Extensions of files that are no images; they are not opened to see."""
 
@@ -188,9 +189,7 @@ def list_files(folder: Path, *, allow_outside: bool = False, exclude: Sequence[s
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder / below) as entries:
                 for entry in entries:
-                    if is_system_entry(entry.name):
-                        continue
-                    if excluded and (excluded.match(entry.name) or excluded.match(below + entry.name)):
+                    if is_system_entry(entry.name) or is_excluded(below + entry.name, excluded):
                         continue
                     if entry.is_symlink() and not (allow_outside or leads_inside(entry.path, inside)):
                         outside.append(below + entry.name)
@@ -210,6 +209,11 @@ def list_files(folder: Path, *, allow_outside: bool = False, exclude: Sequence[s
             f"unless --images names one ({count})"
         )
     return FileIndex(folder, sorted(paths))
+
+
+def is_excluded(path: str, patterns: re.Pattern[str] | None) -> bool:
+    """Return whether a path, or the name at its end, matches a pattern of --exclude."""
+    return patterns is not None and bool(patterns.match(path) or patterns.match(path.rpartition("/")[2]))
 
 
 def is_system_entry(name: str) -> bool:

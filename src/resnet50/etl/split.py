@@ -31,8 +31,8 @@ def parse_fractions(text: str) -> Fractions:
     """Parse '0.7/0.15/0.15', or '0.8/0.2' for no test split.
 
     Raises:
-        UserError: not two or three numbers, a negative one, a sum other than 1, or nothing for train or val; but a set to
-            measure on may be all test, '0/0/1'.
+        UserError: not two or three numbers, a negative one, a sum other than 1, or nothing for train or val. A set to
+            measure on may be all test: '0/0/1'.
     """
     try:
         fractions = [float(part) for part in text.split("/")]

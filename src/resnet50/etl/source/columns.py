@@ -61,10 +61,12 @@ class LabelChoice:
     @property
     def option(self) -> dict[str, str]:
         one_hot = len(self.columns) > 1
-        return {"label_columns": ",".join(self.columns)} if one_hot else {"label_column": self.columns[0]}
+        name = ",".join(self.columns)
+        return {"label_columns": name} if one_hot else {"label_column": name}
 
     def __str__(self) -> str:
-        return f"columns {join_names(self.columns)}" if len(self.columns) > 1 else f"column {self.columns[0]!r}"
+        columns = list(self.columns)
+        return f"columns {join_names(columns)}" if len(columns) > 1 else f"column {columns[0]!r}"
 
 
 def id_columns(table: pd.DataFrame, files: FileIndex, template: str | None, taken: set[str]) -> list[str]:
@@ -205,12 +207,16 @@ def one_hot_choices(table: pd.DataFrame, columns: list[str], submission: Submiss
     if len(binary) < 2:
         return []
     for run in (binary, *contiguous(columns, binary)):
-        varying = sum(table[name].nunique() > 1 for name in run)
+        varying = sum(not is_constant(table[name]) for name in run)
         if varying > 1 and (one_hot_sums(table, run) == 1).all():
             return [LabelChoice(tuple(run), 2.9 if len(run) > 2 else 2.1, "exactly one of them is 1 in every row")]
     if len(binary) >= max(2, 0.6 * len(columns)) and (one_hot_sums(table, binary) > 1).any():
         return [LabelChoice(tuple(binary), 2.1 if len(binary) == len(columns) else 1.5, "0 and 1 in every row")]
     return []
+
+
+def is_constant(values: pd.Series) -> bool:
+    return bool((values == values.iloc[0]).all())
 
 
 def contiguous(columns: list[str], some: list[str]) -> list[list[str]]:

@@ -133,7 +133,7 @@ def read_as_names(
     folder = parent(paths)
     roles = folder.map({name: role_of(name) for name in folder.unique()})
     published = pd.Series("", index=label.index, dtype="str")
-    if roles.isin(SPLITS).all() and roles.nunique() > 1:
+    if roles.isin(SPLITS).all() and len(set(roles)) > 1:
         published = roles.astype("str")
         notes.append(f"splits: {shorten(sorted(published.unique()))}, by the folders' names")
     else:
@@ -167,15 +167,14 @@ def guess_pattern(files: FileIndex) -> tuple[str, int] | None:
 
 
 def fields_in_names(files: FileIndex) -> list[str]:
-    """Return patterns for the fields of names such as '23_0_1_20170116.jpg' that could be labels, fewest values first."""
+    """Return patterns for the fields of names such as '23_0_1_2017.jpg' that could be labels, fewest values first."""
     stems = last_part(files.images()).str.replace(r"\.[^.]*$", "", regex=True)
-    fields = stems.str.split("_")
-    count = fields.str.len()
-    if len(stems) < 4 or count.nunique() != 1 or count.iloc[0] < 2:
+    fields = pd.DataFrame([stem.split("_") for stem in stems])
+    if len(stems) < 4 or fields.shape[1] < 2 or fields.isna().any(axis=None):
         return []
     found: list[tuple[int, str]] = []
-    for at in range(int(count.iloc[0])):
-        values = fields.str[at].nunique()
+    for at in range(fields.shape[1]):
+        values = fields[at].nunique()
         if 1 < values <= max(2, len(stems) // MIN_PER_NAME):
             found.append((values, "^" + "[^_]*_" * at + "([^_.]+)"))
     return [pattern for _, pattern in sorted(found)]

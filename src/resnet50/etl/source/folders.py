@@ -33,8 +33,9 @@ MIN_PER_NAME = 3
 """Images per class, on average, for names to be taken for labels."""
 
 NO_CLASS_WORDS = {
-    "img", "dsc", "dscn", "dscf", "image", "images", "photo", "pic", "picture", "p", "frame", "file", "scan", "screenshot",
-    "untitled", "imgp", "dji", "gopr", "pxl", "mvimg", "vid", "train", "test", "val", "sample", "left", "right", "page", "download",
+    "img", "dsc", "dscn", "dscf", "image", "images", "photo", "pic", "picture", "p", "frame", "file", "scan",
+    "screenshot", "untitled", "imgp", "dji", "gopr", "pxl", "mvimg", "vid", "train", "test", "val", "sample", "left",
+    "right", "page", "download",
 }  # fmt: skip
 """What cameras and programs begin file names with."""
 
@@ -114,7 +115,7 @@ def folders_of(files: FileIndex) -> Folders:
     return Folders(files, folders, number[kept], np.flatnonzero(files.is_image), (*notes, *more, *also))
 
 
-MADE = r"[ _.-]+(?:mask|masks|gt|groundtruth|seg|segmentation|thumb|thumbnail|annotation|overlay|heatmap)s?(?:[ _.-]?\d+)?$"
+MADE = r"[ _.-]+(?:mask|gt|groundtruth|seg|segmentation|thumb|thumbnail|annotation|overlay|heatmap)s?(?:[ _.-]?\d+)?$"
 """The end of the name of something made from an image."""
 
 
@@ -259,7 +260,7 @@ def unwrap(node: Node, above: str) -> tuple[Node, str, list[str]]:
 
 
 def split_folder(name: str) -> str:
-    """Return the split that a folder's name says in full or in a word: train, seg_train, Training, asl_alphabet_test."""
+    """Return the split that a folder's name says in full or in a word: Training, seg_train, asl_alphabet_test."""
     words = words_of(name)
     return split_of(name) or (split_in(name) if len(words) < 6 else "")
 
@@ -299,7 +300,7 @@ def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) 
     inner = {name: interpret(node.children[name], f"{above}{re.escape(name)}/") for name in used}
     labels = {label for readings in inner.values() for reading in readings[:1] for label in reading.label.values()}
     for name in used:  # a split with one class: train/good beside test/good and test/broken
-        if not inner[name] and class_names(node.children[name]) & labels:
+        if not inner[name] and splits[name] != "test" and class_names(node.children[name]) & labels:
             inner[name] = [by_children(node.children[name].children, f"{above}{re.escape(name)}/", [])]
     inner = {name: readings for name, readings in inner.items() if readings}
     if not inner:
@@ -577,7 +578,7 @@ def joined(nodes: Iterable[Node]) -> Node:
 
 
 def label_pattern_of(stems: pd.Series) -> str | None:
-    """Return the pattern of file names that begin with a class: 'cat.0', 'dog.1' or 'Abyssinian_100'; None if none fits.
+    """Return the pattern of file names that begin with a class: 'cat.0', 'dog.1', 'Abyssinian_100'; None if none fits.
 
     Names that cameras and programs give (IMG_1, DSC_2) are none.
     """
@@ -592,7 +593,7 @@ def label_pattern_of(stems: pd.Series) -> str | None:
     if any(str(name).lower() in NO_CLASS_WORDS for name in names.index):
         return None
     after = stems.str.replace(r"\(?\d+\)?$", "", regex=True).str.extract(r"([\s._-]*)$", expand=False)
-    separator = re.escape(str(after.mode().iloc[0])) if after.nunique() == 1 else r"[ ._-]*"
+    separator = re.escape(str(after.mode().iloc[0])) if len(set(after)) == 1 else r"[ ._-]*"
     if len(names) <= 8:
         return f"^({'|'.join(re.escape(str(name)) for name in sorted(names.index))}){separator}"
     return rf"^([^\W\d_](?:.*?[^\W\d_])?){separator}\(?\d+\)?\."

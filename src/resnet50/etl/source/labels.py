@@ -125,8 +125,8 @@ def check_single_label(values: pd.Series, what: str, combine: bool, named: bool)
     if kind.several:
         if not combine:
             raise UserError(
-                f"{what} has several labels per image ({kind.reason}), and this is a classifier with one label per image: "
-                "add --combine-labels to make each combination a class of its own, or make a column for one question"
+                f"{what} has several labels per image ({kind.reason}), and this is a classifier with one label "
+                "per image: add --combine-labels to make each combination a class, or make a column for one question"
             )
         return values.map({value: combined_label(value, kind.several) for value in values.unique()}).astype("str")
     if kind.number and not (kind.doubtful and named):
@@ -179,14 +179,14 @@ def labels_of_one_hot(table: pd.DataFrame, columns: Sequence[str], combine: bool
     several, none = int((sums > 1).sum()), int((sums == 0).sum())
     if several and not combine:
         raise UserError(
-            f"columns {shorten(columns)} give several labels per image: {several:,} rows have several 1s, {none:,} have none; "
-            "add --combine-labels to make each combination a class of its own, or name columns that exclude each other "
-            "with --label-columns"
+            f"columns {shorten(columns)} give several labels per image: {several:,} rows have several 1s, {none:,} "
+            "have none; add --combine-labels to make each combination a class, or name columns "
+            "that exclude each other with --label-columns"
         )
     if none and not combine:
         raise UserError(
-            f"columns {shorten(columns)}: {none:,} rows have no 1, so they have no label; name all columns of classes with "
-            "--label-columns, or add a column for the others"
+            f"columns {shorten(columns)}: {none:,} rows have no 1, so they have no label; name all columns of classes "
+            "with --label-columns, or add a column for the others"
         )
     hot = np.column_stack([table[name].isin(ONES).to_numpy() for name in columns])
     patterns, at = np.unique(hot, axis=0, return_inverse=True)
@@ -219,9 +219,7 @@ def mapping_in(path: Path) -> dict[str, str] | None:
     if not isinstance(content, dict):
         return None
     for inner in (content, *content.values()):
-        if isinstance(inner, list) and inner and all(isinstance(name, str) for name in inner) and inner is not content:
-            continue  # a list of names has no numbers: counting from 0 or from 1 would be a guess
-        if isinstance(inner, dict) and inner:
+        if isinstance(inner, dict) and inner:  # a list of names has no numbers: counting from 0 or 1 would be a guess
             pairs = {str(key): str(value) for key, value in inner.items() if isinstance(value, str | int)}
             if len(pairs) == len(inner):
                 inverse = {value: key for key, value in pairs.items()}

@@ -81,7 +81,7 @@ def split_of_list(path: str) -> str:
 
 
 def as_list(files: FileIndex, path: str, lines: list[str]) -> ImageList | None:
-    """Read lines as names of images, perhaps with a label behind each; None if they aren't. A header line is dropped."""
+    """Read lines as names of images, perhaps with a label behind each, perhaps below a header; None if they aren't."""
     if not lines:
         return None
     whole = locate(files, lines, path)
@@ -142,7 +142,7 @@ def indexed_lists(files: FileIndex, contents: dict[str, list[str]]) -> list[Imag
     (source, position), found = next(iter(named.items())), list[ImageList]()
     numbers = [row[0] for row in pairs[source]]
     for path, rows in pairs.items():
-        values = dict(map(tuple, rows))
+        values = {number: value for number, value in rows}  # noqa: C416  # pairs are lists of two
         words = set(words_of(PurePosixPath(path).stem))
         if path == source or values.keys() != set(numbers) or set(values.values()) != {"0", "1"}:
             continue
@@ -165,10 +165,9 @@ def lists_in_json(files: FileIndex, path: str) -> list[ImageList]:
         return []
     found: list[ImageList] = []
     for name, items in content.items():
-        heads = (
-            [item[0] if isinstance(item, list) and item else item for item in items] if isinstance(items, list) else []
-        )
-        if heads and all(isinstance(head, str) for head in heads):
+        rows: list[Any] = items if isinstance(items, list) else []
+        heads = [str(row[0] if isinstance(row, list) and row else row) for row in rows]  # [path, label, name], or path
+        if heads:
             position = locate(files, heads, path)
             if position is not None:
                 found.append(ImageList(path, split_of(str(name)), position, ("",) * len(heads)))
@@ -199,10 +198,10 @@ def label_lists(lists: Sequence[ImageList]) -> list[LabelList]:
         if any(one.label) and not has_more_columns(one):
             groups.setdefault(SPLIT_WORD.sub("*", one.path), []).append(one)
     found: list[LabelList] = []
-    for pattern, group in groups.items():
-        splits = {one.split for one in group}
-        if {"train", "val"} <= splits:  # trainval says the same again
-            group = [one for one in group if "trainval" not in words_of(PurePosixPath(one.path).stem)]
+    for pattern, members in groups.items():
+        group = members
+        if {"train", "val"} <= {one.split for one in members}:  # trainval says the same again
+            group = [one for one in members if "trainval" not in words_of(PurePosixPath(one.path).stem)]
         several = [one for one in group if len(set(one.label)) > 1]
         if not several or (len(group) > 1 and len(several) == 1 and not several[0].split):
             continue

@@ -261,7 +261,7 @@ def without_held_out(pairs: pd.DataFrame, split: str) -> tuple[pd.DataFrame, lis
     else:
         held_out = role.isin(["test", "unlabeled"])
         in_both = pairs.loc[held_out, "id"].isin(pairs.loc[~held_out, "id"]).any()
-        aside = held_out & (in_both | (role == "unlabeled") | held_out.all())
+        aside = held_out if in_both or held_out.all() else role == "unlabeled"
     if not aside.any():
         return pairs, []
     folders = shorten(sorted({root or "." for root in pairs.loc[aside, "root"]}), 3)

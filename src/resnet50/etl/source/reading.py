@@ -25,8 +25,8 @@ class Reading:
     Attributes:
         what: in a line.
         name: of the dataset.
-        rows: a row per row of the table, or per image: image_id, label ("" where empty), group, published (the published
-            split as written; "" everywhere if there is none), file (path of the image below `images`, "" for none).
+        rows: a row per row of the table, or per image: image_id, label ("" where empty), group, published (the split
+            as written; "" everywhere if there is none), file (path of the image below `images`, "" for none).
         images: folder of the images.
         options: with what was decided filled in.
         evidence: what speaks for this reading, a line each.

@@ -1,4 +1,4 @@
-"""Reading a source by its tables: which of them belong together, which images their rows name, which column labels them."""
+"""Reading a source by its tables: which belong together, which images their rows name, which column labels them."""
 
 import re
 from collections.abc import Sequence
@@ -112,7 +112,7 @@ class TableSet:
 
 
 def find_tables(options: PrepareOptions, files: FileIndex) -> tuple[list[Table], Submission | None, list[str]]:
-    """Read all tables of a folder; return them, what a sample submission asks for, and lines about what is passed over."""
+    """Read all tables of a folder; return them, what a sample submission asks for, and lines about the others."""
     tables: list[Table] = []
     submission: Submission | None = None
     notes: list[str] = []
@@ -288,8 +288,8 @@ def check_header(way: SourceTable, files: FileIndex) -> None:
 def only_held_out(path: Path, found: Candidates, files: FileIndex) -> UserError:
     folders = sorted(found.pairs["root"].unique())
     return UserError(
-        f"the rows of {path.name} have images of the same names only in {shorten(folders, 3)}, which seems to hold other "
-        "images: unpack the images that belong to the table, or name their folder with --images",
+        f"the rows of {path.name} have images of the same names only in {shorten(folders, 3)}, which seems to hold "
+        "other images: unpack the images that belong to the table, or name their folder with --images",
         [{"images": str(files.folder / folder)} for folder in folders[:3]],
     )
 
@@ -301,7 +301,7 @@ def several_places(path: Path, placements: Sequence[Placement], files: FileIndex
     flag = "--images" if by_folder else "--path-template"
     what = "folders" if by_folder else "files"
     return UserError(
-        f"several {what} have an image for the rows of {path.name}, and their content differs: {shorten(names, 6)}; choose with {flag}",
+        f"several {what} have images for the rows of {path.name}, and they differ: {shorten(names, 6)}; choose with {flag}",
         [one.choice for one in placements],
     )
 
@@ -346,7 +346,7 @@ def choices_of(
 
 
 def join(group: list[TableSet]) -> list[TableSet]:
-    """Join tables with the same columns of ids and labels that name different images: per split, per folder, per part."""
+    """Join tables with the same columns that name different images: a table per split, per folder, per part."""
     if len(group) == 1:
         return group
     named = [one for one in group if one.tables[0].split]
@@ -416,9 +416,7 @@ def read_set(
     if len(choice.columns) > 1:
         label = labels_of_one_hot(frame, choice.columns, options.combine_labels)
     else:
-        label = check_single_label(
-            frame[choice.columns[0]], f"column {choice.columns[0]!r}", options.combine_labels, explicit
-        )
+        label = check_single_label(frame[next(iter(choice.columns))], str(choice), options.combine_labels, explicit)
     check_repeated(frame[one.tables[0].id_column], one.file, label, options.combine_labels)
     first = one.tables[0]
     notes = [note for table in one.tables for note in (*table.found.notes, *table.placement.notes)]
@@ -441,7 +439,7 @@ def read_set(
     taken = {first.id_column, *choice.columns, options.group_column or "", split_column or ""}
     groups = find_group_columns(frame, taken, label)
     evidence = (
-        f"images: column {first.id_column!r} names {(one.file >= 0).mean():.0%} of {len(frame):,} rows' images in {images}",
+        f"images: column {first.id_column!r} names {(one.file >= 0).mean():.0%} of {len(frame):,} images in {images}",
         f"labels: {choice}, {choice.why}",
     )
     return Reading(
@@ -478,8 +476,8 @@ def check_repeated(ids: pd.Series, file: NDArray[np.int64], label: pd.Series, co
     several = int((labels > 1).sum())
     if several > MAX_REPEATED * len(labels) and several > 1:
         raise UserError(
-            f"{several:,} of {len(labels):,} images have several labels per image, in rows of their own: this is a classifier "
-            "with one label per image; keep the rows of one question, or one row per image"
+            f"{several:,} of {len(labels):,} images have several labels per image, in rows of their own: this is a "
+            "classifier with one label per image; keep the rows of one question, or one row per image"
         )
 
 
@@ -512,7 +510,7 @@ def ids_of(
     names = file_names(cells, options.path_template, frame)
     outside = find_outside(names, files.folder) if options.allow_outside else None
     split_alike = len(one.tables) > 1 or any(
-        "in the folders that column" in note for note in one.tables[0].placement.notes
+        "in the folders that column" in note for table in one.tables for note in table.placement.notes
     )
     if split_alike and cells.duplicated().any():  # numbered alike in each split or folder
         paths = files.paths.reindex(one.file, fill_value="").reset_index(drop=True)
@@ -554,7 +552,7 @@ def published_of(
     folder = parent(paths)
     roles = folder.map({name: role_of(name) for name in folder.unique()})
     here = paths != ""
-    if here.any() and roles[here].isin(SPLITS).all() and roles[here].nunique() > 1:
+    if here.any() and roles[here].isin(SPLITS).all() and len(set(roles[here])) > 1:
         return roles.where(here, "train").astype("str"), None, ["splits: the folders of the images"]
     listed, notes = published_by_lists(lists, one.file[one.file >= 0])
     if listed is None:
@@ -564,7 +562,7 @@ def published_of(
 
 
 def numbered_splits(frame: pd.DataFrame) -> tuple[pd.Series, str] | None:
-    """Read a column called split of 0, 1 and 2, most of them 0: train, val and test, as CelebA and WILDS number them."""
+    """Read a column called split of 0, 1 and 2, most of them 0, as CelebA and WILDS number train, val and test."""
     for name in map(str, frame.columns):
         counts = frame[name].value_counts()
         if (

@@ -96,7 +96,7 @@ def warn_about_patterns(manifest: pd.DataFrame) -> None:
         count, straddling = straddle(groups.fillna(""), manifest["split"])
         if straddling > 0.02 * count:
             warn(
-                f"{straddling:,} of {count:,} groups by the names of the images (such as {groups[known].iloc[0]}) have images in "
-                f"several splits: keep them together with --group-pattern {pattern!r}"
+                f"{straddling:,} of {count:,} groups by the names of the images (such as {groups[known].iloc[0]}) have "
+                f"images in several splits: keep them together with --group-pattern {pattern!r}"
             )
             return

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable
 
 SPLIT_NAMES = {
-    "train": "train", "training": "train", "trn": "train", "tr": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val", "eval": "val",
-    "test": "test", "testing": "test", "tst": "test", "holdout": "test",
+    "train": "train", "training": "train", "trn": "train", "tr": "train", "val": "val", "valid": "val",
+    "validation": "val", "dev": "val", "eval": "val", "test": "test", "testing": "test", "tst": "test",
+    "holdout": "test",
 }  # fmt: skip
 """Names of published splits, and the split that each means."""
 
@@ -32,16 +32,18 @@ UNLABELED_WORDS = {
 
 ID_NAMES = {
     "image_id", "image", "image_name", "image_path", "image_file", "imageid", "img", "img_id", "img_name", "img_path",
-    "id", "id_code", "file", "file_name", "filename", "file_path", "filepath", "filepaths", "path", "paths", "image_index",
-    "photo", "picture", "name", "url", "uuid",
+    "id", "id_code", "file", "file_name", "filename", "file_path", "filepath", "filepaths", "path", "paths",
+    "image_index", "photo", "picture", "name", "url", "uuid",
 }  # fmt: skip
 
 LABEL_NAMES = (
-    {"label", "labels", "class", "classes", "class_name", "classname", "class_label", "label_name", "category", "target",
-     "targets", "y", "category_name", "ground_truth", "gt"},
-    {"class_id", "classid", "class_idx", "class_index", "label_id", "label_idx", "labelid", "category_id", "categoryid", "class_num"},
+    {"label", "labels", "class", "classes", "class_name", "classname", "class_label", "label_name", "category",
+     "target", "targets", "y", "category_name", "ground_truth", "gt"},
+    {"class_id", "classid", "class_idx", "class_index", "label_id", "label_idx", "labelid", "category_id",
+     "categoryid", "class_num"},
     {"species", "breed", "diagnosis", "dx", "level", "choice", "tags", "tag", "finding_labels", "finding_label",
-     "disease", "emotion", "finding", "findings", "expression", "grade", "condition", "pathology", "variety", "attribute", "attributes"},
+     "disease", "emotion", "finding", "findings", "expression", "grade", "condition", "pathology", "variety",
+     "attribute", "attributes"},
 )  # fmt: skip
 """Names of columns with labels: what says so, numbers of classes, what labels often are."""
 
@@ -60,27 +62,31 @@ SPLIT_COLUMNS = {
 """Names of columns that may hold a published split, where all values are names of splits."""
 
 AUXILIARY = {
-    "mask", "masks", "msk", "msks", "segmentation", "segmentations", "segmentation_masks", "segmented_masks", "ground_truth", "groundtruth",
-    "gt", "annotation", "annotations", "trimap", "trimaps", "depth", "heatmap", "heatmaps", "overlay", "overlays", "bbox",
-    "bboxes", "boxes", "thumbnail", "thumbnails", "thumb", "thumbs", "preview", "previews", "saliency",
+    "mask", "masks", "msk", "msks", "segmentation", "segmentations", "segmentation_masks", "segmented_masks",
+    "ground_truth", "groundtruth", "gt", "annotation", "annotations", "trimap", "trimaps", "depth", "heatmap",
+    "heatmaps", "overlay", "overlays", "bbox", "bboxes", "boxes", "thumbnail", "thumbnails", "thumb", "thumbs",
+    "preview", "previews", "saliency",
 }  # fmt: skip
 """Folders that hold something made for each image: not images to classify where these are there as well."""
 
 STORAGE = {
-    "images", "image", "imgs", "img", "jpg", "jpgs", "jpeg", "jpegs", "png", "pngs", "tif", "bmp", "photos", "photo", "pictures",
-    "pics", "data", "dataset", "raw", "original", "originals", "media", "upload", "uploads", "files", "all_images", "input",
+    "images", "image", "imgs", "img", "jpg", "jpgs", "jpeg", "jpegs", "png", "pngs", "tif", "bmp", "photos", "photo",
+    "pictures", "pics", "data", "dataset", "raw", "original", "originals", "media", "upload", "uploads", "files",
+    "all_images", "input",
 }  # fmt: skip
 """Folders whose name says only that images are in it."""
 
 RENDERINGS = {
-    "color", "colour", "gray", "grey", "grayscale", "greyscale", "rgb", "hsv", "segmented", "cropped", "crop", "crops", "resized",
-    "augmented", "original", "originals", "raw", "processed", "preprocessed", "normalized", "enhanced", "small", "large", "hd",
+    "color", "colour", "gray", "grey", "grayscale", "greyscale", "rgb", "hsv", "segmented", "cropped", "crop",
+    "crops", "resized", "augmented", "original", "originals", "raw", "processed", "preprocessed", "normalized",
+    "enhanced", "small", "large", "hd",
 }  # fmt: skip
 """Folders that hold one way to show the same images."""
 
 PARTS = {
-    "part", "images", "image", "imgs", "img", "batch", "chunk", "fold", "shard", "subset", "volume", "disk", "archive", "data",
-    "dataset", "folder", "photos", "pictures", "split", "cv", "block", "section", "page", "group", "set", "kfold", "partition",
+    "part", "images", "image", "imgs", "img", "batch", "chunk", "fold", "shard", "subset", "volume", "disk",
+    "archive", "data", "dataset", "folder", "photos", "pictures", "split", "cv", "block", "section", "page", "group",
+    "set", "kfold", "partition",
 }  # fmt: skip
 """Words before a number that make a folder a part of the data: part_1, images_003, fold2."""
 
