@@ -219,9 +219,13 @@ def with_test_folders(reading: Reading, files: FileIndex) -> Reading:
     classes = set(reading.rows["label"]) - {""}
     paths = files.images()
     folder = parent(paths)
-    split = folder.map({name: role_of(name) for name in folder.unique()})
-    held = paths[split.isin(["val", "test"]) & last_part(folder).isin(classes)]
-    listed = {f"{reading.images}/{file}" for file in reading.rows["file"]}
+    folders = pd.Series(folder.unique(), dtype="str")
+    split = pd.Series([role_of(name) for name in folders], index=folders.to_numpy())
+    held_out = split[split.isin(["val", "test"]) & last_part(folders).isin(classes).to_numpy()]
+    held = paths[folder.isin(held_out.index)]
+    if held.empty:
+        return reading
+    listed = set(f"{reading.images}/" + reading.rows["file"])
     held = held[~(f"{files.folder}/" + held).isin(listed)]
     if held.empty or not 2 * last_part(parent(held)).nunique() >= len(classes):
         return reading
@@ -231,7 +235,7 @@ def with_test_folders(reading: Reading, files: FileIndex) -> Reading:
             "image_id": held,
             "label": last_part(parent(held)),
             "group": held,
-            "published": split[held.index],
+            "published": parent(held).map(split),
             "file": f"{way}/" + held,
         }
     )

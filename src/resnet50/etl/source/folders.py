@@ -121,9 +121,12 @@ MADE = r"[ _.-]+(?:mask|gt|groundtruth|seg|segmentation|thumb|thumbnail|annotati
 
 def masks_beside_images(paths: pd.Series) -> tuple[np.ndarray, list[str]]:
     """Find files such as 'a_mask.png' beside the image 'a.png' that they are made from."""
-    stems = paths.str.replace(r"\.[^./]*$", "", regex=True)
-    plain = stems.str.replace(MADE, "", regex=True, case=False)
-    made = ((plain != stems) & plain.isin(set(stems))).to_numpy()
+    likely = np.flatnonzero(paths.str.contains(MADE.removesuffix("$") + r"\.[^./]*$", case=False, regex=True))
+    made = np.zeros(len(paths), dtype=bool)
+    if len(likely):
+        stems = paths.str.replace(r"\.[^./]*$", "", regex=True)
+        plain = stems.iloc[likely].str.replace(MADE, "", regex=True, case=False)
+        made[likely] = plain.isin(set(stems))
     first = paths[made].iloc[0] if made.any() else ""
     return made, [
         f"not used: {made.sum():,} files such as {first} (made from the images beside them)"

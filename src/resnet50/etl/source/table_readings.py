@@ -96,7 +96,7 @@ class TableSet:
     def file(self) -> NDArray[np.int64]:
         return np.concatenate([one.file for one in self.tables])
 
-    @property
+    @cached_property
     def images(self) -> int:
         return len(np.unique(self.file[self.file >= 0]))
 
@@ -301,7 +301,7 @@ def several_places(path: Path, placements: Sequence[Placement], files: FileIndex
     flag = "--images" if by_folder else "--path-template"
     what = "folders" if by_folder else "files"
     return UserError(
-        f"several {what} have images for the rows of {path.name}, and they differ: {shorten(names, 6)}; choose with {flag}",
+        f"several {what} have images for the rows of {path.name}, and they differ: {shorten(names)}; choose with {flag}",
         [one.choice for one in placements],
     )
 
