@@ -5,7 +5,7 @@ from tests.etl.layouts.layout import Layout
 
 UNSPLIT = (("", ""),)
 BELOW_SPLIT = ("{split}", "{split}", "{split}/{split}", "{split}/images", "data/{split}")
-BELOW_CLASS = ("", "", "", "images/")
+BELOW_CLASS = ("", "", "", "", "images/", "{label}_clip_{clip}/")
 
 
 def class_folders(draw: Draw) -> Layout:
@@ -22,10 +22,11 @@ def class_folders(draw: Draw) -> Layout:
             number = 0 if restart else number
             for _ in range(8 if split in ("", "train") else 3):
                 number += 1
-                layout.image(f"{base}{label}/{below}{name(number)}{suffix}", label, split)
+                inner = below.format(label=label, clip=number // 4)
+                layout.image(f"{base}{label}/{inner}{name(number)}{suffix}", label, split)
     if sometimes(draw, 4):
         add_twin(draw, layout)
-    beside = one_of(draw, ("", "", "unlabeled", "notes", "licenses", "predictions", "submission"))
+    beside = one_of(draw, ("", "", "unlabeled", "dummy class", "notes", "licenses", "predictions", "submission"))
     if beside:
         add_beside(draw, layout, beside, suffix)
     return layout
@@ -50,6 +51,10 @@ def add_beside(draw: Draw, layout: Layout, what: str, suffix: str) -> None:
         if what == "submission":
             label = sorted(label for label, _ in layout.truth.values())[0]
             layout.table("sample_submission.csv", ["file", "species"], [(file, label) for file in ids])
+    elif what == "dummy class":  # for loaders that want class folders everywhere
+        if not has_test and any(split for _, split in layout.truth.values()):
+            for number in range(6):
+                layout.image(f"test/unknown/{9000 + number}{suffix}")
     elif what == "notes":
         layout.image(f"{one_of(draw, ('docs', 'docs/figures'))}/figure1.png")
         layout.text("README.md", "# Images\n")
@@ -64,19 +69,20 @@ def add_beside(draw: Draw, layout: Layout, what: str, suffix: str) -> None:
 
 
 def grouped_folders(draw: Draw) -> Layout:
-    """Class folders below others that are no classes: patients, years, folds, sites."""
+    """Class folders below others that are no classes: patients, years, folds, sites, parts."""
     layout, classes = Layout(), class_names(draw)
     name, suffix = stems(draw), one_of(draw, SUFFIXES)
-    above = one_of(draw, ("patient", "year", "fold", "site"))
+    above = one_of(draw, ("patient", "year", "fold", "site", "part"))
     names = {
         "patient": [str(8863 + number) for number in range(6)],
         "year": ["2019", "2020", "2021"],
         "fold": ["fold1", "fold2", "fold3"],
         "site": ["Rome", "Oslo"],
+        "part": ["part_1", "part_2", "part_3"],
     }[above]
     number = 0
     for group, folder in enumerate(names):
-        # Every patient has some of the classes; years, folds and sites have all.
+        # Every patient has some of the classes; the others have all.
         here = (
             classes if above != "patient" or len(classes) == 2 else [c for n, c in enumerate(classes) if n != group % 3]
         )
@@ -103,6 +109,28 @@ def renderings(draw: Draw) -> Layout:
                 reading[layout.image(path, mode="L" if kind == "grayscale" else "RGB")] = (label, "")
         readings.append(reading)
     layout.truth, *layout.others = readings
+    return layout
+
+
+def two_levels(draw: Draw) -> Layout:
+    """Two levels of folders that may both be the class: which is meant is to be asked."""
+    layout, suffix, other = Layout(), one_of(draw, SUFFIXES), dict[int, tuple[str, str]]()
+    families = one_of(
+        draw,
+        (
+            {"felines": ("cat", "lynx"), "canines": ("dog", "wolf")},
+            {"cat": ("sitting", "standing"), "dog": ("sitting", "standing")},
+            {"D": ("CD", "UD"), "P": ("CP", "UP"), "W": ("CW", "UW")},
+        ),
+    )
+    number = 0
+    for family, members in families.items():
+        for label in members:
+            for _ in range(8):
+                number += 1
+                other[layout.image(f"{family}/{label}/{number}{suffix}", label)] = (family, "")
+    pairs = {n: (f"{other[n][0]}/{label}", "") for n, (label, _) in layout.truth.items()}
+    layout.others = [other, pairs]
     return layout
 
 

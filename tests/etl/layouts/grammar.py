@@ -9,21 +9,23 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.etl.layouts import embedded, folders, tables, texts
+from tests.etl.layouts import embedded, folders, label_columns, tables, texts
 from tests.etl.layouts.draws import Draw, one_of, sometimes
 from tests.etl.layouts.layout import Layout
 
 KINDS: dict[str, tuple[int, Callable[[Draw], Layout]]] = {
     "class folders": (6, folders.class_folders),
     "folders above the classes": (2, folders.grouped_folders),
+    "two levels of folders": (1, folders.two_levels),
     "several renderings": (1, folders.renderings),
     "masks beside the images": (2, folders.with_masks),
     "a table": (8, tables.one_table),
     "a table per split": (2, tables.table_per_split),
     "a table and folders": (2, tables.table_and_folders),
-    "a table of several readings": (1, tables.several_readings),
-    "one-hot columns": (2, tables.one_hot),
-    "refused tables": (2, tables.refused),
+    "the path in two columns": (1, tables.folder_and_file),
+    "a table of several readings": (1, label_columns.several_readings),
+    "one-hot columns": (2, label_columns.one_hot),
+    "refused tables": (2, label_columns.refused),
     "pixels in a table": (1, embedded.pixels_in_cells),
     "lists in text files": (2, texts.lists),
     "labels in file names": (1, texts.names),

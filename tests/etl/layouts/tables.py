@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
-from tests.etl.layouts.draws import SUFFIXES, Draw, class_names, one_of, sometimes, stems
+from tests.etl.layouts.draws import SUFFIXES, Draw, class_names, mixed, one_of, sometimes, stems
 from tests.etl.layouts.layout import Layout
 
 ID_COLUMNS = (
@@ -143,11 +143,6 @@ def one_table(draw: Draw) -> Layout:
     return layout
 
 
-def mixed(classes: Sequence[str], n: int) -> str:
-    """Return the class of image n: in no simple order, and each about as often."""
-    return classes[(7 * n + n // 5) % len(classes)]
-
-
 def split_of(column: tuple[str, dict[str, str]] | None, n: int) -> tuple[str, str]:
     """Return what the split column has for image n, and the split it means."""
     if column is None:
@@ -160,7 +155,7 @@ def add_beside_table(
     draw: Draw, layout: Layout, header: Sequence[str], suffix: str, classes: Sequence[str], naming: Naming
 ) -> None:
     """Add unlabeled images of a test, a twin of the folder, masks, thumbnails, another table."""
-    what = one_of(draw, ("", "", "", "test", "test of the same names", "twin", "masks", "thumbnails", "boxes"))
+    what = one_of(draw, ("", "", "", "test", "test of the same names", "twin", "masks", "thumbnails", "depth", "boxes"))
     labeled = sorted(layout.numbers)
     if what.startswith("test"):
         ids = (
@@ -178,6 +173,9 @@ def add_beside_table(
             layout.copy(path, f"copy/{path}")
         elif what == "masks":
             layout.image(f"masks/{PurePosixPath(name).stem}.png", mode="1")
+        elif what == "depth":
+            layout.image(f"{parent}/depth/{name}" if parent else f"depth/{name}", mode="L")
+            layout.text(f"{path.rpartition('.')[0]}.json", "{}")
         elif what == "thumbnails":
             layout.image(f"thumbnails/{PurePosixPath(name).stem}_thumbnail.png")
     if what == "boxes":
@@ -240,74 +238,14 @@ def table_and_folders(draw: Draw) -> Layout:
     return layout
 
 
-def several_readings(draw: Draw) -> Layout:
-    """A table of two label columns, or images in two folders: which is meant is to be asked."""
-    layout = Layout()
-    what = one_of(draw, ("columns", "folders"))
-    first, second = ("oak", "ash", "elm"), ("leaf", "bark")
-    rows: list[tuple[str, ...]] = []
-    other: dict[int, tuple[str, str]] = {}
-    for n in range(24):
-        name = f"{n:04d}.png"
-        a, b = first[n % 3], second[n // 3 % 2]
-        layout.image(f"{'images' if what == 'columns' else 'scanner_a'}/{name}", a)
-        if what == "columns":
-            other[max(layout.truth)] = (b, "")
-            rows.append((name, a, b))
-        else:
-            other[layout.image(f"scanner_b/{name}")] = (a, "")
-            rows.append((name, a))
-    layout.others = [other]
-    layout.table("labels.csv", ["image", "tree", "part"] if what == "columns" else ["image", "label"], rows)
-    return layout
-
-
-def one_hot(draw: Draw) -> Layout:
-    """A column for each class, 1 in one of them."""
-    layout, classes = Layout(), one_of(draw, (("healthy", "rust", "scab"), ("MEL", "NV", "BCC", "AK"), ("a", "b")))
-    if sometimes(draw, 3):
-        classes = (*classes, "UNK")  # a class of no image
-    number = one_of(draw, (int, float))
-    real = [label for label in classes if label != "UNK"]
-    rows: list[list[object]] = []
-    for n in range(8 * len(real)):
-        label = mixed(real, n)
-        layout.image(f"images/Train_{n}.jpg", label)
-        rows.append([f"Train_{n}", *(number(label == one) for one in classes)])
-    layout.table("train.csv", ["image_id", *classes], rows)
-    if sometimes(draw, 2):
-        for n in range(5):
-            layout.image(f"images/Test_{n}.jpg")
-        share = f"{1 / len(classes):.2f}"
-        layout.table(
-            "sample_submission.csv", ["image_id", *classes], [[f"Test_{n}", *[share] * len(classes)] for n in range(5)]
-        )
-    return layout
-
-
-def refused(draw: Draw) -> Layout:
-    """What no single-label classifier can be trained on, or no honest reading is possible of."""
-    what = one_of(draw, ("several labels", "a number", "boxes", "no header", "many malformed rows", "several ones"))
-    layout = Layout(refused=True)
-    pool = ("scab", "rust", "mildew", "healthy")
-    lines: list[str] = []
-    for n in range(40):
-        layout.image(f"images/{n:04d}.jpg", "?")
-        labels = [pool[n % 4], pool[(n + 1 + n // 4 % 2) % 4]][: 1 + n % 2]
-        if what == "several labels":
-            lines.append(f"{n:04d}.jpg,{' '.join(labels)}")
-        elif what == "a number":
-            lines.append(f"{n:04d}.jpg,{(n * 37 % 101) / 7:.4f}")
-        elif what == "boxes":
-            lines += [f"{n:04d}.jpg,{label}" for label in labels]
-        elif what == "no header":
-            lines.append(f"{n:04d}.jpg,{pool[n % 4]}")
-        elif what == "many malformed rows":
-            lines.append(f"{n:04d}.jpg,{pool[n % 4]}{',more,of,it' if n % 8 == 5 else ''}")
-        else:
-            lines.append(f"{n:04d}.jpg,{n % 2},{n // 2 % 2},{n // 4 % 2}")
-    header = {"no header": [], "several ones": ["image,scab,rust,mildew"], "a number": ["image,score"]}.get(
-        what, ["image,labels"]
-    )
-    layout.text("train.csv", "\n".join([*header, *lines]) + "\n")
+def folder_and_file(draw: Draw) -> Layout:
+    """The path of an image in two columns; the same file names in every folder."""
+    layout, classes = Layout(), class_names(draw)
+    home, columns = one_of(draw, ("", "flights/")), one_of(draw, (("folder", "file"), ("patient", "filename")))
+    rows: list[tuple[str, str, str]] = []
+    for n in range(8 * len(classes)):
+        folder, file = f"flight_{n % 4}", f"{n // 4:04d}.jpg"
+        layout.image(f"{home}{folder}/{file}", mixed(classes, n))
+        rows.append((folder, file, mixed(classes, n)))
+    layout.table("labels.csv", [*columns, "label"], rows)
     return layout
