@@ -144,7 +144,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a layout: `right`, `asked`, `stopped`, `refused` or `WRONG`, and why.
+    """What became of a layout: `right`, `asked`, `stopped`, `refused`, `misled` or `WRONG`, and why.
+
+    It is `misled` where a question has answers, and none of them is right.
 
     Attributes:
         said: everything that was printed, the error too.
@@ -183,7 +185,7 @@ def run(layout: Layout, folder: Path, options: Mapping[str, Any] | None = None) 
         if not faults:
             return Outcome("asked", f"{choice} is right", said, found)
         tried.append(f"{choice}: {faults}")
-    return Outcome("WRONG", "no choice is right: " + "; ".join(tried), said)
+    return Outcome("misled", "no choice is right: " + "; ".join(tried), said)
 
 
 def attempt(source: Path, out: Path, options: Mapping[str, Any]) -> tuple[UserError | None, str]:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.etl.layouts.grammar import layouts
 from tests.etl.layouts.layout import Layout, run
 
-WORDS = ("right", "asked", "refused", "stopped", "WRONG", "BUG")
+WORDS = ("right", "asked", "refused", "stopped", "misled", "WRONG", "BUG")
 
 
 def main(count: int = 200, shown: int = 5) -> None:
@@ -41,7 +41,7 @@ def main(count: int = 200, shown: int = 5) -> None:
         except Exception as error:  # a bug: counted, and the survey goes on
             word, why = "BUG", repr(error)
         outcomes[kind][word] += 1
-        if word in ("WRONG", "BUG"):
+        if word in ("misled", "WRONG", "BUG"):
             failures.append(f"{word} {kind}: {why}\n{layout}")
 
     look()
