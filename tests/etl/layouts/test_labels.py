@@ -10,7 +10,18 @@ import pandas as pd
 import pytest
 
 from tests.etl.layouts.embedded import png
-from tests.etl.layouts.kind import REFUSED, RIGHT_OR_ASKED, Fill, Kind, Kinds, class_of, labeled, name_of, stem_of
+from tests.etl.layouts.kind import (
+    ASKED,
+    REFUSED,
+    RIGHT_OR_ASKED,
+    Fill,
+    Kind,
+    Kinds,
+    class_of,
+    labeled,
+    name_of,
+    stem_of,
+)
 from tests.etl.layouts.layout import Layout
 
 KINDS = Kinds()
@@ -71,7 +82,7 @@ KINDS["several labels per image, spaces between"] = Kind(several_labels(" "), RE
 KINDS["several labels per image, bars between"] = Kind(several_labels("|"), REFUSED, ("several labels",))
 
 
-@KINDS.add(combine_labels=True)
+@KINDS.add(combine_labels=True, names={"rust+scab": "rust scab", "scab+rust": "rust scab"})
 def several_labels_combined_as_asked(layout: Layout) -> None:
     labels = ("scab", "rust", "rust scab")
     rows = labeled(layout, "images/{n}.jpg", 36, label=lambda n: labels[n % 3])
@@ -130,6 +141,20 @@ def encoded_images_in_parquet(layout: Layout) -> None:
         buffer = io.BytesIO()
         pd.DataFrame(rows).to_parquet(buffer)
         layout.text(f"data/{split}-00000-of-00001.parquet", buffer.getvalue())
+
+
+@KINDS.add(*ASKED)
+def encoded_images_with_two_label_columns(layout: Layout) -> None:
+    rows: list[dict[str, object]] = []
+    other: dict[int, tuple[str, str]] = {}
+    for n, (pixels, label) in enumerate(inside(layout, 24)):
+        other[n + 1] = (str(n // 3 % 2), "")
+        image = {"bytes": png(pixels), "path": None}
+        rows.append({"img": image, "fine_label": int(label), "coarse_label": n // 3 % 2})
+    layout.others = [other]
+    buffer = io.BytesIO()
+    pd.DataFrame(rows).to_parquet(buffer)
+    layout.text("data/train-00000-of-00001.parquet", buffer.getvalue())
 
 
 @KINDS.add()
