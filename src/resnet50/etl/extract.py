@@ -45,7 +45,15 @@ from resnet50.runtime.errors import UserError
 EMBEDDED_IMAGES = "images"
 """Folder of a dataset for images that were inside tables."""
 
-TABLE_OPTIONS = ("id_column", "label_column", "label_columns", "path_template", "group_column", "split_column")
+TABLE_OPTIONS = (
+    "images",
+    "id_column",
+    "label_column",
+    "label_columns",
+    "path_template",
+    "group_column",
+    "split_column",
+)
 """Options that only a table has a use for."""
 
 

@@ -12,6 +12,7 @@ from resnet50.etl.source.matching import identical, role_of
 from resnet50.etl.source.words import (
     AUXILIARY,
     RENDERINGS,
+    SPLIT_WORDS,
     STORAGE,
     is_id_like,
     is_part,
@@ -50,6 +51,8 @@ class Node:
     children: dict[str, "Node"] = field(default_factory=dict)
     here: list[int] = field(default_factory=list)
     images: int = 0
+    names: int = 0
+    """A sum of hashes of the images' names: equal for folders that show the same images."""
 
     def below(self) -> list[int]:
         """Return the numbers of all folders with images in this tree."""
@@ -198,6 +201,7 @@ def find_auxiliary(folders: list[str], paths: pd.Series, number: np.ndarray) -> 
 def tree_of(folders: Folders) -> Node:
     root = Node()
     counts = np.bincount(folders.number, minlength=len(folders.names))
+    hashes = name_hashes(folders)
     for at, name in enumerate(folders.names):
         if counts[at] == 0:
             continue
@@ -206,8 +210,18 @@ def tree_of(folders: Folders) -> Node:
         for part in name.split("/") if name else ():
             node = node.children.setdefault(part, Node())
             node.images += int(counts[at])
+            node.names = (node.names + int(hashes[at])) % (1 << 64)
         node.here.append(at)
     return root
+
+
+def name_hashes(folders: Folders) -> np.ndarray:
+    """Return a sum of hashes of the images' names, without extension, for each folder."""
+    sums = np.zeros(len(folders.names), dtype=np.uint64)
+    if any("/" in name for name in folders.names):  # else no folder has folders that could show the same images
+        stems = last_part(folders.files.paths.iloc[folders.images]).str.replace(r"\.[^.]*$", "", regex=True)
+        np.add.at(sums, folders.number, pd.util.hash_array(stems.to_numpy(dtype=object)))
+    return sums
 
 
 def read_folders(folders: Folders) -> list[FolderReading]:
@@ -236,13 +250,17 @@ def interpret(node: Node, above: str) -> list[FolderReading]:
     deep |= {name for name in splits if class_names(node.children[name]) & known}  # train/ with one class of test/'s
     if any(name in deep for name in splits):
         readings = read_splits(node, splits, deep, above)
-    elif len(set(splits.values())) > 1 or (
-        splits and all(name in splits or is_unlabeled(name) for name in node.children)
-    ):
+    elif only_splits(splits, node.children):
         return []  # train/ and test/ with images directly in them
     else:
         readings = read_levels(node, above)
     return [FolderReading(r.label, r.published, r.level, r.choice, (*notes, *r.notes), r.weak) for r in readings]
+
+
+def only_splits(splits: dict[str, str], names: Iterable[str]) -> bool:
+    """Return whether folders without class folders are splits: not training_fake and training_real, which differ."""
+    several = len(set(splits.values())) > 1
+    return several or (len(splits) == 1 and all(name in splits or is_unlabeled(name) for name in names))
 
 
 def unwrap(node: Node, above: str) -> tuple[Node, str, list[str]]:
@@ -367,25 +385,28 @@ def read_levels(node: Node, above: str) -> list[FolderReading]:
         for name in children
         if normalized(name) in RENDERINGS | STORAGE or set(words_of(name)) <= RENDERINGS | STORAGE
     }
+    if same_images(children):
+        return renderings(children, above)
     if all(is_part(name) for name in children):
         inner = interpret(joined(children.values()), f"{above}[^/]+/")
         said = f"read together: {shorten(children)}"
         return [FolderReading(r.label, r.published, r.level, r.choice, (said, *r.notes)) for r in inner]
     if len(plain) == len(children):
         return renderings(children, above)
+    named = {name: child for name, child in children.items() if has_classes(child) or not is_container(name)}
+    if len(named) < len(children) and len({normalized(name) for name in children} - RENDERINGS - STORAGE) > 0:
+        beside = shorten([f"{name}/" for name in children if name not in named])
+        notes.append(f"not used: {beside} (no class by its name)")
+        children = named
+        if len(children) < 2:
+            inner = [r for name, child in children.items() for r in interpret(child, f"{above}{re.escape(name)}/")]
+            return [FolderReading(r.label, r.published, r.level, r.choice, (*notes, *r.notes), r.weak) for r in inner]
     if is_hashed(children):
         merged, folders = below_hashed(Node(children))
         inner = interpret(merged, above + folders) if merged.children else []
         return [r for r in inner if not all(is_hash(name) for name in set(r.label.values()))]
     if all(not child.children for child in children.values()):
-        named = {name: child for name, child in children.items() if normalized(name) not in STORAGE | AUXILIARY}
-        if len(named) < 2:
-            return []
-        if len(named) < len(children):
-            notes.append(
-                f"not used: {shorten([f'{name}/' for name in children if name not in named])} (no class by its name)"
-            )
-        return [by_children(named, above, notes)]
+        return [by_children(children, above, notes)]
     return read_nested(children, above, notes)
 
 
@@ -408,6 +429,16 @@ def below_hashed(node: Node) -> tuple[Node, str]:
     return node, above
 
 
+def is_container(name: str) -> bool:
+    """Return whether a folder's name says what it holds, not a class: images, masks, unlabeled, test_images.
+
+    A folder called train beside classes is one of them, for images to train on have labels.
+    """
+    words = set(words_of(name))
+    test = split_folder(name) == "test" and words <= STORAGE | SPLIT_WORDS.keys()
+    return normalized(name) in STORAGE | AUXILIARY or is_unlabeled(name) or test
+
+
 def without_aside(children: dict[str, Node]) -> tuple[dict[str, Node], list[str]]:
     """Set aside folders without class folders that are unlabeled by their name, or hold a rendering of other images."""
     words = RENDERINGS | STORAGE | AUXILIARY
@@ -420,6 +451,12 @@ def without_aside(children: dict[str, Node]) -> tuple[dict[str, Node], list[str]
         return children, []
     kept = {name: child for name, child in children.items() if name not in aside}
     return kept, [f"not used: {shorten([f'{name}/' for name in aside])} (no class folders in it, so no labels)"]
+
+
+def same_images(children: dict[str, Node]) -> bool:
+    """Return whether a few folders with class folders hold images of the same names: 256/cat/1.jpg, 512/cat/1.jpg."""
+    shown = {(child.images, child.names, *sorted(child.children)) for child in children.values()}
+    return 2 <= len(children) <= 4 and len(shown) == 1 and all(has_classes(child) for child in children.values())
 
 
 def renderings(children: dict[str, Node], above: str) -> list[FolderReading]:
@@ -577,6 +614,7 @@ def joined(nodes: Iterable[Node]) -> Node:
         {name: joined([node.children[name] for node in nodes if name in node.children]) for name in names},
         [number for node in nodes for number in node.here],
         sum(node.images for node in nodes),
+        sum(node.names for node in nodes) % (1 << 64),
     )
 
 

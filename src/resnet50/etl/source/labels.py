@@ -22,6 +22,9 @@ SEPARATORS = ("|", ";", ",", " ")
 FEW_VALUES = 10
 """Fractions with at most as many different values may be classes: 0, 0.33, 0.67, 1."""
 
+MIN_LISTED = 0.01
+"""Share of the rows with a list of labels from which on a column has several per image."""
+
 MANY_NUMBERS = 30
 """Whole numbers with at least as many different values may be measurements."""
 
@@ -54,8 +57,8 @@ def kind_of_labels(values: pd.Series) -> LabelKind:
     names = [str(name) for name in counts.index]
     if all(is_number(name) for name in names[:1000]):
         return kind_of_numbers(names, int(counts.sum()))
-    listed = [name for name in names if name.startswith("[") and name.endswith("]")]
-    if listed and 2 * len(listed) > len(names) and any("," in name for name in listed):
+    listed = [name for name in names if name.startswith("[") and name.endswith("]") and "," in name]
+    if counts[listed].sum() > MIN_LISTED * counts.sum():
         return LabelKind(several="json", reason=f"such as {listed[0]}")
     for separator in SEPARATORS:
         several = [name for name in names if separator in name and not is_one_label(name, separator)]

@@ -54,8 +54,10 @@ def read_lists(files: FileIndex) -> list[ImageList]:
     found: list[ImageList] = []
     if len(texts) <= MAX_LISTS:
         contents = {path: lines_of(files, path) for path in texts}
-        found += [one for path, lines in contents.items() if (one := as_list(files, path, lines)) is not None]
-        found += indexed_lists(files, contents)
+        by_number, read = indexed_lists(files, contents)
+        found += by_number
+        rest = {path: lines for path, lines in contents.items() if path not in read}
+        found += [one for path, lines in rest.items() if (one := as_list(files, path, lines)) is not None]
     for path in names[names.str.lower().str.endswith(".json")].iloc[:MAX_LISTS]:
         found += lists_in_json(files, path)
     return found
@@ -123,8 +125,8 @@ def locate(files: FileIndex, names: list[str], path: str) -> NDArray[np.int64] |
     return position[found.row]
 
 
-def indexed_lists(files: FileIndex, contents: dict[str, list[str]]) -> list[ImageList]:
-    """Read lists that name images by a number which another list gives them.
+def indexed_lists(files: FileIndex, contents: dict[str, list[str]]) -> tuple[list[ImageList], set[str]]:
+    """Read lists that name images by a number which another list gives them; also return the paths of all of these.
 
     CUB-200-2011 has images.txt (number, path), image_class_labels.txt (number, class) and train_test_split.txt (number,
     1 for a training image).
@@ -138,7 +140,7 @@ def indexed_lists(files: FileIndex, contents: dict[str, list[str]]) -> list[Imag
         if not rows[0][1].isdigit() and (position := locate(files, [row[1] for row in rows], path)) is not None:
             named[path] = position
     if len(named) != 1:
-        return []
+        return [], set()
     (source, position), found = next(iter(named.items())), list[ImageList]()
     numbers = [row[0] for row in pairs[source]]
     for path, rows in pairs.items():
@@ -150,7 +152,8 @@ def indexed_lists(files: FileIndex, contents: dict[str, list[str]]) -> list[Imag
             one = np.array([values[number] == "1" for number in numbers])
             for split, here in (("train", one), ("test", ~one)):
                 found.append(ImageList(path, split, position[here], ("",) * int(here.sum())))
-    return found
+    together = {path for path, rows in pairs.items() if {row[0] for row in rows} == set(numbers)}
+    return found, together
 
 
 def lists_in_json(files: FileIndex, path: str) -> list[ImageList]:

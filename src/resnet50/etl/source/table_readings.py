@@ -9,7 +9,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
+from pyarrow import parquet
 
 from resnet50.etl.files import FileIndex, find_outside, last_part, parent
 from resnet50.etl.source.columns import (
@@ -121,7 +123,7 @@ def find_tables(options: PrepareOptions, files: FileIndex) -> tuple[list[Table],
         if is_submission(path):
             submission = submission or read_submission(files.folder / path)
             continue
-        if has_pixel_columns(files.folder / path):
+        if has_pixel_columns(files.folder / path) or has_image_bytes(files.folder / path):
             continue
         try:
             tables.append(read_table(files.folder / path))
@@ -165,6 +167,18 @@ def has_pixel_columns(path: Path) -> bool:
         return False
     pixels = [name for name in names if re.fullmatch(r"\"?(?:pixel|px|p|x)?_?\d+(?:x\d+)?\"?", name.strip().lower())]
     return len(pixels) >= 48
+
+
+def has_image_bytes(path: Path) -> bool:
+    """Return whether a Parquet file has images in it, as Hugging Face's have: these are not read as text."""
+    if path.suffix.lower() not in PARQUET_SUFFIXES:
+        return False
+    try:
+        types = parquet.read_schema(path).types
+    except (pa.ArrowException, OSError):
+        return False
+    fields = [field.type for kind in types if pa.types.is_struct(kind) for field in kind]
+    return any(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) for kind in (*types, *fields))
 
 
 def connect(options: PrepareOptions, table: Table, files: FileIndex, split: str) -> SourceTable | None:
@@ -340,7 +354,8 @@ def choices_of(
         )
     taken = {name for name in (options.group_column, options.split_column) if name is not None}
     split = find_split_column(frame, taken | {one.id_column})
-    taken |= {split} if split else set()
+    numbered = numbered_splits(frame) if split is None else None
+    taken |= {split} if split else {numbered[1]} if numbered else set()
     folder = None if folder_labels is None else folder_labels.reindex(one.file, fill_value="").reset_index(drop=True)
     return label_choices(frame, one.id_column, taken, folder, submission)
 
@@ -536,7 +551,7 @@ def published_of(
         return split_cells(frame[column], column, options.split_values), column, []
     numbered = numbered_splits(frame)
     if numbered is not None:
-        return *numbered, [f"splits: column {numbered[1]!r}, where 0 is train, 1 is val and 2 is test"]
+        return *numbered, [f"splits: column {numbered[1]!r}"]
     column = find_split_column(frame, {one.tables[0].id_column, options.label_column or "", options.group_column or ""})
     if column is not None:
         return (
@@ -561,9 +576,26 @@ def published_of(
     return none.where(none != "", "train").astype("str"), None, notes
 
 
+FLAGS = {
+    "is_train": ("train", "test"), "is_training": ("train", "test"), "is_valid": ("val", "train"),
+    "is_validation": ("val", "train"), "is_val": ("val", "train"), "is_test": ("test", "train"),
+}  # fmt: skip
+"""Columns that are yes or no, and the splits that this means."""
+
+
+def flag_splits(values: pd.Series) -> pd.Series | None:
+    """Return a column of yes and no as booleans; None for any other."""
+    truth = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
+    lower = values.str.lower()
+    return lower.map(truth).astype("bool") if lower.isin(list(truth)).all() and len(set(lower)) == 2 else None
+
+
 def numbered_splits(frame: pd.DataFrame) -> tuple[pd.Series, str] | None:
-    """Read a column called split of 0, 1 and 2, most of them 0, as CelebA and WILDS number train, val and test."""
+    """Read a split that is no word: is_valid, yes or no; or 0, 1 and 2, as CelebA and WILDS number train, val and test."""
     for name in map(str, frame.columns):
+        flags = flag_splits(frame[name]) if normalized(name) in FLAGS else None
+        if flags is not None:
+            return flags.map({True: FLAGS[normalized(name)][0], False: FLAGS[normalized(name)][1]}).astype("str"), name
         counts = frame[name].value_counts()
         if (
             normalized(name) in ("split", "partition")
@@ -595,11 +627,9 @@ def split_cells(values: pd.Series, column: str, meanings: str | None) -> pd.Seri
     )
     if known is not None:
         return values.map(known).astype("str")
-    truth = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    said = split_in(normalized(column).replace("is_", ""))
-    if said and {value.lower() for value in distinct} <= truth.keys():  # is_train: 1 and 0
-        other = "test" if said == "train" else "train"
-        return values.map({value: said if truth[value.lower()] else other for value in distinct}).astype("str")
+    said, flags = split_in(normalized(column).replace("is_", "")), flag_splits(values)
+    if said and flags is not None:  # is_train: 1 and 0
+        return flags.map({True: said, False: "test" if said == "train" else "train"}).astype("str")
     if len(distinct) in (2, 3):
         names = ("train", "test") if len(distinct) == 2 else SPLITS
         by_size = [str(value) for value in values.value_counts().index]
