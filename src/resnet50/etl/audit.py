@@ -5,7 +5,7 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from resnet50.etl.decode import UnreadableImageError, cannot_be_opened, decode_image, read_image_file
+from resnet50.etl.near_duplicates.hashing import thumbnail
 from resnet50.etl.store import StoreWriter, shrink
 from resnet50.runtime.console import progress
 from resnet50.runtime.cpu import available_cores
@@ -44,12 +45,17 @@ KINDS = {
     "contradictory_labels": Kind("same image, different labels", "all left out"),
     "empty_labels": Kind("rows without a label", "left out"),
     "repeated_ids": Kind("ids in several rows", "the first row stays"),
+    "near_duplicates": Kind("near-duplicates", "kept in one split"),
+    "near_duplicates_across_splits": Kind("near-duplicates across splits", "stay: the split is published"),
+    "contradictory_near_duplicates": Kind("near-duplicates, different labels", "stay"),
+    "large_clusters": Kind("clusters of look-alikes", "stay, not kept in one split"),
     "small_classes": Kind("classes with too few images", "stay"),
 }
 """Every kind of finding, in the order in which audit.json and the screen list them."""
 
 CAUSES = (
     "missing_images", "unreadable_images", "empty_labels", "contradictory_labels", "repeated_ids", "duplicate_images",
+    "near_duplicates",
 )  # fmt: skip
 """Kinds whose rows are excluded. A row with several faults counts for the first of them."""
 
@@ -61,14 +67,23 @@ class Audit:
     Attributes:
         items: findings of each kind.
         cause: for each row, the kind it is excluded for; "" for rows that are kept.
+        actions: what was done about a kind, where it isn't what `KINDS` says.
     """
 
     items: dict[str, Items]
     cause: pd.Series
+    actions: dict[str, str] = field(default_factory=dict[str, str])
+
+    def action(self, kind: str) -> str:
+        """Say what was done about a kind of finding; "" if nothing was found."""
+        return self.actions.get(kind, KINDS[kind].action) if self.items[kind] else ""
 
     def to_json(self) -> dict[str, dict[str, Any]]:
-        """Return count and items of each kind."""
-        return {kind: {"count": len(self.items[kind]), "items": self.items[kind]} for kind in KINDS}
+        """Return count, action and items of each kind."""
+        return {
+            kind: {"count": len(self.items[kind]), "action": self.action(kind), "items": self.items[kind]}
+            for kind in KINDS
+        }
 
 
 class ImageRecord(NamedTuple):
@@ -79,6 +94,7 @@ class ImageRecord(NamedTuple):
         height: likewise.
         sha256: of the file; "" if unreadable.
         reason: why the file can't be read; "" if it can.
+        thumbnail: by which near-duplicates are found; empty if unreadable.
         pixels: for the pixel store, uint8, h×w×3; None without one.
     """
 
@@ -86,13 +102,14 @@ class ImageRecord(NamedTuple):
     height: int
     sha256: str
     reason: str
+    thumbnail: bytes
     pixels: np.ndarray | None
 
 
 ImageReader = Callable[[Path, pd.Index, int | None], Iterator[ImageRecord]]
 """Reads images in order, given the folder, the files in it, and the shorter side for the store."""
 
-RECORD_COLUMNS = ("width", "height", "sha256", "reason")
+RECORD_COLUMNS = ("width", "height", "sha256", "reason", "thumbnail")
 """Fields of an `ImageRecord` that become columns of the table."""
 
 
@@ -103,7 +120,7 @@ def read_images(
     dropped: Sequence[str] = (),
     read: ImageReader | None = None,
 ) -> pd.DataFrame:
-    """Read and decode every image that the rows refer to; add the columns width, height, sha256 and reason.
+    """Read and decode every image that the rows refer to; add the columns width, height, sha256, reason and thumbnail.
 
     An image is readable if `decode_image` can decode it completely, as training will. Every image is decoded only once:
     those with a label that is not dropped go into the store at the same time.
@@ -119,9 +136,9 @@ def read_images(
     labeled = ~with_file["label"].isin(["", *dropped])
     to_store = labeled.groupby(with_file["file"], sort=False).any()  # several rows may refer to one file
     side = None if store is None else store.shorter_side
-    records: list[tuple[int, int, str, str]] = []
+    records: list[tuple[int, int, str, str, bytes]] = []
     for image, wanted in zip((read or read_parallel)(folder, to_store.index, side), to_store, strict=True):
-        records.append((image.width, image.height, image.sha256, image.reason))
+        records.append((image.width, image.height, image.sha256, image.reason, image.thumbnail))
         if store is not None and wanted and image.pixels is not None:
             store.add(image.sha256, image.pixels)
     found = pd.DataFrame(records, columns=list(RECORD_COLUMNS), index=to_store.index)
@@ -131,6 +148,7 @@ def read_images(
         height=found["height"].fillna(0).astype("int64"),
         sha256=found["sha256"].fillna("").astype("str"),
         reason=found["reason"].fillna("").astype("str"),
+        thumbnail=found["thumbnail"].fillna(b"").astype("object"),
     )
 
 
@@ -173,15 +191,16 @@ def read_image(path: str, shorter_side: int | None) -> ImageRecord:
         content = read_image_file(path)
         decoded = decode_image(content, shorter_side)
     except UnreadableImageError as error:
-        return ImageRecord(0, 0, "", str(error).partition(": ")[2], None)
+        return ImageRecord(0, 0, "", str(error).partition(": ")[2], b"", None)
     except OSError as error:
-        return ImageRecord(0, 0, "", cannot_be_opened(error), None)
+        return ImageRecord(0, 0, "", cannot_be_opened(error), b"", None)
     pixels = None if shorter_side is None else shrink(decoded, shorter_side)
-    return ImageRecord(decoded.width, decoded.height, hashlib.sha256(content).hexdigest(), "", pixels)
+    small = thumbnail(decoded.pixels if pixels is None else pixels)
+    return ImageRecord(decoded.width, decoded.height, hashlib.sha256(content).hexdigest(), "", small, pixels)
 
 
 def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
-    """Find every kind of fault except small classes, in the whole table.
+    """Find every kind of fault except near-duplicates and small classes, in the whole table.
 
     Rows with the same id stand for the same image: with equal labels the first is kept, with different labels they are
     contradictory and all excluded. The same holds for files with the same bytes.
@@ -222,9 +241,8 @@ def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
         ),
         "empty_labels": to_dicts(rows.loc[empty, ["image_id", "file"]]),
         "repeated_ids": repeated_ids(rows),
-        "small_classes": [],
     }
-    return Audit(items, cause)
+    return Audit({kind: items.get(kind, []) for kind in KINDS}, cause)
 
 
 def to_dicts(rows: pd.DataFrame) -> Items:

@@ -20,6 +20,7 @@ from resnet50.etl.audit import (
     small_classes,
 )
 from resnet50.etl.extract import Extracted, extract
+from resnet50.etl.near_duplicates.resolve import open_images, resolve_near_duplicates
 from resnet50.etl.prepared import COLUMNS, SOURCE, PreparedDataset, atomic_folder, check_output, write_prepared
 from resnet50.etl.shards import read_shards, shards_folder, write_shard
 from resnet50.etl.split import SPLITS, Fractions, keep_published, parse_fractions, split_rows
@@ -99,9 +100,13 @@ def build(
     store = start_store(folder, source)
     read = None if merge is None else partial(read_shards, merge, shards_folder(options))
     rows = read_images(source.rows, source.images, store, dropped, read)
+    if store is not None:
+        store.finish()
     found = audit(rows, source.unlisted)
     kept = rows[(found.cause == "") & ~rows["label"].isin(dropped)]
     candidates = sorted(set(rows["label"].unique()) - {"", *dropped})
+    images = open_images(kept, source.images, store)
+    kept = resolve_near_duplicates(kept, found, options.near_duplicates, images)
     found.items["small_classes"] = small_classes(candidates, kept["label"], options.min_class_count)
     if options.strict:
         fail_on_findings(found)
@@ -109,8 +114,6 @@ def build(
     check_classes(kept["label"], dropped)
 
     manifest = manifest_of(kept, source, split_of(kept, fractions, options))
-    if store is not None:
-        store.finish()
     if source.content is not None:
         (folder / SOURCE).write_bytes(source.content)
     dataset = write_prepared(folder, options, source.name, manifest, found.to_json(), len(rows))
@@ -178,10 +181,10 @@ def show_audit(source: Extracted, found: Audit, dropped: list[str], rows: pd.Dat
     table = Table("audit", "found", "rows out", "what was done", title=Text(title), title_justify="left")
     table.columns[1].justify = table.columns[2].justify = "right"
     excluded = found.cause.value_counts()
-    for kind, (title, action) in KINDS.items():
+    for kind, (title, _) in KINDS.items():
         count = len(found.items[kind])
         rows_out = f"{excluded.get(kind, 0):,}" if kind in CAUSES else ""
-        table.add_row(title, f"{count:,}", rows_out, action if count else "", style="bold" if count else "dim")
+        table.add_row(title, f"{count:,}", rows_out, found.action(kind), style="bold" if count else "dim")
     for label in dropped:
         here = rows["label"] == label
         rows_out = f"{(here & (found.cause == '')).sum():,}"

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from resnet50.etl.audit import ImageRecord, read_parallel
+from resnet50.etl.audit import RECORD_COLUMNS, ImageRecord, read_parallel
 from resnet50.etl.prepared import atomic_folder
 from resnet50.etl.store import map_file
 from resnet50.options import PrepareOptions
@@ -56,7 +56,7 @@ def write_shard(shard: Shard, shards_dir: Path, folder: Path, files: pd.Index, s
                 )
                 if image.pixels is not None:
                     file.write(np.ascontiguousarray(image.pixels).data)
-        columns = ["width", "height", "sha256", "reason", "stored_height", "stored_width"]
+        columns = [*RECORD_COLUMNS, "stored_height", "stored_width"]
         pd.DataFrame(records, columns=columns).to_parquet(fresh / RECORDS, index=False)
         description = {"digest": common_digest(folder, files, shorter_side)}
         (fresh / DESCRIPTION).write_text(json.dumps(description), encoding="utf-8")
@@ -111,8 +111,8 @@ def read_shard(shard: Path) -> Iterator[ImageRecord]:
     records = pd.read_parquet(shard / RECORDS)
     content = map_file(shard / PIXELS) if (shard / PIXELS).stat().st_size else np.zeros(0, np.uint8)
     offset = 0
-    for width, height, sha256, reason, rows, columns in records.itertuples(index=False):
+    for width, height, sha256, reason, small, rows, columns in records.itertuples(index=False):
         size = 3 * rows * columns
         pixels = content[offset : offset + size].reshape(rows, columns, 3) if size else None
         offset += size
-        yield ImageRecord(width, height, sha256, reason, pixels)
+        yield ImageRecord(width, height, sha256, reason, small, pixels)

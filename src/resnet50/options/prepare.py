@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from resnet50.options.fields import option
 from resnet50.options.groups import Options, ShardOptions
+
+NearDuplicates = Literal["keep-together", "drop", "ignore"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,11 @@ class SplitOptions(Options):
     split_column: str | None = option("Column with a published split (train, val, test) to keep.", None)
     group_column: str | None = option(
         "Column whose equal values stay in one split: the patient, the sender, the video.", None
+    )
+    near_duplicates: NearDuplicates = option(
+        "What to do with images that show the same as another: compressed, resized, cropped, brightened or mirrored. "
+        "keep-together: in one split; drop: leave out all but the first; ignore: don't look for them.",
+        "keep-together",
     )
     seed: int = option("Seed of the split.", 0, at_least=0)
 
