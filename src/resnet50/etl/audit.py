@@ -46,9 +46,9 @@ KINDS = {
     "empty_labels": Kind("rows without a label", "left out"),
     "repeated_ids": Kind("ids in several rows", "the first row stays"),
     "near_duplicates": Kind("near-duplicates", "kept in one split"),
-    "near_duplicates_across_splits": Kind("near-duplicates across splits", "stay: the split is published"),
-    "contradictory_near_duplicates": Kind("near-duplicates, different labels", "stay"),
-    "large_clusters": Kind("clusters of look-alikes", "stay, not kept in one split"),
+    "near_duplicates_across_splits": Kind("near-duplicates across splits", "stay as published"),
+    "contradictory_near_duplicates": Kind("near-duplicates, other label", "stay"),
+    "large_clusters": Kind("clusters of look-alikes", "stay, in any split"),
     "small_classes": Kind("classes with too few images", "stay"),
 }
 """Every kind of finding, in the order in which audit.json and the screen list them."""

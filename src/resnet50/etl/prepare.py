@@ -19,6 +19,7 @@ from resnet50.etl.audit import (
     referenced_files,
     small_classes,
 )
+from resnet50.etl.audit_page.page import write_audit_page
 from resnet50.etl.extract import Extracted, extract
 from resnet50.etl.near_duplicates.resolve import open_images, resolve_near_duplicates
 from resnet50.etl.prepared import COLUMNS, SOURCE, PreparedDataset, atomic_folder, check_output, write_prepared
@@ -117,6 +118,7 @@ def build(
     if source.content is not None:
         (folder / SOURCE).write_bytes(source.content)
     dataset = write_prepared(folder, options, source.name, manifest, found.to_json(), len(rows))
+    write_audit_page(folder, source.name, rows, manifest, found, source.images)
     show_splits(dataset)
     warn_about_classes(dataset, found)
     return dataset

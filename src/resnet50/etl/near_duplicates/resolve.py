@@ -62,7 +62,7 @@ def resolve_near_duplicates(rows: pd.DataFrame, found: Audit, choice: NearDuplic
     found.items["contradictory_near_duplicates"] = contradictions(rows, cluster, contradictory)
     if published is not None:
         found.items["near_duplicates_across_splits"] = straddling(rows, published, cluster, small)
-        found.actions["near_duplicates"] = "stay in their published splits"
+        found.actions["near_duplicates"] = "stay as published"
         same = [pair for pair in pairs if published[pair.first] == published[pair.second]]
         rows = rows.assign(group=join_groups(rows["group"], same))
     elif choice == "drop":
