@@ -143,15 +143,16 @@ def measure_search(count: int) -> None:
     """Print time and memory of the search for candidates among synthetic thumbnails, of which 1% are cropped copies."""
     thumbnails = synthetic(count, np.random.default_rng(0))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     found = find_candidates(thumbnails)
-    seconds = time.perf_counter() - start
+    seconds, busy = time.perf_counter() - start, time.process_time() - busy
     ends = np.sort(np.column_stack([found.image, found.other]), axis=1)
     copies = count // 100
     made = np.isin(ends[:, 0] * count + ends[:, 1], np.arange(copies) * count + np.arange(count - copies, count))
     right = len(np.unique(ends[made], axis=0))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{count:,} hashes: {seconds:,.0f} s, peak {peak / 2**20:.2f} GiB ({before / 2**20:.2f} GiB before)")
+    print(f"{count:,} hashes: {seconds:,.0f} s, {busy:,.0f} s of a core")
+    print(f"peak memory {peak / 2**20:.2f} GiB, {before / 2**20:.2f} GiB before")
     print(f"{len(ends):,} candidates; {right / copies:.1%} of {copies:,} cropped copies among them")
 
 

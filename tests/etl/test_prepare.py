@@ -73,6 +73,10 @@ def test_every_kind_of_fault_is_counted_listed_and_printed(zoo: Path, capsys: py
         "contradictory_labels": 2,
         "empty_labels": 1,
         "repeated_ids": 1,
+        "near_duplicates": 0,
+        "near_duplicates_across_splits": 0,
+        "contradictory_near_duplicates": 0,
+        "large_clusters": 0,
         "small_classes": 2,
     }
     assert all(len(audit[kind]["items"]) == counts[kind] for kind in audit)
@@ -108,7 +112,7 @@ def test_output_bytes_depend_on_input_and_seed_alone(zoo: Path) -> None:
     for out, seed in (("a", 3), ("b", 3), ("c", 4)):
         prepared(zoo, out, group_column="who", seed=seed)
     folders = [zoo.parents[1] / out for out in "abc"]
-    for name in ("dataset.yaml", "manifest.parquet", "audit.json"):
+    for name in ("dataset.yaml", "manifest.parquet", "audit.json", "audit.html"):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
     assert load_prepared(folders[0]).fingerprint != load_prepared(folders[2]).fingerprint
 
