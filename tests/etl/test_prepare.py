@@ -244,7 +244,7 @@ def test_hundred_thousand_rows_are_prepared(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(
         prepare_module,
         "read_images",
-        lambda rows, *_: rows.assign(width=8, height=8, sha256=rows["image_id"], reason=""),
+        lambda rows, *_: rows.assign(width=8, height=8, sha256=rows["image_id"], reason="", thumbnail=bytes(256)),
     )
     dataset = prepare(PrepareOptions(source=tmp_path / "t.csv", out=tmp_path / "out", store=False))
     sizes = dataset.manifest["split"].value_counts()
@@ -262,6 +262,8 @@ def test_clothing_dataset_gives_the_known_counts(tmp_path: Path) -> None:
     assert {kind: audit[kind]["count"] for kind in audit if audit[kind]["count"]} == {
         "missing_images": 5,
         "unlisted_images": 358,
+        "near_duplicates": 6,
+        "contradictory_near_duplicates": 2,
     }
     assert len(dataset.manifest) == 5163
     assert len(dataset.classes) == 18

@@ -13,7 +13,7 @@ import numpy as np
 
 from resnet50.etl.decode import DecodedImage
 from resnet50.etl.near_duplicates.clusters import Forest
-from resnet50.etl.near_duplicates.hashing import CROPS, Box
+from resnet50.etl.near_duplicates.hashing import CROPS, Box, small_gray
 from resnet50.etl.near_duplicates.search import Candidates
 from resnet50.runtime.console import progress
 from resnet50.runtime.cpu import available_cores
@@ -21,10 +21,10 @@ from resnet50.runtime.cpu import available_cores
 SIZE, MIN_SIZE = 128, 32
 """Both images are compared at this size, or at that of the smaller one."""
 
-MIN_COARSE, MIN_SIMILARITY = 0.5, 0.7
+MIN_COARSE, MIN_SIMILARITY = 0.6, 0.7
 """Correlation of the detail that images must have at half that size, to be looked at further, and at the full size."""
 
-COARSE_STEPS, FINE_STEPS = 8, 8
+COARSE_STEPS, FINE_STEPS = 6, 8
 """Iterations of the alignment at half the size and at the full size."""
 
 DETAIL = 2.0
@@ -113,7 +113,7 @@ def similarity_of(image: DecodedImage, other: DecodedImage, crop: Box, mirrored:
         mirrored: whether to mirror `other`.
     """
     size = int(np.clip(min(image.width, image.height, other.width, other.height), MIN_SIZE, SIZE))
-    fine, target = to_gray(image.pixels, size), to_gray(other.pixels, size)
+    fine, target = (small_gray(each.pixels, size).astype(np.float32) for each in (image, other))
     target = np.ascontiguousarray(target[:, ::-1]) if mirrored else target
     start = np.array([[crop.right - crop.left, 0, crop.left], [0, crop.bottom - crop.top, crop.top]])
     half = max(MIN_SIZE, size // 2)
@@ -122,12 +122,6 @@ def similarity_of(image: DecodedImage, other: DecodedImage, crop: Box, mirrored:
         return similarity if half == size else 0.0
     found, similarity = align(fine, target, found, FINE_STEPS)
     return 0.0 if found is None or np.abs(found - start).max() > MAX_SCALE_ERROR else similarity
-
-
-def to_gray(pixels: np.ndarray, size: int) -> Gray:
-    gray = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
-    mode = cv2.INTER_AREA if min(gray.shape) > size else cv2.INTER_LINEAR
-    return cv2.resize(gray, (size, size), interpolation=mode).astype(np.float32)
 
 
 def halved(gray: Gray, size: int) -> Gray:
@@ -156,7 +150,7 @@ def align(image: Gray, target: Gray, start: np.ndarray, steps: int) -> tuple[np.
 
 def evened(gray: Gray) -> Gray:
     """Remove the coarse differences in brightness, which clipped highlights change."""
-    return gray - cv2.GaussianBlur(gray, (0, 0), len(gray) / 16)
+    return gray - cv2.blur(gray, (len(gray) // 5, len(gray) // 5))
 
 
 def to_pixels(fractions: np.ndarray, size: int) -> np.ndarray:

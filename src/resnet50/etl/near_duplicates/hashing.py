@@ -61,9 +61,14 @@ MIRRORED: Final = np.where(PAIRS[:, 1] % 2, -1, 1).astype(np.float32)
 
 def thumbnail(pixels: np.ndarray) -> bytes:
     """Return the 16×16 gray thumbnail of an image (uint8, h×w×3), whatever its aspect ratio."""
-    step = max(1, min(pixels.shape[:2]) // 256)
-    gray = cv2.cvtColor(np.ascontiguousarray(pixels[::step, ::step]), cv2.COLOR_RGB2GRAY)
-    return cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA).tobytes()
+    return cv2.resize(small_gray(pixels, 8 * SIDE), (SIDE, SIDE), interpolation=cv2.INTER_AREA).tobytes()
+
+
+def small_gray(pixels: np.ndarray, size: int) -> NDArray[np.uint8]:
+    """Return an image (uint8, h×w×3) as a gray square; resized first, since that is faster than to gray first."""
+    mode = cv2.INTER_AREA if max(pixels.shape[:2]) > 3 * size else cv2.INTER_LINEAR
+    small = cv2.resize(np.ascontiguousarray(pixels), (size, size), interpolation=mode)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def stack(thumbnails: list[bytes]) -> NDArray[np.uint8]:

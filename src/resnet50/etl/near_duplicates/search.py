@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from resnet50.etl.near_duplicates.hashing import (
     BITS,
@@ -35,7 +36,7 @@ NEIGHBORS = 2
 MAX_DISTANCE = 8
 """Bits, of 44, in which the hashes of a candidate may differ."""
 
-MIN_CORRELATION, MIN_REFINED = 0.85, 0.95
+MIN_CORRELATION, MIN_REFINED = 0.85, 0.955
 """Correlation of the frequencies that a candidate must have, with a crop as it is and moved to where it fits best."""
 
 MAX_PER_IMAGE = 16
@@ -169,11 +170,13 @@ def find_candidates(thumbnails: NDArray[np.uint8]) -> Candidates:
     if len(thumbnails) < 2:
         nothing = np.zeros(0, np.int64)
         return Candidates(nothing, nothing, nothing, nothing > 0, nothing.astype(np.float32))
-    index = Index(thumbnails)
     parts: list[Candidates] = []
-    with ThreadPoolExecutor(available_cores()) as pool, progress("comparing hashes", index.count, "images") as advance:
-        for found in pool.map(index.search, index.starts()):
-            parts.append(found)
-            advance(min(CHUNK, index.count))
+    # One thread per product: more would compete with the other chunks.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(available_cores()) as pool:
+        index = Index(thumbnails)
+        with progress("comparing hashes", index.count, "images") as advance:
+            for start, found in zip(index.starts(), pool.map(index.search, index.starts()), strict=True):
+                parts.append(found)
+                advance(min(CHUNK, index.count - start))
     found = Candidates(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     return found.take(np.lexsort((found.mirrored, found.other, found.image, -found.correlation)))
