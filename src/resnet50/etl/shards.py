@@ -63,7 +63,9 @@ def write_shard(shard: Shard, shards_dir: Path, folder: Path, files: pd.Index, s
     return shards_dir / shard.name
 
 
-def read_shards(count: int, shards_dir: Path, folder: Path, files: pd.Index, settings: DecodeSettings) -> Iterator[ImageRecord]:
+def read_shards(
+    count: int, shards_dir: Path, folder: Path, files: pd.Index, settings: DecodeSettings
+) -> Iterator[ImageRecord]:
     """Yield the records of all shards in order, as `read_parallel` would.
 
     Raises:
