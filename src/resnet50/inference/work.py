@@ -122,8 +122,8 @@ class Work:
             if not error:
                 likeliest = np.argsort(-row, kind="stable")[: self.options.top_k]
                 say(f"{path}: " + ", ".join(f"{classes[index]} {row[index]:.1%}" for index in likeliest))
-        if len(self.output.paths) > MAX_PRINTED:
-            say(f"… and {len(self.output.paths) - MAX_PRINTED:,} more")
+        if (more := len(self.output.paths) - min(MAX_PRINTED, len(part.errors))) > 0:
+            say(f"… and {more:,} more")
 
     def lines(self, part: Classified) -> bytes:
         readable = np.array([not error for error in part.errors])
