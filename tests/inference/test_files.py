@@ -43,7 +43,7 @@ def test_a_glob_passes_over_thumbnails_and_folders_called_like_images(competitio
 
 def test_files_of_other_kinds_are_passed_over_and_told(competition: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(find_images([str(competition)])) == 60
-    assert "1 files at" in (said := capsys.readouterr().err)
+    assert "passed over 1 of 61 files" in (said := capsys.readouterr().err)
     assert "'train.csv'" in said
 
 

@@ -50,8 +50,8 @@ def images_among(files: FileIndex, source: str, prefix: str) -> "pd.Series[str]"
         raise UserError(f"no image at {source} ({others}): give files, folders or globs")
     if len(images) < len(files.paths):
         first = files.paths[~files.paths.isin(images)].iloc[0]
-        count = len(files.paths) - len(images)
-        warn(f"{count:,} files at {source} are passed over, as their names are not of images; the first is {first!r}")
+        count = f"{len(files.paths) - len(images):,} of {len(files.paths):,} files"
+        warn(f"{source}: passed over {count}, which are not images by their names; the first is {first!r}")
     return (prefix + images).reset_index(drop=True)
 
 

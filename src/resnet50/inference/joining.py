@@ -1,6 +1,7 @@
 """From the parts of a prediction to its CSV, and the table of the images that can't be read."""
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,8 @@ def refuse_if_strict(options: PredictOptions, folder: PartFolder, done: Sequence
     bad = next((part for part in done if part.unreadable), None)
     if options.strict and bad is not None:
         _, errors = folder.read(bad.rows)
-        raise UserError(f"--strict: an image can't be read: {next(csv.reader([errors.decode()]))[2]}")
+        _, path, error = next(csv.reader(io.StringIO(errors.decode())))
+        raise UserError(f"--strict: {path}: {error}")
 
 
 def join(options: PredictOptions, output: Output, folder: PartFolder) -> str:

@@ -95,7 +95,7 @@ def as_it_seems(template: Template, classes: tuple[str, ...]) -> int | None:
             )
         certain = name if name in classes else positive_of(classes)
         if certain is None:
-            raise ask(template, classes, "holds fractions ({}): of which class is the probability meant?")
+            raise ask(template, classes, "holds fractions ({}), but not of which class")
         return classes.index(certain)
     if name not in classes:
         return words_or_numbers(template, classes, values, numbers)
@@ -110,9 +110,9 @@ def words_or_numbers(
     """Tell labels among values that are no fractions."""
     filled = values[values != ""]
     if filled.empty and len(classes) == 2:
-        raise ask(template, classes, "is empty, and the network has two classes: labels, or the probability of one?")
+        raise ask(template, classes, "is empty, for labels or for the probability of a class")
     if len(classes) == 2 and numbers.between(0, 1).any():
-        raise ask(template, classes, "holds whole numbers ({}): labels, or the probability of a class?")
+        raise ask(template, classes, "holds whole numbers ({}), which may be labels or probabilities")
     if filled.isin(classes).all():
         return None
     if numbers.notna().any():
@@ -133,7 +133,7 @@ def ask(template: Template, classes: tuple[str, ...], why: str) -> UserError:
     what = why.format(examples(template))
     options = f"{LABELS} or {PROBABILITY}CLASS" if LABELS in submits else f"{PROBABILITY}CLASS"
     return UserError(
-        f"{template.path}: column {name!r} {what}; say with --submit {options} (the classes are {some(classes)})",
+        f"{template.path}: column {name!r} {what}: choose with --submit {options} (the classes are {some(classes)})",
         [{"submit": submit} for submit in submits],
     )
 

@@ -132,7 +132,8 @@ class Work:
     def error_lines(self, part: Classified) -> bytes:
         """Return the rows of the table of errors."""
         columns = self.output.ids(part.rows), self.output.paths.iloc[part.rows], part.errors
-        return Dialect().text(row for row in zip(*columns, strict=True) if row[2])
+        rows = zip(*columns, strict=True)
+        return Dialect().text((name, path, error.removeprefix(f"{path}: ")) for name, path, error in rows if error)
 
     def fetch_parts(self, folder: PartFolder, parts: Sequence[slice]) -> None:
         """Bring the parts of processes with a disk of their own to the main process."""
