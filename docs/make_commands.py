@@ -48,8 +48,8 @@ EXAMPLES = {
     ),
     "predict": (
         "resnet50 predict run images/new --out predictions.csv",
-        "Reads files, folders (recursively) and globs; the preprocessing comes from the model file. Images that can't be "
-        "read are listed in `predictions.errors.csv`. In detail: [own-data.md](own-data.md#predict-many-files).",
+        "Reads files, folders (recursively) and globs; the preprocessing comes from the model file. Lists unreadable "
+        "images in `predictions.errors.csv`. In detail: [own-data.md](own-data.md#predict-many-files).",
     ),
     "model": (
         "resnet50 model --depth 101 --image-size 256",
