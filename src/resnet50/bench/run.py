@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
-from resnet50.bench import epoch, hardware, inference, loader, prepare, startup, step
+from resnet50.bench import epoch, hardware, inference, loader, predict, prepare, startup, step
 from resnet50.bench.process import BenchmarkProcess
 from resnet50.bench.results import Measurement, show, summarize, summary_line, write
 from resnet50.bench.rounds import Rounds, Workload, alternate
@@ -51,7 +51,7 @@ def bench(options: BenchOptions) -> list[Measurement]:
 
 
 def all_rows() -> list[Row]:
-    subjects = (step, epoch, loader, inference, prepare, startup)
+    subjects = (step, epoch, loader, inference, predict, prepare, startup)
     return [row for subject in subjects for row in subject.rows()]
 
 

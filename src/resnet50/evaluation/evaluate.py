@@ -13,7 +13,7 @@ from resnet50.inference.batch import predict_sharded
 from resnet50.inference.classifier import Classifier
 from resnet50.model.file import Model, load_model
 from resnet50.options import EvaluateOptions, TrainOptions, read_yaml
-from resnet50.runtime.atomic import atomic_write
+from resnet50.runtime.atomic import atomic_write, check_writable
 from resnet50.runtime.console import rank_zero_output, say, warn
 from resnet50.runtime.device import limit_threads, resolve_device, tune_allocator
 from resnet50.runtime.distributed import process_group
@@ -34,6 +34,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         UserError: There is no such run, dataset or split, or the dataset has other classes.
     """
     check_sharding(options.shard, options.merge)
+    check_writable(result_file(options))
     with process_group() as dist, rank_zero_output(dist.rank):
         device = resolve_device(options.device, options.precision, dist)
         tune_allocator()

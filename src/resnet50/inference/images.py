@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import cast
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from resnet50.data.transforms import Preprocess
 from resnet50.etl.decode import decode, to_rgb
-from resnet50.etl.formats import IMAGE_EXTENSIONS
+from resnet50.inference.files import find_images
 from resnet50.runtime.errors import UserError
 
 ImageInput = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
@@ -71,30 +71,3 @@ def to_image(image: ImageInput, bit_depth: int | None = None) -> Image.Image:
     if not isinstance(cast(object, image), str | os.PathLike):
         raise UserError(f"{image!r} is not an image: give a path, bytes, a Pillow image or a uint8 array")
     return decode(Path(image), bit_depth)
-
-
-def find_images(sources: Sequence[str]) -> list[Path]:
-    """List the image files that files, folders (with their subfolders) and globs stand for, each once.
-
-    Raises:
-        UserError: A source holds no image, or there are no sources.
-    """
-    found: dict[Path, None] = {}
-    for source in sources:
-        matches = files_at(source)
-        if not matches:
-            raise UserError(f"no image at {source}: give files, folders or globs")
-        found.update(dict.fromkeys(matches))
-    if not found:
-        raise UserError("no images given: name files, folders or globs after the run")
-    return list(found)
-
-
-def files_at(source: str) -> list[Path]:
-    path = Path(source)
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_EXTENSIONS)
-    if path.is_file():
-        return [path]
-    matches = sorted(glob.glob(source, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute patterns
-    return [Path(match) for match in matches if Path(match).is_file()]
