@@ -169,7 +169,7 @@ def test_commands_end_on_a_full_dev_shm(command: str, trained: Path, prepared: P
         pytest.skip("no user namespaces here")
     tiny = ["--depth", "18", "--weights", "none", "--image-size", "64", "--epochs", "1", "--batch-size", "8"]
     options = {
-        "train": [prepared, "--out", tmp_path / "run", *tiny],
+        "train": [prepared, "--out", tmp_path / "new", *tiny],
         "predict": [trained, prepared.parent, "--out", tmp_path / "p.csv"],
         "evaluate": [trained],
     }[command]

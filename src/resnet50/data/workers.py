@@ -175,8 +175,10 @@ class SharedBatch:
         if get_worker_info() is None:
             return self.collate(samples)
         try:
-            images, labels = self.collate(samples)
-            return images.share_memory_(), labels.share_memory_()
+            batch = self.collate(samples)
+            for value in cast(Sequence[object], batch):
+                if isinstance(value, Tensor):
+                    value.share_memory_()
         except RuntimeError as error:
             if "shared memory" not in str(error):
                 raise
@@ -185,6 +187,7 @@ class SharedBatch:
                 f"no shared memory to load images with ({reason}): give a container more (docker run --shm-size), or "
                 "use fewer --workers or a smaller --batch-size"
             ) from error
+        return batch
 
 
 @contextmanager
