@@ -126,9 +126,14 @@ def without_classes(evaluation: Mapping[str, Any], left_out: Sequence[str]) -> M
 
 
 def majority_baseline(evaluation: Mapping[str, Any]) -> Diagnosis | None:
-    """Baseline: the accuracy's 95% Wilson interval against the share of the most frequent class in the same split."""
+    """Baseline: the accuracy's 95% Wilson interval against the share of the most frequent class in the same split.
+
+    Silent if the split has images of one class only, which nothing can beat.
+    """
     n, accuracy = int(evaluation["images"]), float(evaluation["accuracy"])
     label, share = majority(evaluation)
+    if share == 1:
+        return None
     low, high = wilson(round(accuracy * n), n)
     measured = (
         f"{percent(accuracy)} of {n:,} images are classified correctly (95% interval {percent(low)} to {percent(high)})"
