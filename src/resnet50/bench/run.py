@@ -91,9 +91,11 @@ def measure(row: Row, scratch: Scratch, rounds: int) -> Rounds:
         children: dict[str, BenchmarkProcess] = {}
 
         def workload(side: Side) -> Workload:
-            key = json.dumps([side.function, side.settings], sort_keys=True)
+            key = json.dumps([side.function, side.settings, side.environment], sort_keys=True)
             if key not in children:
-                children[key] = stack.enter_context(BenchmarkProcess(side.function, side.settings))
+                children[key] = stack.enter_context(
+                    BenchmarkProcess(side.function, side.settings, dict(side.environment))
+                )
             return children[key].workload(side.workload)
 
         candidate, baseline = workload(sides.candidate), workload(sides.baseline)
