@@ -34,8 +34,9 @@ test-fast: $(INSTALLED)
 
 # Kills, full disks, dead processes, bad data, a fuzzer; a table of what was survived at the end.
 FUZZ_S ?= 300
+LAYOUTS_N ?= 2000
 test-faults: $(INSTALLED)
-	FUZZ_S=$(FUZZ_S) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "faults or not faults" tests/faults tests/training/recovery tests/runtime/test_sharding.py
+	FUZZ_S=$(FUZZ_S) LAYOUTS_N=$(LAYOUTS_N) $(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "faults or not faults" tests/faults tests/training/recovery tests/runtime/test_sharding.py tests/etl/layouts/test_generated.py
 
 # Processes that tests start on their own (torchrun, killed runs) are not counted.
 coverage: $(INSTALLED)

@@ -8,6 +8,7 @@ FAULTS = (
     "tests/faults/",
     "tests/training/recovery/",
     "tests/runtime/test_sharding",
+    "tests/etl/layouts/test_generated",
 )
 
 

@@ -1,0 +1,1 @@
+"""Layouts of labeled images with known truth: made by hand, and generated from a grammar."""
