@@ -23,9 +23,9 @@ command line is `batch_size: 64` in a YAML file (`--config FILE`, which flags ov
 A value means the same in all three: `lr: 1e-3` is a number, `compile: on` the word, `lr: null` left out.
 `resnet50 COMMAND --help` prints this reference. To turn a switch off, put `no-` in front: `--no-overwrite`.
 
-Exit codes: 0: success; 2: an error in the input, described in one line; 1: a bug, with its traceback; 75: training
-stopped early because a signal or `--max-time` asked for it, and `--resume` continues it; 130: Ctrl-C, after which
-`--resume` continues too."""
+Exit codes: 0: success; 2: an error in the input, described in one line; 1: a bug, with its traceback; 3: `predict` has
+written everything but the images that can't be read, which a table lists; 75: training stopped early because a signal
+or `--max-time` asked for it, and `--resume` continues it; 130: Ctrl-C, after which `--resume` continues too."""
 
 EXAMPLES = {
     "prepare": (
@@ -48,7 +48,8 @@ EXAMPLES = {
     ),
     "predict": (
         "resnet50 predict run images/new --out predictions.csv",
-        "Reads files, folders (recursively) and globs; the preprocessing comes from the model file.",
+        "Reads files, folders (recursively) and globs; the preprocessing comes from the model file. Lists unreadable "
+        "images in `predictions.errors.csv`. In detail: [own-data.md](own-data.md#predict-many-files).",
     ),
     "model": (
         "resnet50 model --depth 101 --image-size 256",

@@ -18,11 +18,11 @@ from resnet50.options import (
     PrepareOptions,
     StudyOptions,
     TrainOptions,
-    as_command,
+    command,
     from_arguments,
 )
 from resnet50.runtime import console
-from resnet50.runtime.errors import Stopped, UserError, nearest
+from resnet50.runtime.errors import Incomplete, Stopped, UserError, nearest
 
 VERBS: dict[str, tuple[type, str]] = {
     "prepare": (PrepareOptions, "resnet50.etl.prepare:prepare"),
@@ -42,9 +42,9 @@ MAX_COMMANDS = 6
 GRACE = 10.0
 """Seconds that the other processes give the first one to print an error about the options."""
 
-USAGE, BUG, GOES_ON, INTERRUPTED = 2, 1, 75, 130
-"""Exit codes: the user can mend it; it is ours to mend; stopped as asked, to be resumed (EX_TEMPFAIL of sysexits.h);
-Ctrl-C, as shells have it."""
+USAGE, BUG, INCOMPLETE, GOES_ON, INTERRUPTED = 2, 1, 3, 75, 130
+"""Exit codes: the user can mend it; it is ours to mend; done except for some items; stopped as asked, to be resumed
+(EX_TEMPFAIL of sysexits.h); Ctrl-C, as shells have it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -65,9 +65,12 @@ def run(arguments: Sequence[str]) -> int:
         dispatch(verb, rest)
     except UserError as error:
         console.errors.print(f"[red]error:[/red] {console.escape(str(error))}")
-        for command in error.commands:
-            console.errors.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
+        for command_line in error.commands:
+            console.errors.print(command_line, markup=False, highlight=False, soft_wrap=True)
         return USAGE
+    except Incomplete as rest:
+        console.errors.print(str(rest), markup=False)
+        return INCOMPLETE
     except Stopped as asked:
         if os.environ.get("RANK", "0") == "0":  # of processes that stop together, one says so
             console.errors.print(str(asked), markup=False)
@@ -97,7 +100,7 @@ def dispatch(verb: str, arguments: Sequence[str]) -> None:
     try:
         getattr(import_module(module), function)(parsed)
     except UserError as error:
-        error.commands = tuple(as_command(verb, parsed, choice) for choice in error.choices[:MAX_COMMANDS])
+        error.commands = tuple(command(verb, parsed, choice) for choice in error.choices[:MAX_COMMANDS])
         raise
 
 

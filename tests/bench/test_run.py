@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from resnet50.bench import clock, epoch, loader, prepare, run
+from resnet50.bench import clock, epoch, loader, predict, prepare, run
 from resnet50.bench.limits import flops_per_image
 from resnet50.bench.results import summarize
 from resnet50.bench.rounds import Rounds
@@ -142,6 +142,17 @@ def test_failed_row_does_not_stop_the_others(
     shown = capsys.readouterr()
     assert "absent: skipped" in shown.out
     assert "the last words" in shown.err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux tells the memory of processes")
+def test_predict_yields_its_rate_and_its_peaks_of_memory(tmp_path: Path) -> None:
+    settings = {"folder": str(tmp_path / "predict"), "count": 70, "depth": 18, "size": 32}
+    assert predict.candidate(**settings)["round"]() > 0
+    peaks = predict.memory(**settings)
+    whole, first = peaks["whole"](), peaks["first"]()
+    assert whole >= first > 50  # Python and torch alone take more
+    assert len(list((tmp_path / "predict" / "images").iterdir())) == 70
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ def test_clean_table_has_no_findings(tmp_path: Path, write_image: WriteImage) ->
     write_image(tmp_path / "1.png")
     write_image(tmp_path / "2.png")
     result = found(tmp_path, ("1", "a", "1.png"), ("2", "b", "2.png"))
-    assert result.to_json() == {kind: {"count": 0, "items": []} for kind in KINDS}
+    assert result.to_json() == {kind: {"count": 0, "action": "", "items": []} for kind in KINDS}
     assert result.cause.tolist() == ["", ""]
 
 

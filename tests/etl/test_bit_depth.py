@@ -12,7 +12,7 @@ from resnet50.data.dataset import AugmentedDataset, ImageDataset
 from resnet50.data.transforms import Augmentation, Preprocess
 from resnet50.etl.prepare import prepare
 from resnet50.etl.prepared import fingerprint_of, load_prepared
-from resnet50.inference.images import to_image
+from resnet50.inference.inputs import to_image
 from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
@@ -44,7 +44,7 @@ def test_printed_commands_are_complete_and_work(cells: Path, tmp_path: Path, cap
     source = cells.rename(tmp_path / "my cells")
     assert run(["prepare", str(source), "--out", str(tmp_path / "out"), "--seed", "1"]) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("resnet50 ")]
-    assert lines[0] == f"resnet50 prepare '{source}' --out {tmp_path / 'out'} --seed 1 --bit-depth 12"
+    assert lines[0] == f"resnet50 prepare '{source}' --out {tmp_path / 'out'} --bit-depth 12 --seed 1"
     assert run(["prepare", str(source), "--out", str(tmp_path / "out"), "--seed", "1", "--bit-depth", "12"]) == 0
 
 

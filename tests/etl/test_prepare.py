@@ -75,6 +75,10 @@ def test_every_kind_of_fault_is_counted_listed_and_printed(zoo: Path, capsys: py
         "empty_labels": 1,
         "repeated_ids": 1,
         "clipped_pixels": 0,
+        "near_duplicates": 0,
+        "near_duplicates_across_splits": 0,
+        "contradictory_near_duplicates": 0,
+        "large_clusters": 0,
         "small_classes": 2,
     }
     assert all(len(audit[kind]["items"]) == counts[kind] for kind in audit)
@@ -110,7 +114,7 @@ def test_output_bytes_depend_on_input_and_seed_alone(zoo: Path) -> None:
     for out, seed in (("a", 3), ("b", 3), ("c", 4)):
         prepared(zoo, out, group_column="who", seed=seed)
     folders = [zoo.parents[1] / out for out in "abc"]
-    for name in ("dataset.yaml", "manifest.parquet", "audit.json"):
+    for name in ("dataset.yaml", "manifest.parquet", "audit.json", "audit.html"):
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
     assert load_prepared(folders[0]).fingerprint != load_prepared(folders[2]).fingerprint
 
@@ -243,7 +247,14 @@ def test_hundred_thousand_rows_are_prepared(tmp_path: Path, monkeypatch: pytest.
         prepare_module,
         "read_images",
         lambda rows, *_: rows.assign(
-            width=8, height=8, sha256=rows["image_id"], reason="", out_of_range=False, clipped=0, peak=np.nan
+            width=8,
+            height=8,
+            sha256=rows["image_id"],
+            reason="",
+            thumbnail=bytes(256),
+            out_of_range=False,
+            clipped=0,
+            peak=np.nan,
         ),
     )
     dataset = prepare(PrepareOptions(source=tmp_path / "t.csv", out=tmp_path / "out", store=False))
@@ -262,6 +273,8 @@ def test_clothing_dataset_gives_the_known_counts(tmp_path: Path) -> None:
     assert {kind: audit[kind]["count"] for kind in audit if audit[kind]["count"]} == {
         "missing_images": 5,
         "unlisted_images": 358,
+        "near_duplicates": 6,
+        "contradictory_near_duplicates": 2,
     }
     assert len(dataset.manifest) == 5163
     assert len(dataset.classes) == 18

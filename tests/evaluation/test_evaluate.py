@@ -3,16 +3,18 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 import resnet50
 from resnet50.etl.decode import decode
-from resnet50.etl.prepared import load_prepared
+from resnet50.etl.prepared import fingerprint_of, load_prepared
 from resnet50.evaluation.metrics import compute_metrics
 from resnet50.inference.classifier import Classifier
 from resnet50.model.file import load_model
@@ -60,6 +62,67 @@ def test_a_split_that_the_dataset_has_not_got_is_refused(trained: Path, competit
     resnet50.prepare(competition / "train.csv", tmp_path / "untested", split="0.8/0.2/0")
     with pytest.raises(UserError, match="test"):
         resnet50.evaluate(trained, dataset=tmp_path / "untested", device="cpu")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_for_the_results_leaves_the_run_as_it_is(trained: Path, tmp_path: Path) -> None:
+    before, out = contents(trained), tmp_path / "new" / "results"
+    measured = resnet50.evaluate(trained, out=out, device="cpu", workers=0)
+    assert contents(trained) == before
+    assert sorted(contents(out)) == ["report.html", "test.csv", "test.json"]
+    assert measured.path == out / "test.json"
+    assert measured == json.loads((out / "test.json").read_text())
+    report = (out / "report.html").read_text()
+    assert "test split" in report
+    assert len(measured.table) == measured["images"]
+
+
+def test_a_run_that_cannot_be_written_to_is_said_before_the_work(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read_only(*_: Any, **__: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    with pytest.raises(UserError, match=r"can't be written to \(Read-only file system\): --out DIR writes"):
+        resnet50.evaluate(trained, device="cpu", workers=0)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_class_that_was_never_trained_on_is_warned_of(
+    trained: Path, prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = pd.read_parquet(prepared / "manifest.parquet")
+    manifest.loc[(manifest["split"] == "train") & (manifest["label"] == "dog"), "split"] = "val"
+    manifest.to_parquet(prepared / "manifest.parquet", index=False)
+    description = yaml.safe_load((prepared / "dataset.yaml").read_text())
+    description["fingerprint"] = fingerprint_of(manifest, ("cat", "dog"))
+    (prepared / "dataset.yaml").write_text(yaml.safe_dump(description))
+    resnet50.evaluate(trained, device="cpu", workers=0)
+    assert "warning: “dog” has no image in training" in capsys.readouterr().err
+    report = (trained / "report.html").read_text()
+    assert "has no image in training" in report
+    assert "--epochs" not in report
+
+
+@pytest.mark.filterwarnings("error::pandas.errors.PerformanceWarning")
+def test_a_hundred_classes_and_more_bring_no_warnings_of_pandas(tmp_path: Path) -> None:
+    from resnet50.evaluation.metrics import per_image
+    from resnet50.evaluation.report.images import mistakes
+
+    classes = tuple(f"c{number:03}" for number in range(150))
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(150), 60)
+    rows = pd.DataFrame({"image_id": range(60), "path": "gone.jpg", "label": classes[:60]})
+    per_image(rows, probabilities, classes).to_csv(tmp_path / "test.csv", index=False)
+    record = SimpleNamespace(
+        tables={"test": tmp_path / "test.csv"}, evaluations={"test": {"classes": classes}}, config={}, dataset=None
+    )
+    shown, count = mistakes(cast(Any, record), "test")
+    assert count
+    assert shown[0].probability == pytest.approx(probabilities.max())
 
 
 def evaluated(run: Path, monkeypatch: pytest.MonkeyPatch, name: EngineName) -> tuple[dict[str, Any], pd.DataFrame]:

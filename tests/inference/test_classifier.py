@@ -1,5 +1,6 @@
 """The classifier in Python: the same answers whatever form an image comes in, whichever engine runs."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +25,13 @@ def test_every_form_of_an_image_gets_the_same_answer(trained: Path, competition:
     classifier = resnet50.Classifier.load(trained, device="cpu")
     path = competition / "images" / "003.jpg"
     image = decode(path)
-    forms = [path, str(path), path.read_bytes(), image, np.asarray(image), image.convert("RGBA")]
+    content, array = path.read_bytes(), np.array(image)
+    written = io.BytesIO()
+    written.write(content)  # and not rewound
+    forms: list[Any] = [path, str(path), np.array(str(path)), content, bytearray(content), memoryview(content)]
+    forms += [io.BytesIO(content), written, path.open("rb"), Image.open(path), image, image.convert("RGBA")]
+    forms += [array, array / 255, (array / 255).astype(np.float32), torch.from_numpy(array).permute(2, 0, 1)]
+    forms += [torch.from_numpy(array).permute(2, 0, 1).half().div(255)]
     expected = classifier.predict(path)
     for form in forms:
         assert classifier.predict(form).probabilities == pytest.approx(expected.probabilities, abs=1e-6)
@@ -46,7 +53,10 @@ def test_many_images_may_come_as_anything_that_holds_them(trained: Path, competi
     expected = classifier.predict_proba(paths)
     column = pd.DataFrame({"path": [str(path) for path in paths]}, index=[7, 8, 9, 3])["path"]
     pixels = np.stack([np.asarray(decode(path)) for path in paths])
-    for images in (column, column.to_numpy(), tuple(paths), (Image.open(path) for path in paths), pixels):
+    channels_first = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    names = np.array(column)
+    opened = (Image.open(path) for path in paths)
+    for images in (column, names, names.astype(str), tuple(paths), opened, pixels, pixels / 255, channels_first):
         predictions = classifier.predict(images)
         assert np.allclose([prediction.probabilities["cat"] for prediction in predictions], expected[:, 0], atol=1e-6)
 
@@ -106,15 +116,70 @@ def test_a_file_that_is_no_image_is_named(trained: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (np.zeros((4, 4, 3)), "must be uint8, H×W×3 or H×W, not float64"),
         (3, "int is not an image"),
-        ([None], "None is not an image"),
+        ([Image.new("RGB", (9, 9)), None], "image 1: None is not an image"),
+        ({"image": b""}, "row\\['image'\\].*the keys are image"),
+        ({"a.jpg", "b.jpg"}, "a set has no order"),
+        ([("a.jpg", 1)], "image and its label"),
+        ("https://example.org/a.jpg", "download it first"),
+        (io.StringIO("text"), "not bytes: open the file with mode 'rb'"),
+        (io.BytesIO(), "the file is empty"),
+        (Image.new("RGB", (0, 9)), "0×9 pixels has none"),
         (pd.DataFrame({"file": ["a.jpg"]}), "the columns are file"),
     ],
 )
 def test_what_is_no_image_is_refused(images: Any, message: str, trained: Path) -> None:
     with pytest.raises(UserError, match=message):
         resnet50.Classifier.load(trained, device="cpu").predict(images)
+
+
+def test_a_pillow_image_is_turned_upright_as_its_file_would_be(trained: Path, tmp_path: Path) -> None:
+    classifier = resnet50.Classifier.load(trained, device="cpu", precision="fp32", engine="torch")
+    rng = np.random.default_rng(0)
+    pixels = np.linspace(0, 200, 60)[:, None, None] + rng.integers(0, 55, (60, 40, 3))
+    exif = Image.Exif()
+    for turn in range(1, 9):
+        exif[0x0112] = turn
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "phone.png", exif=exif)
+        image = Image.open(tmp_path / "phone.png")
+        assert classifier.predict(image) == classifier.predict(tmp_path / "phone.png")
+        assert image.size == (40, 60)  # the caller's image stays as it is
+        assert image.getexif()[0x0112] == turn
+
+
+@pytest.mark.parametrize("keep", [3000, 300])
+def test_a_truncated_pillow_image_is_refused(keep: int, trained: Path, competition: Path) -> None:
+    rng = np.random.default_rng(0)
+    file = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (90, 90, 3), dtype=np.uint8)).save(file, "PNG")
+    image = Image.open(io.BytesIO(file.getvalue()[:keep]))
+    with pytest.raises(UserError, match="this image: cannot be read"):
+        resnet50.Classifier.load(trained, device="cpu").predict(image)
+
+
+def test_a_stream_gives_the_same_predictions_batch_by_batch(trained: Path, competition: Path) -> None:
+    classifier = resnet50.Classifier.load(trained, device="cpu", precision="fp32", engine="torch")
+    paths = sorted((competition / "images").iterdir())[:5]
+    read: list[Path] = []
+
+    def images() -> Iterator[Path]:
+        for path in paths:
+            read.append(path)
+            yield path
+
+    predictions = classifier.stream(images(), batch_size=2)
+    first = next(predictions)
+    assert read == paths[:2]
+    found = [first, *predictions]
+    assert [prediction.source for prediction in found] == [str(path) for path in paths]
+    assert found == classifier.predict(paths, batch_size=2)
+
+
+def test_rows_are_stacked_however_many_there_are() -> None:
+    rows = np.random.default_rng(0).random((5000, 3))
+    parts = np.split(rows, [7, 7, 2000, 4999])
+    assert np.array_equal(module.stack_rows(iter(parts), 3, np.float64), rows)
+    assert module.stack_rows([], 3, np.float32).shape == (0, 3)
 
 
 def test_a_batch_holds_at_least_one_image(trained: Path) -> None:

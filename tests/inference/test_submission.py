@@ -1,72 +1,93 @@
-"""A competition's sample file, filled in."""
+"""What the columns of a competition's sample ask for."""
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from resnet50.inference.submission import fill_template
+from resnet50.inference.submission import Column, decide_columns, summary
+from resnet50.inference.template import read_template
 from resnet50.runtime.errors import UserError
 
-
-def predictions(classes: tuple[str, ...] = ("cat", "dog")) -> pd.DataFrame:
-    table = pd.DataFrame(
-        {
-            "image_id": ["007", "1", "b"],
-            "path": ["x/007.jpg", "x/1.jpg", "y/b.png"],
-            "prediction": [*classes, classes[0]],
-        }
-    )
-    for number, name in enumerate(classes):
-        table[f"p_{name}"] = [0.5 + number / 10, 0.25, 0.125]
-    return table
+PETS = ("cat", "dog")
+BINARY = ("0", "1")
 
 
-def template(folder: Path, text: str) -> Path:
+def decide(folder: Path, text: str, classes: tuple[str, ...] = PETS, submit: str | None = None) -> list[int | None]:
     path = folder / "sample_submission.csv"
     path.write_text(text)
-    return path
-
-
-def test_a_label_column_gets_labels_in_the_order_of_the_sample(tmp_path: Path) -> None:
-    filled = fill_template(template(tmp_path, "id,label\nb,cat\n007,cat\n1,cat\n"), predictions(), ("cat", "dog"))
-    assert filled.to_csv(index=False) == "id,label\nb,cat\n007,cat\n1,dog\n"
-
-
-def test_ids_with_extension_are_found_too(tmp_path: Path) -> None:
-    filled = fill_template(template(tmp_path, "image,label\n1.jpg,cat\n"), predictions(), ("cat", "dog"))
-    assert filled.to_csv(index=False) == "image,label\n1.jpg,dog\n"
-
-
-def test_class_columns_get_probabilities(tmp_path: Path) -> None:
-    filled = fill_template(template(tmp_path, "id,dog,cat\n1,0.5,0.5\n007,0.5,0.5\n"), predictions(), ("cat", "dog"))
-    assert filled.to_csv(index=False) == "id,dog,cat\n1,0.25,0.25\n007,0.6,0.5\n"
-
-
-def test_a_single_column_of_fractions_gets_the_probability_of_class_1(tmp_path: Path) -> None:
-    filled = fill_template(template(tmp_path, "id,target\n007,0.5\n1,0.5\n"), predictions(("0", "1")), ("0", "1"))
-    assert filled["target"].tolist() == [0.6, 0.25]
-
-
-def test_a_single_column_of_whole_numbers_gets_labels(tmp_path: Path) -> None:
-    filled = fill_template(template(tmp_path, "id,target\n007,0\n1,0\n"), predictions(("0", "1")), ("0", "1"))
-    assert filled["target"].tolist() == ["0", "1"]
+    return [column.of for column in decide_columns(read_template(path), classes, submit)]
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "classes", "expected"),
     [
-        ("id,label\n1,cat\nzebra,cat\n", "1 ids have no image.*'zebra'"),
-        ("id,dog,cats\n1,0,0\n", r"column 'cats' is not a class.*did you mean 'cat'"),
-        ("id\n1\n", "at least one column to predict"),
-        ("", "not a CSV file"),
+        ("id,label\n1,cat\n2,dog\n", PETS, [None]),
+        ("id,label\n1,?\n2,?\n", PETS, [None]),
+        ("id,level\n1,0\n2,3\n", ("0", "1", "2", "3"), [None]),
+        ("id,label\n1,\n2,\n", ("a", "b", "c"), [None]),
+        ("id,dog,cat\n1,0,0\n", PETS, [1, 0]),
+        ("id,dog,cat\n1,0.5,0.5\n", PETS, [1, 0]),
+        ("id,cat\n1,0.5\n", PETS, [0]),
+        ("id,cat\n1,\n", PETS, [0]),
+        ("id,target\n1,0.5\n", BINARY, [1]),
+        ("id;target\n1;0,5\n", BINARY, [1]),
+        ("id,target\n1,0.25\n", ("True", "False"), [0]),
     ],
 )
-def test_a_sample_that_does_not_fit_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        fill_template(template(tmp_path, text), predictions(), ("cat", "dog"))
+def test_columns_get_what_their_names_and_values_ask_for(
+    text: str, classes: tuple[str, ...], expected: list[int | None], tmp_path: Path
+) -> None:
+    assert decide(tmp_path, text, classes) == expected
 
 
-def test_a_sample_that_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere\.csv does not exist"):
-        fill_template(tmp_path / "nowhere.csv", predictions(), ("cat", "dog"))
+@pytest.mark.parametrize(
+    ("text", "classes", "choices"),
+    [
+        ("id,target\n1,0\n2,1\n", BINARY, ["labels", "probability:1", "probability:0"]),
+        ("id,target\n1,0.0\n2,0.0\n", BINARY, ["labels", "probability:1", "probability:0"]),
+        ("id,target\n1,0\n", PETS, ["labels", "probability:dog", "probability:cat"]),
+        ("id,label\n1,\n", PETS, ["labels", "probability:dog", "probability:cat"]),
+        ("id,is_cat\n1,0.5\n", PETS, ["probability:cat", "probability:dog"]),
+        ("id,cat\n1,1\n2,0\n", PETS, ["labels", "probability:cat", "probability:dog"]),
+        ("id,label\n1,husky\n2,poodle\n", PETS, ["labels", "probability:dog", "probability:cat"]),
+        ("id,label\n1,Cat\n2,Cat\n", PETS, ["labels", "probability:dog", "probability:cat"]),
+        ("id,label\n1,4\n", ("a", "b", "c"), ["labels", "probability:a", "probability:b", "probability:c"]),
+    ],
+)
+def test_what_could_be_meant_two_ways_is_asked_with_the_likeliest_first(
+    text: str, classes: tuple[str, ...], choices: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="--submit") as error:
+        decide(tmp_path, text, classes)
+    assert [choice["submit"] for choice in error.value.choices] == choices
+    for choice in choices:  # each is an answer
+        assert decide(tmp_path, text, classes, choice) == [
+            None if choice == "labels" else classes.index(choice.removeprefix("probability:"))
+        ]
+
+
+@pytest.mark.parametrize(
+    ("text", "submit", "message"),
+    [
+        ("id,dog,cats\n1,0,0\n", None, r"column 'cats' is not a class.*did you mean 'cat'"),
+        ("id,dog,cat\n1,0,0\n", "labels", "single column"),
+        ("id,label\n1,0.5\n", "labels", "fractions"),
+        ("id,label\n1,2.5\n", None, "neither labels nor probabilities"),
+        ("id,label\n1,0\n", "probability:cats", "did you mean 'cat'"),
+        ("id,label\n1,0\n", "cat", "give labels, or probability:CLASS"),
+    ],
+)
+def test_columns_and_answers_that_do_not_fit_are_refused(
+    text: str, submit: str | None, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        decide(tmp_path, text, submit=submit)
+    assert not error.value.choices
+
+
+def test_the_summary_names_columns_and_classes_without_one() -> None:
+    assert summary([Column("target", 1)], BINARY) == ["column 'target': the probability of '1'"]
+    assert summary([Column("a", 0), Column("b", 1)], ("a", "b", "c")) == [
+        "columns 'a', 'b': the probability of the class of that name",
+        "the template has no column for c",
+    ]

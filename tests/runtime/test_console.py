@@ -1,5 +1,8 @@
 """Messages and progress as the user sees them."""
 
+import io
+import sys
+
 import pytest
 
 from resnet50.runtime import console
@@ -38,3 +41,42 @@ def test_square_brackets_are_not_markup(capsys: pytest.CaptureFixture[str]) -> N
     captured = capsys.readouterr()
     assert captured.out == "[red]label[/red]\n"
     assert captured.err == "warning: [red]label[/red]\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("ascii", r"caf\xe9 3\xd72 \u4e00 \udce9"),
+        ("latin-1", r"café 3×2 \u4e00 \udce9"),
+        ("cp1252", r"café 3×2 \u4e00 \udce9"),
+        ("utf-8", r"café 3×2 一 \udce9"),
+    ],
+)
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_what_the_encoding_lacks_is_written_as_an_escape_sequence(
+    name: str, encoding: str, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, name, io.TextIOWrapper(raw, encoding, newline=""))
+    target = console.console if name == "stdout" else console.errors
+    target.print("café 3×2 一 \udce9")
+    getattr(sys, name).flush()
+    assert raw.getvalue().decode(encoding) == written + "\n"
+
+
+def test_a_progress_bar_needs_no_more_than_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    terminal = io.TextIOWrapper(raw, "ascii")
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(console.errors, "_force_terminal", True)
+    with console.progress("thé 一", 3, "images") as advance:
+        console.warn("café")
+        advance(3)
+    terminal.flush()
+    assert rb"warning:" in raw.getvalue()
+    assert rb"caf\xe9" in raw.getvalue()
+
+
+def test_a_process_without_standard_output_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    console.say("nobody reads this")

@@ -116,8 +116,13 @@ class Dataset(OnDisk):
 
         found = self.read_audit()
         rows = {
-            kind: {"finding": title, "count": found[kind]["count"], "action": action if found[kind]["count"] else ""}
+            kind: {
+                "finding": title,
+                "count": found[kind]["count"],
+                "action": found[kind].get("action", action) if found[kind]["count"] else "",
+            }
             for kind, (title, action) in KINDS.items()
+            if kind in found  # earlier versions looked for fewer kinds
         }
         return pd.DataFrame.from_dict(rows, orient="index")
 

@@ -6,6 +6,7 @@ from resnet50.bench.clock import repeated
 from resnet50.bench.limits import matrix_limit
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Row, Side, Sides
+from resnet50.bench.step import OPENMP_DEFAULT
 from resnet50.options import Depth, EngineName
 
 TORCHVISION = "torchvision resnet50, eager fp32 NCHW"
@@ -29,7 +30,9 @@ def engine_row(engine: str, description: str, batch: int) -> Row:
         TORCHVISION,
         lambda scratch: Sides(
             Side("resnet50.bench.inference:candidate", {"engine": engine, "batch": batch, "device": device}),
-            Side("resnet50.bench.inference:torchvision", {"batch": batch, "device": device}),
+            Side(
+                "resnet50.bench.inference:torchvision", {"batch": batch, "device": device}, environment=OPENMP_DEFAULT
+            ),
             matrix_limit(224, training=False, device=device),
         ),
         needs="openvino" if engine == "openvino" else None,

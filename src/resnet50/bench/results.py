@@ -28,7 +28,7 @@ class Measurement:
         ratio_high: upper end.
         limit: the machine's limit, in `unit`; None if none was measured.
         share_of_limit: fraction of the limit that the candidate reaches.
-        unit: images/s or s.
+        unit: images/s, s or MB.
         rounds: number of rounds.
     """
 
@@ -53,7 +53,7 @@ def summarize(row: Row, rounds: Rounds) -> Measurement:
     """Compute the result of a row from its rounds."""
     candidate, baseline = statistics.median(rounds.candidate), statistics.median(rounds.baseline)
     limit = limit_of(row, rounds)
-    if row.unit == "s":
+    if row.unit != "images/s":
         ratio, share = ratio_of_pairs(rounds.baseline, rounds.candidate), None if limit is None else limit / candidate
     else:
         ratio, share = ratio_of_pairs(rounds.candidate, rounds.baseline), None if limit is None else candidate / limit
@@ -78,7 +78,7 @@ def limit_of(row: Row, rounds: Rounds) -> float | None:
         return statistics.median(rounds.baseline)
     if not rounds.limit:
         return None
-    return min(rounds.limit) if row.unit == "s" else max(rounds.limit)
+    return min(rounds.limit) if row.unit != "images/s" else max(rounds.limit)
 
 
 def five_digits(number: float) -> float:
@@ -99,6 +99,8 @@ def summary_line(result: Measurement) -> str:
     """Return a row as a sentence, to print as soon as it is measured."""
     share = "" if result.share_of_limit is None else f", {result.share_of_limit:.0%} of the machine's limit"
     interval = f"{result.ratio_low:.2f}–{result.ratio_high:.2f}"
+    if result.unit == "MB":
+        return f"{result.name}: {result.candidate:,.0f} MB, {result.baseline:,.0f} MB is {result.baseline_name}"
     return (
         f"{result.name}: {format_number(result.candidate)} {result.unit}, "
         f"{result.ratio:.2f} [{interval}] times as fast as {result.baseline_name}{share}"
@@ -112,7 +114,7 @@ def format_number(value: float) -> str:
 
 def show(results: list[Measurement], rows: list[Row]) -> None:
     """Print the table, and the meaning of its rows."""
-    title = "images/s, or seconds where marked s"
+    title = "images/s, or seconds and megabytes where marked s and MB"
     table = Table(
         "row",
         "candidate",
@@ -130,7 +132,7 @@ def show(results: list[Measurement], rows: list[Row]) -> None:
     for column in table.columns[1:]:
         column.no_wrap, column.justify = True, "right"
     for result in results:
-        unit = " s" if result.unit == "s" else ""
+        unit = "" if result.unit == "images/s" else f" {result.unit}"
         limit = "" if result.limit is None else format_number(result.limit) + unit
         share = "" if result.share_of_limit is None else f"{result.share_of_limit:.0%}"
         sides = format_number(result.candidate) + unit, format_number(result.baseline) + unit

@@ -19,11 +19,12 @@ BYTES_PER_IMAGE = 1_000_000
 
 
 class Side(NamedTuple):
-    """A workload in a child process; sides with the same function and settings share the process."""
+    """A workload in a child process; sides with the same function, settings and environment share the process."""
 
     function: str
     settings: dict[str, Any]
     workload: str = "round"
+    environment: tuple[tuple[str, str], ...] = ()
 
 
 class Sides(NamedTuple):
@@ -82,11 +83,11 @@ class Row:
 
     Attributes:
         name: of the row.
-        subject: group of the row: step, epoch, loader, inference, prepare or startup.
+        subject: group of the row: step, epoch, loader, inference, predict, prepare or startup.
         meaning: description of the workload.
         baseline_name: description of the baseline.
         sides: returns the workloads, after making the data that they need.
-        unit: images/s (higher is better) or s.
+        unit: images/s (higher is better), s or MB (lower is better).
         needs: package without which the row is skipped.
         in_full_only: whether the row is measured only with --full, or by its name.
         limited_by_baseline: whether the baseline is also the limit.
@@ -97,7 +98,7 @@ class Row:
     meaning: str
     baseline_name: str
     sides: Callable[[Scratch], Sides]
-    unit: Literal["images/s", "s"] = "images/s"
+    unit: Literal["images/s", "s", "MB"] = "images/s"
     needs: str | None = None
     in_full_only: bool = False
     limited_by_baseline: bool = False

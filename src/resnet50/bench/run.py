@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
-from resnet50.bench import epoch, hardware, inference, loader, prepare, startup, step
+from resnet50.bench import epoch, hardware, inference, loader, predict, prepare, startup, step
 from resnet50.bench.process import BenchmarkProcess
 from resnet50.bench.results import Measurement, show, summarize, summary_line, write
 from resnet50.bench.rounds import Rounds, Workload, alternate
@@ -51,7 +51,7 @@ def bench(options: BenchOptions) -> list[Measurement]:
 
 
 def all_rows() -> list[Row]:
-    subjects = (step, epoch, loader, inference, prepare, startup)
+    subjects = (step, epoch, loader, inference, predict, prepare, startup)
     return [row for subject in subjects for row in subject.rows()]
 
 
@@ -91,9 +91,11 @@ def measure(row: Row, scratch: Scratch, rounds: int) -> Rounds:
         children: dict[str, BenchmarkProcess] = {}
 
         def workload(side: Side) -> Workload:
-            key = json.dumps([side.function, side.settings], sort_keys=True)
+            key = json.dumps([side.function, side.settings, side.environment], sort_keys=True)
             if key not in children:
-                children[key] = stack.enter_context(BenchmarkProcess(side.function, side.settings))
+                children[key] = stack.enter_context(
+                    BenchmarkProcess(side.function, side.settings, dict(side.environment))
+                )
             return children[key].workload(side.workload)
 
         candidate, baseline = workload(sides.candidate), workload(sides.baseline)

@@ -1,5 +1,7 @@
 """The training step: against torchvision's default set-up, and with each automatic setting changed alone."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +14,13 @@ from resnet50.bench.limits import matrix_limit
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Row, Scratch, Side, Sides
 from resnet50.options import Depth
+from resnet50.runtime.cpu import OPENMP_SPIN_COUNT
 from resnet50.runtime.device import Device
 
 TORCHVISION = "torchvision resnet50, eager fp32 NCHW, AdamW"
+
+OPENMP_DEFAULT = (("GOMP_SPINCOUNT", OPENMP_SPIN_COUNT),)
+"""Environment of a baseline: threads wait as they do without this project."""
 
 ABLATION: dict[str, tuple[str, dict[str, Any]]] = {
     "step_without_bf16": ("the precision is fp32", {"precision": "fp32"}),
@@ -31,6 +37,10 @@ def rows() -> list[Row]:
     return [
         step_row("step", 224),
         step_row("step_128", 128),
+        spinning_row("step_128_alone", "candidate", "alone"),
+        spinning_row(
+            "step_beside_a_busy_process", "beside_a_busy_process", "while another process computes on one core"
+        ),
         *[ablation_row(name, description, changed) for name, (description, changed) in ABLATION.items()],
         Row(
             "auto_precision",
@@ -50,9 +60,26 @@ def step_row(name: str, size: int) -> Row:
         TORCHVISION,
         lambda scratch: Sides(
             candidate_side(scratch, size),
-            Side("resnet50.bench.step:torchvision", {"size": size, "batch": 32}),
+            Side("resnet50.bench.step:torchvision", {"size": size, "batch": 32}, environment=OPENMP_DEFAULT),
             matrix_limit(size, training=True),
         ),
+    )
+
+
+def spinning_row(name: str, function: str, beside: str) -> Row:
+    """Return a row that compares how long threads wait for each other before they sleep."""
+
+    def sides(scratch: Scratch) -> Sides:
+        settings = {"dataset": scratch.prepared(), "size": 128, "batch": 32}
+        ours = Side(f"resnet50.bench.step:{function}", settings)
+        return Sides(ours, ours._replace(environment=OPENMP_DEFAULT))
+
+    return Row(
+        name,
+        "step",
+        f"a training step of 32 images of 128 pixels on automatic settings, {beside}",
+        "the candidate with OpenMP's own spin count",
+        sides,
     )
 
 
@@ -87,6 +114,21 @@ def candidate(**settings: Any) -> dict[str, Workload]:
     """Return a workload of training steps on one batch; arguments as for `candidate_step`."""
     step, device = candidate_step(**settings)
     return {"round": repeated(step, settings["batch"], device)}
+
+
+def beside_a_busy_process(**settings: Any) -> dict[str, Workload]:
+    """Return the workload of `candidate`, with another process that keeps one core busy during its rounds."""
+    alone = candidate(**settings)["round"]
+
+    def beside() -> float:
+        other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        try:
+            return alone()
+        finally:
+            other.kill()
+            other.wait()
+
+    return {"round": beside}
 
 
 def candidate_step(

@@ -1,33 +1,15 @@
 """`DataLoader`s: shuffled for training, in order for evaluation. All yield uint8 batches."""
 
 import math
-import os
-import signal
-import sys
-from collections.abc import Iterator, Sequence, Sized
-from threading import Thread
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler, default_collate
 
 from resnet50.data.dataset import AugmentedDataset, ImageDataset, Sample
-
-
-class Batches(DataLoader[tuple[Tensor, Tensor]]):
-    """A `DataLoader` whose worker processes survive a SIGTERM to all processes of a job: see `start_worker`."""
-
-    def __iter__(self) -> Any:
-        """Start the workers with SIGTERM blocked, also in threads that libraries start in them."""
-        if sys.platform != "linux":
-            return super().__iter__()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        try:
-            return super().__iter__()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+from resnet50.data.workers import Batches
 
 
 class Loader(Sized, Protocol):
@@ -124,43 +106,38 @@ class SequentialSampleSampler(Sampler[list[Sample]]):
 
 
 def training_loader(
-    dataset: AugmentedDataset, batch_size: int, workers: int, rank: int = 0, world_size: int = 1
+    dataset: AugmentedDataset,
+    batch_size: int,
+    workers: int,
+    rank: int = 0,
+    world_size: int = 1,
+    on_wait: Sequence[Callable[[], object]] = (),
 ) -> tuple[Batches, EpochBatchSampler]:
     """Return a shuffled loader of (uint8 N×3×H×W, int64 N), and the sampler that knows the epoch."""
     sampler = EpochBatchSampler(len(dataset), batch_size, dataset.seed, rank, world_size)
-    return batch_loader(dataset, sampler, workers), sampler
+    return Batches(dataset, sampler, workers, as_it_is, assembled=True, on_wait=on_wait), sampler
 
 
 def ordered_loader(dataset: AugmentedDataset, batch_size: int, workers: int) -> Batches:
     """Return a loader over every row exactly once, in order, as in epoch 0."""
-    return batch_loader(dataset, SequentialSampleSampler(len(dataset), batch_size), workers)
-
-
-def batch_loader(dataset: AugmentedDataset, batches: Sampler[list[Sample]], workers: int) -> Batches:
-    """Return a loader of the batches that lists of samples describe."""
-    return Batches(
-        cast(Any, dataset),
-        batch_size=None,  # the dataset assembles a whole batch at once, in the memory that leaves the worker
-        sampler=batches,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=start_worker,
-    )
+    return Batches(dataset, SequentialSampleSampler(len(dataset), batch_size), workers, as_it_is, assembled=True)
 
 
 def evaluation_loader(
-    dataset: ImageDataset, batch_size: int, workers: int, order: SequentialBatchSampler | None = None
+    dataset: ImageDataset,
+    batch_size: int,
+    workers: int,
+    order: SequentialBatchSampler | None = None,
+    on_wait: Sequence[Callable[[], object]] = (),
 ) -> Batches:
     """Return a loader over every row exactly once, in order; the last batch may be smaller."""
-    return Batches(
-        cast(Any, dataset),
-        batch_sampler=order or SequentialBatchSampler(len(dataset), batch_size),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=start_worker,
-    )
+    order = order or SequentialBatchSampler(len(dataset), batch_size)
+    return Batches(dataset, order, workers, default_collate, assembled=False, on_wait=on_wait)
+
+
+def as_it_is(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return a batch that the dataset has assembled: at once, in the memory that leaves the process."""
+    return batch
 
 
 class CachedLoader:
@@ -201,24 +178,3 @@ class TensorBatches:
             for samples in self.order:
                 rows = [sample.row for sample in samples]
                 yield self.inputs[rows], self.labels[rows]
-
-
-def start_worker(worker: int) -> None:
-    """Keep a worker process to one core, and leave signals to its parent."""
-    del worker
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":  # elsewhere nobody sends SIGTERM to all processes of a job
-        Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
-
-
-def end_with_parent(parent: int) -> None:
-    """End this process at a SIGTERM from its parent, and at no other.
-
-    Clusters, torchrun and `kill` send SIGTERM to every process of a job. Without its workers, training could neither
-    finish its step nor write a checkpoint.
-    """
-    assert sys.platform == "linux"
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent == os.getppid():
-        pass
-    os._exit(0)

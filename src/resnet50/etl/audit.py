@@ -6,7 +6,7 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from resnet50.etl.decode import OutOfRangeError, UnreadableImageError, cannot_be_opened, decode_image, read_image_file
+from resnet50.etl.near_duplicates.hashing import thumbnail
 from resnet50.etl.store import StoreWriter, shrink
 from resnet50.runtime.console import progress
 from resnet50.runtime.cpu import available_cores
@@ -48,13 +49,17 @@ KINDS = {
     "repeated_ids": Kind("ids in several rows", "the first row stays"),
     "malformed_rows": Kind("rows with too many cells", "left out"),
     "clipped_pixels": Kind("a few pixels out of range", "stay, clipped"),
+    "near_duplicates": Kind("near-duplicates", "kept in one split"),
+    "near_duplicates_across_splits": Kind("near-duplicates across splits", "stay as published"),
+    "contradictory_near_duplicates": Kind("near-duplicates, other label", "stay"),
+    "large_clusters": Kind("clusters of look-alikes", "stay, in any split"),
     "small_classes": Kind("classes with too few images", "see --small-classes"),
 }
 """Every kind of finding, in the order in which audit.json and the screen list them."""
 
 CAUSES = (
     "missing_images", "unreadable_images", "pixel_range", "empty_labels", "contradictory_labels", "repeated_ids",
-    "duplicate_images",
+    "duplicate_images", "near_duplicates",
 )  # fmt: skip
 """Kinds whose rows are excluded. A row with several faults counts for the first of them."""
 
@@ -66,14 +71,23 @@ class Audit:
     Attributes:
         items: findings of each kind.
         cause: for each row, the kind it is excluded for; "" for rows that are kept.
+        actions: what was done about a kind, where it isn't what `KINDS` says.
     """
 
     items: dict[str, Items]
     cause: pd.Series
+    actions: dict[str, str] = field(default_factory=dict[str, str])
+
+    def action(self, kind: str) -> str:
+        """Say what was done about a kind of finding; "" if nothing was found."""
+        return self.actions.get(kind, KINDS[kind].action) if self.items[kind] else ""
 
     def to_json(self) -> dict[str, dict[str, Any]]:
-        """Return count and items of each kind."""
-        return {kind: {"count": len(self.items[kind]), "items": self.items[kind]} for kind in KINDS}
+        """Return count, action and items of each kind."""
+        return {
+            kind: {"count": len(self.items[kind]), "action": self.action(kind), "items": self.items[kind]}
+            for kind in KINDS
+        }
 
 
 class ImageRecord(NamedTuple):
@@ -84,6 +98,7 @@ class ImageRecord(NamedTuple):
         height: likewise.
         sha256: of the file; "" if unreadable.
         reason: why the file can't be used; "" if it can.
+        thumbnail: by which near-duplicates are found; empty if unreadable.
         pixels: for the pixel store, uint8, h×w×3; None without one.
         out_of_range: whether the reason is its values, not the file.
         clipped: pixels whose values lay outside the range and were clipped.
@@ -94,6 +109,7 @@ class ImageRecord(NamedTuple):
     height: int
     sha256: str
     reason: str
+    thumbnail: bytes
     pixels: np.ndarray | None
     out_of_range: bool = False
     clipped: int = 0
@@ -116,7 +132,8 @@ ImageReader = Callable[[Path, pd.Index, DecodeSettings], Iterator[ImageRecord]]
 """Reads images in order, given the folder and the files in it."""
 
 RECORD_COLUMNS = {
-    "width": 0, "height": 0, "sha256": "", "reason": "", "out_of_range": False, "clipped": 0, "peak": math.nan,
+    "width": 0, "height": 0, "sha256": "", "reason": "", "thumbnail": b"", "out_of_range": False, "clipped": 0,
+    "peak": math.nan,
 }  # fmt: skip
 """Fields of an `ImageRecord` that become columns of the table, with the value of a row without a file."""
 
@@ -153,10 +170,13 @@ def read_images(
             store.add(image.sha256, image.pixels)
     found = pd.DataFrame(records, columns=list(RECORD_COLUMNS), index=to_store.index)
     columns = {
-        name: found[name].reindex(rows["file"], fill_value=missing).set_axis(rows.index).astype(np.dtype(type(missing)))
+        name: found[name]
+        .reindex(rows["file"], fill_value=missing)
+        .set_axis(rows.index)
+        .astype(pd.Series([missing]).dtype)
         for name, missing in RECORD_COLUMNS.items()
     }
-    return rows.assign(**columns).astype({"sha256": "str", "reason": "str"})
+    return rows.assign(**columns)
 
 
 def referenced_files(rows: pd.DataFrame) -> pd.Index:
@@ -200,19 +220,20 @@ def read_image(path: str, settings: DecodeSettings) -> ImageRecord:
         decoded = decode_image(content, shorter_side, settings.bit_depth)
     except OutOfRangeError as error:
         peak = math.nan if error.peak is None else error.peak
-        return ImageRecord(0, 0, "", str(error).partition(": ")[2], None, out_of_range=True, peak=peak)
+        return ImageRecord(0, 0, "", str(error).partition(": ")[2], b"", None, out_of_range=True, peak=peak)
     except UnreadableImageError as error:
-        return ImageRecord(0, 0, "", str(error).partition(": ")[2], None)
+        return ImageRecord(0, 0, "", str(error).partition(": ")[2], b"", None)
     except OSError as error:
-        return ImageRecord(0, 0, "", cannot_be_opened(error), None)
+        return ImageRecord(0, 0, "", cannot_be_opened(error), b"", None)
     pixels = None if shorter_side is None else shrink(decoded, shorter_side)
     peak = math.nan if decoded.peak is None else decoded.peak
+    small = thumbnail(decoded.pixels if pixels is None else pixels)
     sha256 = hashlib.sha256(content).hexdigest()
-    return ImageRecord(decoded.width, decoded.height, sha256, "", pixels, clipped=decoded.clipped, peak=peak)
+    return ImageRecord(decoded.width, decoded.height, sha256, "", small, pixels, clipped=decoded.clipped, peak=peak)
 
 
 def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
-    """Find every kind of fault except small classes, in the whole table.
+    """Find every kind of fault except near-duplicates and small classes, in the whole table.
 
     Rows with the same id stand for the same image: with equal labels the first is kept, with different labels they are
     contradictory and all excluded. The same holds for files with the same bytes.
@@ -256,11 +277,9 @@ def audit(rows: pd.DataFrame, unlisted: list[str]) -> Audit:
         ),
         "empty_labels": to_dicts(rows.loc[empty, ["image_id", "file"]]),
         "repeated_ids": repeated_ids(rows),
-        "malformed_rows": [],
         "clipped_pixels": to_dicts(rows.loc[(rows["clipped"] > 0) & (cause == ""), [*names, "file", "clipped"]]),
-        "small_classes": [],
     }
-    return Audit(items, cause)
+    return Audit({kind: items.get(kind, []) for kind in KINDS}, cause)
 
 
 def to_dicts(rows: pd.DataFrame) -> Items:

@@ -22,8 +22,10 @@ from resnet50.etl.audit import (
     referenced_files,
     small_classes,
 )
+from resnet50.etl.audit_page.page import write_audit_page
 from resnet50.etl.bit_depth import ask_for_bit_depth
 from resnet50.etl.extract import EMBEDDED_IMAGES, extract
+from resnet50.etl.near_duplicates.resolve import open_images, resolve_near_duplicates
 from resnet50.etl.prepared import COLUMNS, SOURCE, PreparedDataset, atomic_folder, check_output, write_prepared
 from resnet50.etl.shards import read_shards, shards_folder, write_shard
 from resnet50.etl.source.reading import Reading
@@ -132,8 +134,9 @@ def show_sample(source: Reading) -> None:
     """Print ten rows of a reading, and how many images each class has."""
     rows = source.rows
     table = Table("image", "label", "split", title=Text("ten of its rows"), title_justify="left")
-    for row in rows.iloc[np.linspace(0, len(rows) - 1, min(10, len(rows))).astype(int)].itertuples(index=False):
-        table.add_row(Text(row.file or f"{row.image_id} (no image)"), Text(row.label), Text(row.published))
+    shown = rows.iloc[np.linspace(0, len(rows) - 1, min(10, len(rows))).astype(int)]
+    for name, file, label, published in shown[["image_id", "file", "label", "published"]].itertuples(index=False):
+        table.add_row(Text(file or f"{name} (no image)"), Text(label), Text(published))
     console.print(table)
     labels = rows["label"].value_counts()
     found = int((rows["file"] != "").sum())
@@ -156,10 +159,14 @@ def build(
     store = start_store(folder, source, images)
     read = None if merge is None else partial(read_shards, merge, shards_folder(options))
     rows = read_images(source.rows, images, store, dropped, read, options.bit_depth)
+    if store is not None:
+        store.finish()
     ask_for_bit_depth(rows, options)
     found = audit(rows, source.unlisted)
     kept = rows[(found.cause == "") & ~rows["label"].isin(dropped)]
     candidates = sorted(set(rows["label"].unique()) - {"", *dropped})
+    pixels = open_images(kept, images, store, options.bit_depth)
+    kept = resolve_near_duplicates(kept, found, options.near_duplicates, pixels)
     found.items["small_classes"] = small_classes(candidates, kept["label"], options.min_class_count)
     found.items["malformed_rows"] = [row._asdict() for row in source.malformed]
     if options.small_classes == "drop":
@@ -172,11 +179,10 @@ def build(
     check_classes(kept["label"], dropped)
 
     manifest = manifest_of(kept, source, split_of(kept, fractions, options))
-    if store is not None:
-        store.finish()
     if source.content is not None:
         (folder / SOURCE).write_bytes(source.content)
     dataset = write_prepared(folder, options, source.name, manifest, found.to_json(), len(rows), source.lines())
+    write_audit_page(folder, source.name, rows, manifest, found, images, options.bit_depth)
     show_splits(dataset)
     warn_about_classes(dataset, found)
     warn_about_labels(dataset.classes)
@@ -251,10 +257,10 @@ def show_audit(source: Reading, found: Audit, dropped: list[str], rows: pd.DataF
     table = Table("audit", "found", "rows out", "what was done", title=Text(title), title_justify="left")
     table.columns[1].justify = table.columns[2].justify = "right"
     excluded = found.cause.value_counts()
-    for kind, (title, action) in KINDS.items():
+    for kind, (title, _) in KINDS.items():
         count = len(found.items[kind])
         rows_out = f"{excluded.get(kind, 0):,}" if kind in CAUSES else ""
-        table.add_row(title, f"{count:,}", rows_out, action if count else "", style="bold" if count else "dim")
+        table.add_row(title, f"{count:,}", rows_out, found.action(kind), style="bold" if count else "dim")
     for label in dropped:
         here = rows["label"] == label
         rows_out = f"{(here & (found.cause == '')).sum():,}"

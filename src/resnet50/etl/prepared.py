@@ -1,4 +1,4 @@
-"""The folder of a prepared dataset: dataset.yaml, manifest.parquet, audit.json, pixels/, perhaps source.parquet."""
+"""A prepared dataset's folder: dataset.yaml, manifest.parquet, audit.json, audit.html, pixels/, and source.parquet."""
 
 import errno
 import hashlib

@@ -1,12 +1,14 @@
 """`resnet50 evaluate`: measure a trained network on a split; write its metrics, a row per image, and the report."""
 
 import dataclasses
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from resnet50.etl.prepared import PreparedDataset, load_prepared
+from resnet50.evaluation.diagnostics.classes import describe_never_trained, never_trained
 from resnet50.evaluation.metrics import compute_metrics, per_image, summary
 from resnet50.evaluation.report import write_report
 from resnet50.inference.batch import predict_sharded
@@ -25,6 +27,8 @@ from resnet50.runtime.sharding import check_sharding, remove_shards
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Measure a run on a split and write `evaluation/SPLIT.json`, `evaluation/SPLIT.csv` and `report.html`.
 
+    With `out`, all three are written in that folder, and nothing in the run folder.
+
     Images are classified by the engine that `predict` takes by default, so the metrics are those of what is shipped.
 
     Returns:
@@ -34,6 +38,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         UserError: There is no such run, dataset or split, or the dataset has other classes.
     """
     check_sharding(options.shard, options.merge)
+    check_folder(options)
     with process_group() as dist, rank_zero_output(dist.rank):
         device = resolve_device(options.device, options.precision, dist)
         tune_allocator()
@@ -83,9 +88,23 @@ def with_bit_depth(model: Model, dataset: PreparedDataset) -> Model:
 
 
 def result_file(options: EvaluateOptions) -> Path:
-    """Return the file of the metrics; that of another dataset doesn't replace the run's own."""
+    """Return the file of the metrics, which for another dataset doesn't replace the run's own."""
     name = options.split if options.dataset is None else f"{options.dataset.resolve().name}-{options.split}"
-    return options.run / "evaluation" / f"{name}.json"
+    return (options.out or options.run / "evaluation") / f"{name}.json"
+
+
+def check_folder(options: EvaluateOptions) -> None:
+    """Raise a UserError unless the results can be written, before the work that they take."""
+    if not options.run.is_dir():
+        return  # which is the first thing to be said
+    folder = result_file(options).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # permissions alone don't tell: the file system may be read-only
+            pass
+    except OSError as error:
+        another = "--out DIR writes to another folder" if options.out is None else "choose another folder"
+        raise UserError(f"{folder} can't be written to ({error.strerror}): {another}") from error
 
 
 def shards_folder(options: EvaluateOptions) -> Path:
@@ -102,11 +121,23 @@ def save_results(options: EvaluateOptions, dataset: PreparedDataset, probabiliti
         **compute_metrics(rows["label_index"].to_numpy(), probabilities, dataset.classes),
     }
     file = result_file(options)
-    file.parent.mkdir(exist_ok=True)
     with atomic_write(file.with_suffix(".csv")) as partial:
         per_image(rows, probabilities, dataset.classes).to_csv(partial, index=False)
     write_json(metrics, file)
-    report = write_report(options.run)
+    report = write_report(options.run, options.out, file)
     say(summary(metrics))
+    warn_of_untrained(metrics, options, dataset)
     say(f"metrics in {file}, a row per image in {file.with_suffix('.csv')}, report in {report}")
     return metrics
+
+
+def warn_of_untrained(metrics: dict[str, Any], options: EvaluateOptions, dataset: PreparedDataset) -> None:
+    """Warn of classes that the network was never trained on, if the dataset that it was trained on is still there."""
+    try:
+        trained = dataset if options.dataset is None else load_prepared(trained_on(options.run))
+        labels = trained.split("train")["label"]
+    except UserError:
+        return
+    missing = never_trained(metrics, {str(label): int(count) for label, count in labels.value_counts().items()})
+    if missing:
+        warn(describe_never_trained(metrics, missing))

@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as sk
 
-from resnet50.inference.batch import probability_columns
-
 PRINTED = {
     "accuracy": "accuracy",
     "top5_accuracy": "top-5 accuracy",
@@ -57,7 +55,7 @@ def per_image(rows: pd.DataFrame, probabilities: np.ndarray, classes: tuple[str,
     """Make a row per image: image_id, path, label, prediction, and `p_CLASS` for every class."""
     table = rows[["image_id", "path", "label"]].reset_index(drop=True)
     table["prediction"] = np.array(classes, dtype=object)[probabilities.argmax(axis=1)]
-    return pd.concat([table, probability_columns(probabilities, classes)], axis=1)
+    return pd.concat([table, pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classes])], axis=1)
 
 
 def summary(metrics: dict[str, Any]) -> str:

@@ -1,11 +1,11 @@
 """A trained network in Python: `Classifier` maps images of any kind to predictions, probabilities or features."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from html import escape
 from operator import length_hint
 from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, BinaryIO, get_args, overload
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from resnet50.inference.engine import Engine, make_engine, to_probabilities
-from resnet50.inference.images import ImageInput, Images, as_list, preprocessed_batches, source_name
+from resnet50.inference.inputs import ImageInput, Images, as_list, decoded, preprocessed_batches, source_name
 from resnet50.inference.prediction import Prediction
 from resnet50.model.file import Model, load_model
 from resnet50.model.forward import to_device
@@ -72,31 +72,49 @@ class Classifier:
     @overload
     def predict(self, images: bytes | Image.Image, batch_size: int = 32) -> Prediction: ...
     @overload
-    def predict(self, images: str | os.PathLike[str] | np.ndarray, batch_size: int = 32) -> Any: ...
+    def predict(self, images: str | os.PathLike[str] | BinaryIO | np.ndarray | Tensor, batch_size: int = 32) -> Any: ...
     @overload
     def predict(self, images: Iterable[ImageInput], batch_size: int = 32) -> list[Prediction]: ...
     def predict(self, images: Images, batch_size: int = 32) -> Any:
         """Classify one image or many.
 
         Args:
-            images: One image: a path, the bytes of a file, a Pillow image or a uint8 array (H×W×3 RGB, or H×W gray).
-                Many: a list, generator or DataFrame column of those, a folder, a glob, or a uint8 array N×H×W×3.
+            images: One image: a path; the bytes of a file, or the file opened in binary mode; a Pillow image, which is
+                turned upright by its EXIF orientation, as its file would be; an array, H×W or H×W×C; a tensor, H×W or
+                C×H×W. Arrays and tensors are gray, RGB or RGBA (C is 1, 3 or 4), uint8 or floats from 0 to 1.
+                Many: a list, generator or DataFrame column of those, a folder, a glob, an array N×H×W×C, or a tensor
+                N×C×H×W.
             batch_size: Images per forward pass.
 
         Returns:
             One `Prediction` for one image, a list of them for many, in order (that of the names for folders and globs).
 
         Raises:
-            UserError: An image cannot be read; the message names it.
+            UserError: An image cannot be read, or what it is given as cannot be known to be right; the message names
+                it. Arrays in OpenCV's order, BGR, can't be told from RGB: convert them first.
         """
         listed, many = as_list(images)
         sources: list[str] = []
-        probabilities = self._probabilities_of(remembering_names(listed, sources), length_hint(listed, 1), batch_size)
-        predictions = [
-            Prediction(self.classes[row.argmax()], dict(zip(self.classes, row.tolist(), strict=True)), source)
-            for row, source in zip(probabilities, sources, strict=True)
-        ]
+        probabilities = stack_rows(self._run(listed, many, batch_size, sources), len(self.classes), np.float64)
+        predictions = [self._prediction(row, source) for row, source in zip(probabilities, sources, strict=True)]
         return predictions if many else predictions[0]
+
+    def stream(self, images: Images, batch_size: int = 32) -> Iterator[Prediction]:
+        """Classify images as they come: no more than a batch is in memory, however many there are.
+
+        Args:
+            images: As in `predict`.
+            batch_size: Images per forward pass.
+
+        Yields:
+            A `Prediction` for each image, in order.
+        """
+        listed, many = as_list(images)
+        sources: list[str] = []
+        for probabilities in self._run(listed, many, batch_size, sources):
+            for row, source in zip(probabilities, sources, strict=True):
+                yield self._prediction(row, source)
+            sources.clear()
 
     def predict_proba(self, images: Images, batch_size: int = 32) -> np.ndarray:
         """Compute the probability of every class: float64, N×classes; one image gives N = 1.
@@ -105,27 +123,27 @@ class Classifier:
             images: As in `predict`.
             batch_size: Images per forward pass.
         """
-        listed, _ = as_list(images)
-        return self._probabilities_of(listed, length_hint(listed, 1), batch_size)
+        return stack_rows(self._run(*as_list(images), batch_size, []), len(self.classes), np.float64)
 
     @torch.no_grad()
     def features(self, images: Images, batch_size: int = 32) -> np.ndarray:
         """Compute the pooled features that the head sees: float32, N×2048 (N×512 for depths 18 and 34).
 
-        They come from the network in PyTorch, in evaluation mode, whichever engine classifies.
+        They come from the network in PyTorch, in evaluation mode, whichever engine classifies. One image gives N = 1.
 
         Args:
             images: As in `predict`.
             batch_size: Images per forward pass.
         """
         network, preprocess = self.model.network.eval(), self.model.preprocess
-        listed, _ = as_list(images)
-        parts: list[Tensor] = [torch.zeros(0, network.fc.in_features)]
-        for batch in preprocessed_batches(listed, preprocess, batch_size):
+
+        def features_of(batch: Tensor) -> np.ndarray:
             with self.device.autocast():
                 features = network.features(preprocess.normalize(to_device(batch, self.device)))
-            parts.append(features.float().cpu())
-        return torch.cat(parts).numpy()
+            return features.float().cpu().numpy()
+
+        batches = preprocessed_batches(decoded(*as_list(images), preprocess.bit_depth), preprocess, batch_size)
+        return stack_rows(map(features_of, batches), network.fc.in_features, np.float32)
 
     def engine(self, batch_size: int = 32, images: int = 1) -> Engine:
         """Return the engine, made on first use; compiled if `images` is large enough for that to pay."""
@@ -136,10 +154,19 @@ class Classifier:
             self.engines = {(batch_size, compiled): engine}  # each holds a copy of the weights: one is enough
         return self.engines[batch_size, compiled]
 
-    def _probabilities_of(self, images: Iterable[ImageInput], count: int, batch_size: int) -> np.ndarray:
-        batches = preprocessed_batches(images, self.model.preprocess, batch_size)
-        logits = [self.engine(batch_size, count)(batch) for batch in batches]
-        return to_probabilities(logits) if logits else np.zeros((0, len(self.classes)))
+    def _run(
+        self, images: Iterable[ImageInput], many: bool, batch_size: int, sources: list[str]
+    ) -> Iterator[np.ndarray]:
+        """Yield the probabilities of a batch after another; add the name of each image to `sources`."""
+        count = length_hint(images, 1)
+        preprocess = self.model.preprocess
+        upright = decoded(remembering_names(images, sources), many, preprocess.bit_depth)
+        for batch in preprocessed_batches(upright, preprocess, batch_size):
+            yield to_probabilities([self.engine(batch_size, count)(batch)])
+
+    def _prediction(self, probabilities: np.ndarray, source: str) -> Prediction:
+        by_class = dict(zip(self.classes, probabilities.tolist(), strict=True))
+        return Prediction(self.classes[probabilities.argmax()], by_class, source)
 
     def _facts(self) -> dict[str, str]:
         names = ", ".join(self.classes[:10])
@@ -166,3 +193,19 @@ def remembering_names(images: Iterable[ImageInput], names: list[str]) -> Iterabl
     for image in images:
         names.append(source_name(image))
         yield image
+
+
+def stack_rows(batches: Iterable[np.ndarray], width: int, dtype: type) -> np.ndarray:
+    """Concatenate arrays, N×width each, as they come, into one that grows by doubling.
+
+    A list of small arrays, each allocated between two batches of images, would keep the C library from using the memory
+    of one batch for the next.
+    """
+    rows, count = np.empty((1024, width), dtype), 0
+    for batch in batches:
+        while count + len(batch) > len(rows):
+            rows.resize((2 * len(rows), width), refcheck=False)
+        rows[count : count + len(batch)] = batch
+        count += len(batch)
+    rows.resize((count, width), refcheck=False)
+    return rows

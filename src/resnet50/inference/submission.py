@@ -1,70 +1,188 @@
-"""Fill in a competition's sample_submission.csv with predictions."""
+"""What goes into the columns of a competition's submission: labels, or the probability of a class."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
+from resnet50.inference.template import Template
 from resnet50.runtime.errors import UserError, nearest
 
+LABELS, PROBABILITY = "labels", "probability:"
+"""The values of --submit; the second is followed by a class."""
 
-def fill_template(template: Path, predictions: pd.DataFrame, classes: tuple[str, ...]) -> pd.DataFrame:
-    """Fill a sample_submission.csv: its first column holds ids, the other columns are to be predicted.
+NEGATIVE_AND_POSITIVE = ({"0", "1"}, {"0.0", "1.0"}, {"false", "true"})
+"""Pairs of classes of which a lone probability is always that of the second."""
 
-    A single column gets the label, or the probability of class 1 if the sample holds fractions and the classes are 0
-    and 1. Several columns are class names and get their probabilities.
+BLANKS = ("nan", "na", "n/a", "null", "none")
+"""Ways to write that a cell is empty."""
 
-    Args:
-        template: The sample. Its ids are file names with or without extension; its order is kept.
-        predictions: Columns image_id, path, prediction, and `p_CLASS` for every class.
-        classes: Class names.
+EXAMPLES = 3
+"""Values of a sample that a message shows."""
+
+
+class Column(NamedTuple):
+    """What a column to predict gets.
+
+    Attributes:
+        name: of the column.
+        of: index of the class whose probability it gets; None for the likeliest label.
+    """
+
+    name: str
+    of: int | None
+
+
+def decide_columns(template: Template, classes: tuple[str, ...], submit: str | None) -> list[Column]:
+    """Decide what each column gets, by what the user says, its name and the sample's values.
+
+    Several columns are named after classes and get their probabilities. A single one gets what `submit` says. Without
+    it, a column of the name of a class gets that class's probability, one that holds labels gets labels, and one of
+    fractions the probability of the positive of two classes called 0 and 1 or false and true.
 
     Raises:
-        UserError: The file does not exist, an id has no image, or a column is not a class.
+        UserError: a column is no class, or what the only one asks for is not certain: `choices` has the readings.
     """
-    sample = read_template(template)
-    id_column, *targets = sample.columns
-    rows = match_ids(sample[id_column], predictions, template)
-    filled = sample[[id_column]].copy()
-    if len(targets) > 1:
-        for column in targets:
-            if column not in classes:
-                raise UserError(
-                    f"{template}: column {column!r} is not a class of this network{nearest(column, classes)}"
-                )
-            filled[column] = rows[f"p_{column}"]
-    elif wants_probability(sample[targets[0]], classes):
-        filled[targets[0]] = rows["p_1"]
-    else:
-        filled[targets[0]] = rows["prediction"]
-    return filled
+    if len(template.targets) > 1:
+        if submit is not None:
+            raise UserError(f"--submit is for a template with a single column to predict; {template.path} has several")
+        return [Column(name, class_index(name, classes, template)) for name in template.targets]
+    (name,) = template.targets
+    if submit is not None:
+        return [Column(name, as_asked(submit, template, classes))]
+    return [Column(name, as_it_seems(template, classes))]
 
 
-def read_template(template: Path) -> pd.DataFrame:
-    """Read the sample with every cell as text, so that ids keep their leading zeros."""
-    if not template.is_file():
-        raise UserError(f"template {template} does not exist")
-    try:
-        sample = pd.read_csv(template, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{template} is not a CSV file: {' '.join(str(error).split())}") from error
-    if sample.shape[1] < 2:
+def class_index(name: str, classes: tuple[str, ...], template: Template) -> int:
+    if name not in classes:
         raise UserError(
-            f"{template} needs an id column and at least one column to predict, and has {list(sample.columns)}"
+            f"{template.path}: column {name!r} is not a class of this network{nearest(name, classes)}; the classes are "
+            f"{some(classes)}"
         )
-    return sample
+    return classes.index(name)
 
 
-def match_ids(ids: "pd.Series[str]", predictions: pd.DataFrame, template: Path) -> pd.DataFrame:
-    """Put the predictions into the order of the ids."""
-    by_name = {str(name): row for row, name in enumerate(predictions["image_id"])}
-    by_name |= {Path(str(path)).name: row for row, path in enumerate(predictions["path"])}
-    missing = [name for name in ids if name not in by_name]
-    if missing:
-        raise UserError(f"{template}: {len(missing):,} ids have no image among those given, first {missing[0]!r}")
-    return predictions.iloc[[by_name[name] for name in ids]].reset_index(drop=True)
+def as_asked(submit: str, template: Template, classes: tuple[str, ...]) -> int | None:
+    """Return what --submit says; a UserError if that can't be."""
+    if submit == LABELS:
+        if has_fractions(template) and not all(map(is_number, classes)):
+            raise UserError(
+                f"--submit labels: the sample's values are fractions ({examples(template)}), which stand for "
+                "probabilities: give probability:CLASS"
+            )
+        return None
+    name = submit.removeprefix(PROBABILITY)
+    if not submit.startswith(PROBABILITY):
+        raise UserError(f"--submit {submit!r}: give labels, or probability:CLASS")
+    if name not in classes:
+        raise UserError(
+            f"--submit {submit!r}: {name!r} is not a class of this network{nearest(name, classes)}; the classes are "
+            f"{some(classes)}"
+        )
+    return classes.index(name)
 
 
-def wants_probability(values: "pd.Series[str]", classes: tuple[str, ...]) -> bool:
-    """Tell whether a sample's only column asks for the probability of class 1: it holds fractions such as 0.5."""
-    numbers = pd.to_numeric(values, errors="coerce")
-    return set(classes) == {"0", "1"} and bool((numbers % 1 != 0).any() or values.str.contains(".", regex=False).all())
+def as_it_seems(template: Template, classes: tuple[str, ...]) -> int | None:
+    """Return what the only column asks for; a UserError with the choices if that is not certain."""
+    (name,) = template.targets
+    values, numbers = template.cells[name].str.strip(), template.numbers(name)
+    values = values.mask(values.str.casefold().isin(BLANKS) & ~values.isin(classes), "")
+    if has_fractions(template):
+        if not numbers.dropna().between(0, 1).all():
+            raise UserError(
+                f"{template.path}: column {name!r} holds numbers such as {examples(template)}, neither labels "
+                "nor probabilities: this network predicts classes"
+            )
+        certain = name if name in classes else positive_of(classes)
+        if certain is None:
+            raise ask(template, classes, "holds fractions ({}), but not of which class")
+        return classes.index(certain)
+    if name not in classes:
+        return words_or_numbers(template, classes, values, numbers)
+    if (values != "").any():
+        raise ask(template, classes, "is named after a class, but holds no fractions ({})")
+    return classes.index(name)
+
+
+def words_or_numbers(
+    template: Template, classes: tuple[str, ...], values: "pd.Series[str]", numbers: "pd.Series[float]"
+) -> int | None:
+    """Tell labels among values that are no fractions."""
+    filled = values[values != ""]
+    if filled.empty and len(classes) == 2:
+        raise ask(template, classes, "is empty, for labels or for the probability of a class")
+    if len(classes) == 2 and numbers.between(0, 1).any():
+        raise ask(template, classes, "holds whole numbers ({}), which may be labels or probabilities")
+    if filled.isin(classes).all():
+        return None
+    if numbers.notna().any():
+        raise ask(template, classes, "holds numbers ({}) that are no classes of this network")
+    strangers = filled[~filled.isin(classes)].drop_duplicates()
+    if len(strangers) > 1 or nearest(strangers.iloc[0].casefold(), [name.casefold() for name in classes]):
+        raise ask(template, classes, "holds labels ({}) that are no classes of this network")
+    return None  # one word in all rows, which stands for any label
+
+
+def ask(template: Template, classes: tuple[str, ...], why: str) -> UserError:
+    """Return the question what the only column gets, with the choices, likeliest first."""
+    (name,) = template.targets
+    fractions = has_fractions(template)
+    submits = [PROBABILITY + choice for choice in likeliest(name, classes)]
+    if not fractions or all(map(is_number, classes)):
+        submits.insert(0, LABELS)
+    what = why.format(examples(template))
+    options = f"{LABELS} or {PROBABILITY}CLASS" if LABELS in submits else f"{PROBABILITY}CLASS"
+    return UserError(
+        f"{template.path}: column {name!r} {what}: choose with --submit {options} (the classes are {some(classes)})",
+        [{"submit": submit} for submit in submits],
+    )
+
+
+def likeliest(column: str, classes: Sequence[str]) -> list[str]:
+    """Order classes by how likely a column asks for the probability of each: its name tells, else the last of two."""
+    named = [name for name in classes if name.casefold() in column.casefold()]
+    rest = [name for name in classes if name not in named]
+    return [*sorted(named, key=len, reverse=True), *(reversed(rest) if len(classes) == 2 else rest)]
+
+
+def positive_of(classes: tuple[str, ...]) -> str | None:
+    """Return the positive of two classes that are a number or a truth value; None for others."""
+    if len(classes) == 2 and {name.casefold() for name in classes} in NEGATIVE_AND_POSITIVE:
+        return max(classes, key=str.casefold)
+    return None
+
+
+def has_fractions(template: Template) -> bool:
+    """Return whether the only column holds a number that is no whole one."""
+    numbers = template.numbers(template.targets[0]).dropna()
+    return bool((numbers % 1 != 0).any())
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def examples(template: Template) -> str:
+    """Show a few of the sample's values."""
+    values = template.cells[template.targets[0]].drop_duplicates()
+    return some([repr(value) for value in values.head(EXAMPLES + 1)], EXAMPLES)
+
+
+def some(names: Sequence[str], count: int = 10) -> str:
+    return ", ".join(names[:count]) + (", …" if len(names) > count else "")
+
+
+def summary(columns: Sequence[Column], classes: tuple[str, ...]) -> list[str]:
+    """Say what the columns got, a line for each kind."""
+    if len(columns) == 1:
+        (column,) = columns
+        what = "the likeliest label" if column.of is None else f"the probability of {classes[column.of]!r}"
+        return [f"column {column.name!r}: {what}"]
+    lines = [f"columns {some([repr(column.name) for column in columns])}: the probability of the class of that name"]
+    if without := [name for name in classes if name not in {column.name for column in columns}]:
+        lines.append(f"the template has no column for {some(without)}")
+    return lines

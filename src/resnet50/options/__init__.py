@@ -5,7 +5,8 @@ The command line, the YAML files and the Python functions all read these datacla
 
 from resnet50.options.bench import BenchOptions
 from resnet50.options.build import from_values
-from resnet50.options.command_line import as_command, from_arguments
+from resnet50.options.command_line import from_arguments
+from resnet50.options.commands import command
 from resnet50.options.evaluate import EvaluateOptions
 from resnet50.options.fields import fields_of, flag
 from resnet50.options.groups import Depth, Precision, ShortcutKind, Variant
@@ -36,7 +37,7 @@ __all__ = [
     "StudyOptions",
     "TrainOptions",
     "Variant",
-    "as_command",
+    "command",
     "fields_of",
     "flag",
     "from_arguments",

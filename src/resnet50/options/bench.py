@@ -14,7 +14,7 @@ class BenchOptions(Options):
     section = "Benchmark"
 
     rows: tuple[str, ...] = option(
-        "What to measure: step, epoch, loader, inference, prepare, startup, or single rows. Left out: all.",
+        "What to measure: step, epoch, loader, inference, predict, prepare, startup, or single rows. Left out: all.",
         (),
         positional=True,
     )
@@ -23,4 +23,6 @@ class BenchOptions(Options):
         "Prepared dataset whose images the loaders and the epoch read. Left out: generated images.", None
     )
     rounds: int = option("Alternating rounds of each row.", 5, at_least=2)
-    full: bool = option("Measure more: each setting of the step by itself, 20,000 images to prepare.", False)
+    full: bool = option(
+        "Measure more: each setting of the step by itself, 20,000 images to prepare and predict.", False
+    )

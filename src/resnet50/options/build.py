@@ -1,6 +1,7 @@
 """From values to the options of a verb: those of a run that is resumed beneath them, nothing required missing."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from resnet50.options.fields import REQUIRED, fields_of, name_of
@@ -34,7 +35,7 @@ def from_values(options: type[Verb], values: Mapping[str, Any], hint: str = "") 
 def resumed_options(options: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that a resumed run was started with; nothing if none is resumed."""
     run = values.get("resume")
-    if run is None:
+    if not isinstance(run, Path):  # of `predict`, it is a switch
         return {}
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run} is not a training run (it has no config.yaml): --resume takes the folder of one")

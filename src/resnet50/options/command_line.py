@@ -1,8 +1,7 @@
 """From the words of a command line to the options of a verb, and `--help`."""
 
 import argparse
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
@@ -47,22 +46,6 @@ def from_arguments(options: type[Verb], arguments: Sequence[str], prog: str) -> 
     if config is not None:
         values = read_yaml(Path(config), options) | values
     return from_values(options, values, f" See {prog} --help")
-
-
-def as_command(verb: str, options: Options, changes: Mapping[str, str]) -> str:
-    """Write the command that gives some options, with some of them changed, quoted for a shell."""
-    values = {field.name: getattr(options, field.name) for field in fields_of(type(options))}
-    values |= validated(type(options), dict(changes))
-    words: list[str] = []
-    for field in sorted(fields_of(type(options)), key=lambda field: not field.metadata["positional"]):
-        value = values[field.name]
-        if field.metadata["positional"]:
-            words += [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
-        elif isinstance(value, bool):
-            words += [flag(field.name) if value else flag(f"no_{field.name}")] if value != field.default else []
-        elif value != field.default and value is not None:
-            words += [flag(field.name), str(value)]
-    return shlex.join(["resnet50", verb, *words])
 
 
 def unknown_argument(word: str, options: type) -> str:

@@ -17,3 +17,6 @@ class EvaluateOptions(InferenceOptions, ShardOptions):
     run: Path = option("Run folder (the output of `resnet50 train`).", positional=True)
     split: Literal["train", "val", "test"] = option("Which split to measure.", "test")
     dataset: Path | None = option("Another prepared dataset with the same classes. Left out: the run's own.", None)
+    out: Path | None = option(
+        "Folder for the metrics, the row per image and the report. Left out: the run folder.", None
+    )

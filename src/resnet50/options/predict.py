@@ -32,5 +32,14 @@ class PredictOptions(EngineOptions, ShardOptions):
         "table: id, path, prediction, probability of every class; submission: the template's ids and columns.", "table"
     )
     template: Path | None = option("For --format submission: the sample_submission.csv to fill in.", None)
+    submit: str | None = option(
+        "What a template's only column gets: labels, or probability:CLASS. Left out: as its name and values tell.", None
+    )
     top_k: int = option("Classes to show for each image.", 3, at_least=1)
-    overwrite: bool = option("Replace an existing CSV.", False)
+    strict: bool = option(
+        "Stop at the first image that can't be read. Without it such images are listed in OUT.errors.csv, the others "
+        "are classified, and the exit code is 3.",
+        False,
+    )
+    overwrite: bool = option("Replace an existing CSV, and start an interrupted run afresh.", False)
+    resume: bool = option("Continue an interrupted run from what it has left in OUT.csv.parts.", False)

@@ -7,6 +7,8 @@ from typing import Literal
 from resnet50.options.fields import option
 from resnet50.options.groups import Options, ShardOptions
 
+NearDuplicates = Literal["keep-together", "drop", "ignore"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions(Options):
@@ -75,6 +77,11 @@ class SplitOptions(Options):
         "Regular expression that finds the group in an image's id: '^(.+)_(?:left|right)'.", None
     )
     test: Path | None = option("A second source, with the same classes, that becomes the test split.", None)
+    near_duplicates: NearDuplicates = option(
+        "What to do with images that show the same as another: compressed, resized, cropped, brightened or mirrored. "
+        "keep-together: in one split; drop: leave out all but the first; ignore: don't look for them.",
+        "keep-together",
+    )
     seed: int = option("Seed of the split.", 0, at_least=0)
 
 

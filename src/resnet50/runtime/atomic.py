@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,16 @@ def remove(path: Path) -> None:
         path.unlink()
     except OSError:  # missing, or the folder has become read-only: the first error is the one to report
         return
+
+
+def check_writable(path: Path) -> None:
+    """Raise a UserError unless a file can be written at `path`; folders above it may be missing."""
+    parent = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    try:
+        with tempfile.TemporaryFile(dir=parent):  # permissions alone don't tell: the file system may be read-only
+            pass
+    except OSError as error:
+        raise UserError(f"{path} can't be written to ({error.strerror}): choose another place") from error
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

@@ -1,22 +1,67 @@
 """Output of the commands: messages, tables and progress, on a terminal, in a notebook, or as plain lines."""
 
 import io
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resnet50.runtime.notebook import NotebookBar, notebook_shell
 
+
+class EncodableStream(io.TextIOBase):
+    """Standard output or standard error, whichever object that is now, for any text.
+
+    What its encoding lacks is written as an escape sequence: a class may be named café where output is ASCII, and a
+    file's name may hold bytes that are no text at all.
+    """
+
+    def __init__(self, name: Literal["stdout", "stderr"]) -> None:
+        self.name = name
+
+    @property
+    def stream(self) -> TextIO | None:
+        """Return the stream; a process may have none. Below a progress bar of rich, the one that it replaced."""
+        stream = getattr(sys, self.name)
+        return getattr(stream, "rich_proxied_file", stream)
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Return the encoding of the stream."""
+        return getattr(self.stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write a text, or as much of it as the encoding has."""
+        if self.stream is not None:
+            self.stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        if self.stream is not None:
+            self.stream.flush()
+
+    def isatty(self) -> bool:
+        """Return whether the stream is a terminal."""
+        return self.stream is not None and self.stream.isatty()
+
+    def fileno(self) -> int:
+        """Return the stream's file descriptor."""
+        if self.stream is None:
+            raise io.UnsupportedOperation("fileno")
+        return self.stream.fileno()
+
+
 # In a notebook, rich would make a display of its own of every message, and its progress bars need ipywidgets.
-console = Console(highlight=False, soft_wrap=True, force_jupyter=False)
+console = Console(file=cast(TextIO, EncodableStream("stdout")), highlight=False, soft_wrap=True, force_jupyter=False)
 """Results and messages, on standard output."""
 
-errors = Console(highlight=False, soft_wrap=True, stderr=True, force_jupyter=False)
+errors = Console(file=cast(TextIO, EncodableStream("stderr")), highlight=False, soft_wrap=True, force_jupyter=False)
 """Progress and errors, on standard error."""
 
 PLAIN_INTERVAL = 10.0
@@ -40,7 +85,7 @@ class RankLog:
         """Write everything so far, and from now on, to `rank-N.log` in a folder."""
         if isinstance(self.file, io.StringIO):
             folder.mkdir(parents=True, exist_ok=True)
-            log = (folder / f"rank-{self.rank}.log").open("a", encoding="utf-8", buffering=1)
+            log = (folder / f"rank-{self.rank}.log").open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
             log.write(self.file.getvalue())
             self.file = console.file = errors.file = log
 

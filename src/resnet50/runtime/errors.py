@@ -17,13 +17,12 @@ class UserError(Exception):
     Attributes:
         choices: where the input can be read in several ways, the keyword arguments that select each of them, e.g.
             `({"label_column": "grade"}, {"label_column": "breed"})`; else empty.
-        commands: the complete commands of these choices, likeliest first, where the command line was used.
+        commands: the complete command of each choice, likeliest first, once the command line has set them.
     """
-
-    commands: tuple[str, ...] = ()
 
     def __init__(self, message: str, choices: Iterable[Mapping[str, str]] = ()) -> None:
         self.choices = tuple(dict(choice) for choice in choices)
+        self.commands: tuple[str, ...] = ()
         # A DataLoader worker puts its traceback before the message, which is on the last line.
         from_worker = message.startswith("Caught ")
         super().__init__(message.strip().splitlines()[-1].partition(": ")[2] if from_worker else message)
@@ -45,6 +44,13 @@ class Stopped(Exception):  # noqa: N818  # not an error
     def _render_traceback_(self) -> list[str]:
         """Return the line that a notebook shows in place of a traceback."""
         return [in_python(str(self))]
+
+
+class Incomplete(Exception):  # noqa: N818  # not an error
+    """The work is done except for some items, which the message counts.
+
+    The command line exits with a code of its own, so that a script can tell.
+    """
 
 
 def in_python(message: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from resnet50.options import StudyOptions
+from resnet50.runtime.atomic import check_writable
 from resnet50.runtime.console import duration, say
 from resnet50.runtime.provenance import write_json
 from resnet50.study.estimate import estimate
@@ -27,6 +28,7 @@ def study(options: StudyOptions) -> Path:
     Raises:
         UserError: no such dataset or run, or a folder with something else in it.
     """
+    check_writable(options.out / "index.html")
     lab = open_lab(
         options.source, options.out, options.beside, options.effort, options.seed, options.device, options.precision,
         overwrite=options.overwrite,

@@ -82,6 +82,7 @@ def run(training: Training, classes: tuple[str, ...], identity: dict[str, Any], 
     checkpoints = CheckpointCallback(files, identity)
     callbacks = (*training.callbacks, recorder, SlowLoadingWarning(), StopOnRequest(stop), checkpoints)
     training = dataclasses.replace(training, callbacks=callbacks)
+    training.data.on_wait.append(lambda: training.emit("on_wait"))
     images, val_images = training.data.order.epoch_samples, training.data.val_order.rows
     say(f"training on {images:,} images an epoch, validating on {val_images:,}")
     with RunStatus(training, identity["about"]) as status, files, recorder:

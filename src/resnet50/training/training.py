@@ -1,5 +1,6 @@
 """A training: what learns, from what, how, on what device, and the callbacks that act on its events."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -28,6 +29,7 @@ class TrainingData:
         forward: maps the network and a batch to logits.
         compiled: the same, compiled, for training steps only.
         skipped: the samples of both splits that training goes on without.
+        on_wait: called every second while a loader has no batch.
     """
 
     train: Loader
@@ -39,6 +41,7 @@ class TrainingData:
     forward: Forward = forward_images
     compiled: Forward | None = None
     skipped: SkippedSamples = field(default_factory=SkippedSamples)
+    on_wait: list[Callable[[], object]] = field(default_factory=list[Callable[[], object]])
 
     def train_forward(self, network: ResNet) -> Forward:
         """Return the forward pass of a training step: compiled code passes over hooks, so with hooks the eager one."""

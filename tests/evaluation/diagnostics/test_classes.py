@@ -112,3 +112,29 @@ def test_imbalance_needs_a_factor_of_ten() -> None:
 
 def test_evaluation_without_images_gives_nothing() -> None:
     assert diagnose_classes(evaluation([[0, 0], [0, 0]])) == []
+
+
+def test_a_class_never_trained_on_is_said_as_that_and_left_out_of_the_rest() -> None:
+    confusion = even(5, 90, 2)
+    confusion[2] = [60, 38, 0, 0, 0]
+    counts = {f"c{i}": 300 for i in range(5)} | {"c2": 0}
+    diagnoses = diagnose_classes(evaluation(confusion), counts)
+    assert rules(diagnoses) == {"never_trained", "majority_baseline"}
+    assert "“c2” has no image in training" in diagnoses[0].text
+    assert "98 of the 490 measured images" in diagnoses[0].text
+    assert "about the 392 other images" in diagnoses[0].text
+    baseline = find(diagnoses, "majority_baseline")
+    assert "91.8% of 392 images" in baseline.text
+    assert baseline.level == "good"
+
+
+def test_a_split_of_classes_never_trained_on_says_nothing_else() -> None:
+    (diagnosis,) = diagnose_classes(evaluation([[0, 0, 0], [0, 0, 0], [6, 2, 0]]), {"c0": 8, "c1": 8})
+    assert "“c2” has no image in training" in diagnosis.text
+    assert "--" not in diagnosis.text + diagnosis.advice
+
+
+def test_without_the_training_images_no_class_is_called_untrained() -> None:
+    confusion = even(3, 90, 2)
+    confusion[2] = [60, 38, 0]
+    assert "never_trained" not in rules(diagnose_classes(evaluation(confusion), None))

@@ -91,3 +91,15 @@ def test_a_stop_writes_a_checkpoint_of_the_step_before_it(training: Training, tm
 def test_without_a_stop_the_loop_runs_to_its_end(training: Training, tmp_path: Path) -> None:
     callbacks = (StopOnRequest(StopRequest(seconds=1e6)),)
     assert fit(replace(training, callbacks=callbacks)) == "finished"
+
+
+def test_a_wait_for_a_batch_ends_when_time_is_up(training: Training) -> None:
+    """As between two steps: with a checkpoint, and by the same exception."""
+    events, stop = Events(), StopRequest(0.0)
+    waiting = replace(training, callbacks=(StopOnRequest(stop), events))
+    with pytest.raises(Stopped, match="out of time"):
+        waiting.emit("on_wait")
+    assert events.names == ["on_stop"]
+    stop.deadline = None
+    waiting.emit("on_wait")
+    assert events.names == ["on_stop", "on_wait"]

@@ -54,6 +54,10 @@ def diagnose_classes(
     if not evaluation["images"]:
         return []
     options = dataclasses.asdict(config) if isinstance(config, TrainOptions) else config or {}
+    missing = never_trained(evaluation, train_counts)
+    if missing:
+        rest = without_classes(evaluation, missing)
+        return [never_trained_classes(evaluation, missing), *diagnose_classes(rest, train_counts, config)]
     weighted = options.get("class_weights") == "balanced"
     size = options.get("eval_size") or options.get("image_size") or 224
     diagnoses = [
@@ -66,10 +70,70 @@ def diagnose_classes(
     return [diagnosis for diagnosis in diagnoses if diagnosis is not None]
 
 
+def never_trained(evaluation: Mapping[str, Any], train_counts: Mapping[str, int] | None) -> list[str]:
+    """List the classes of a split that have no image in training; empty if the training images are not known."""
+    if train_counts is None:
+        return []
+    return [row["label"] for row in present(evaluation) if not train_counts.get(row["label"], 0)]
+
+
+def never_trained_classes(evaluation: Mapping[str, Any], missing: Sequence[str]) -> Diagnosis:
+    """Never trained: a class has images in the measured split, and none in training."""
+    others = int(evaluation["images"]) - images_of(evaluation, missing)
+    text = describe_never_trained(evaluation, missing)
+    them = "it" if len(missing) == 1 else "them"
+    return Diagnosis(
+        "never_trained",
+        "warning",
+        text + (f" The diagnoses below are about the {others:,} other images." if others else ""),
+        f"Add images of {them} to the training split, or prepare the dataset without {them}: a folder called “unknown” "
+        "or “test” often holds unlabeled images.",
+    )
+
+
+def describe_never_trained(evaluation: Mapping[str, Any], missing: Sequence[str]) -> str:
+    """Say which classes were never trained on, and how many of the measured images that makes wrong."""
+    names = [f"“{name}”" for name in missing[:5]] + ([f"{len(missing) - 5} more"] if len(missing) > 5 else [])
+    have, them = ("has", "it") if len(missing) == 1 else ("have", "them")
+    return (
+        f"{listed(names, 'and')} {have} no image in training, so the network cannot know {them}: "
+        f"{images_of(evaluation, missing):,} of the {int(evaluation['images']):,} measured images count as mistakes, "
+        "whatever it has learned."
+    )
+
+
+def images_of(evaluation: Mapping[str, Any], classes: Sequence[str]) -> int:
+    return sum(int(row["support"]) for row in evaluation["per_class"] if row["label"] in classes)
+
+
+def without_classes(evaluation: Mapping[str, Any], left_out: Sequence[str]) -> Mapping[str, Any]:
+    """Return the metrics that the rules read, of the images of all other classes."""
+    classes = cast(Sequence[str], evaluation["classes"])
+    kept = [index for index, name in enumerate(classes) if name not in left_out]
+    confusion = np.asarray(evaluation["confusion"], dtype=np.int64).copy()
+    confusion[[index for index in range(len(classes)) if index not in kept]] = 0
+    rows = [row for row in evaluation["per_class"] if row["label"] not in left_out]
+    images = int(confusion.sum())
+    recalls = [row["recall"] for row in rows if row["support"] > 0]
+    return {
+        **evaluation,
+        "images": images,
+        "accuracy": float(np.trace(confusion)) / max(1, images),
+        "balanced_accuracy": float(np.mean(recalls)) if recalls else 0.0,
+        "per_class": rows,
+        "confusion": confusion.tolist(),
+    }
+
+
 def majority_baseline(evaluation: Mapping[str, Any]) -> Diagnosis | None:
-    """Baseline: the accuracy's 95% Wilson interval against the share of the most frequent class in the same split."""
+    """Baseline: the accuracy's 95% Wilson interval against the share of the most frequent class in the same split.
+
+    Silent if the split has images of one class only, which nothing can beat.
+    """
     n, accuracy = int(evaluation["images"]), float(evaluation["accuracy"])
     label, share = majority(evaluation)
+    if share == 1:
+        return None
     low, high = wilson(round(accuracy * n), n)
     measured = (
         f"{percent(accuracy)} of {n:,} images are classified correctly (95% interval {percent(low)} to {percent(high)})"

@@ -83,7 +83,7 @@ def hardest_images(run: RunRecord) -> list[ReportImage]:
 
 def mistakes(run: RunRecord, evaluation: str) -> tuple[list[ReportImage], int | None]:
     """Choose the most confident mistakes, and count all; the count is None without the table of images."""
-    path = run.folder / "evaluation" / f"{evaluation}.csv"
+    path = run.tables[evaluation]
     if not path.is_file():
         return [], None
     texts = ("image_id", "path", "label", "prediction")
@@ -92,7 +92,9 @@ def mistakes(run: RunRecord, evaluation: str) -> tuple[list[ReportImage], int | 
     rows = rows[rows["label"] != rows["prediction"]]
     columns = [f"p_{label}" for label in run.evaluations[evaluation]["classes"]]
     # The prediction is the likeliest class, so its probability is the largest of the row.
-    rows = rows.assign(confidence=rows[columns].to_numpy(dtype=np.float64).max(axis=1))
+    # Of few columns: pandas warns of adding one to a table that it has read with a hundred.
+    confidence = rows[columns].to_numpy(dtype=np.float64).max(axis=1)
+    rows = rows[list(texts)].assign(confidence=confidence)
     chosen = rows.sort_values(["confidence", "image_id"], ascending=[False, True]).head(MISTAKES)
     folder = Path(str(run.config.get("dataset", "")))
     depth = run.dataset.bit_depth if run.dataset else None

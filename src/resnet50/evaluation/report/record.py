@@ -47,6 +47,7 @@ class RunRecord:
         info: `run.json`.
         metrics: `metrics.csv`; empty before the first epoch.
         evaluations: Each `evaluation/NAME.json` by name.
+        tables: The row per image of each evaluation, `NAME.csv` beside it.
         dataset: None if it is no longer there.
         layers: `observed/layers.csv`, if the run has one.
         samples: `observed/samples.parquet`, if the run has one.
@@ -57,6 +58,7 @@ class RunRecord:
     info: Mapping[str, Any]
     metrics: pd.DataFrame
     evaluations: Mapping[str, Mapping[str, Any]]
+    tables: Mapping[str, Path]
     dataset: DatasetRecord | None
     layers: pd.DataFrame | None
     samples: pd.DataFrame | None
@@ -103,19 +105,23 @@ class RunRecord:
         return diagnose_training(self.metrics, self.config, val_images, classes)
 
 
-def load_record(run: Path) -> RunRecord:
-    """Read a run folder; a UserError if it is none."""
+def load_record(run: Path, evaluation: Path | None = None) -> RunRecord:
+    """Read a run folder, and the metrics of an evaluation that may lie elsewhere; a UserError if it is no run."""
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run} is not a run folder (it has no config.yaml): give the output of `resnet50 train`")
     config = read_yaml(run / "config.yaml", TrainOptions)
     metrics, observed = run / "metrics.csv", run / "observed"
     layers, samples = observed / "layers.csv", observed / "samples.parquet"
+    evaluations = {path.stem: path for path in sorted((run / "evaluation").glob("*.json"))}
+    if evaluation is not None:
+        evaluations[evaluation.stem] = evaluation
     return RunRecord(
         folder=run,
         config=config,
         info=read_json(run / "run.json"),
         metrics=pd.read_csv(metrics) if metrics.is_file() and metrics.stat().st_size else pd.DataFrame(),
-        evaluations={path.stem: read_json(path) for path in sorted((run / "evaluation").glob("*.json"))},
+        evaluations={name: read_json(path) for name, path in evaluations.items()},
+        tables={name: path.with_suffix(".csv") for name, path in evaluations.items()},
         dataset=load_dataset(Path(str(config.get("dataset", "")))),
         layers=pd.read_csv(layers, dtype={"layer": str}) if layers.is_file() and layers.stat().st_size else None,
         samples=pd.read_parquet(samples) if samples.is_file() else None,

@@ -1,15 +1,18 @@
 """Render the report: sections into the template, numbers and diagnoses into HTML."""
 
+import dataclasses
 import importlib.resources
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from resnet50.evaluation.diagnostics.classes import diagnose_classes
+from resnet50.evaluation.diagnostics.classes import diagnose_classes, never_trained
+from resnet50.evaluation.diagnostics.diagnosis import Diagnosis
 from resnet50.evaluation.report.layers import layers_section
 from resnet50.evaluation.report.record import RunRecord, load_record
 from resnet50.evaluation.report.sections import data_section, details_section, evaluation_section, training_section
@@ -21,8 +24,13 @@ OPTION = re.compile(r"--[a-z][a-z-]*(?: (?:\d[\d.e-]*\d|\d|balanced|imagenet|lig
 """An option of the command line, with its value, in the text of a diagnosis."""
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, folder: Path | None = None, evaluation: Path | None = None) -> Path:
     """Write `report.html` of a run from what its folder holds, and return its path.
+
+    Args:
+        run: Run folder.
+        folder: Where to write it; by default the run folder.
+        evaluation: The metrics of an evaluation outside the run folder, which the report is to show too.
 
     Parts whose sources are gone (the dataset, its images, an evaluation not yet made) are left out, and the report
     says so.
@@ -30,8 +38,8 @@ def write_report(run: Path) -> Path:
     Raises:
         UserError: The folder is not a run folder.
     """
-    html = render(load_record(run))
-    path = run / "report.html"
+    html = render(load_record(run, evaluation))
+    path = (folder or run) / "report.html"
     with atomic_write(path) as partial:
         partial.write_text(html, encoding="utf-8")
     return path
@@ -49,7 +57,7 @@ def render(run: RunRecord) -> str:
         title=run.dataset_name,
         subtitle=subtitle(run),
         tiles=(evaluation_tiles(evaluation) if evaluation else []) + training_tiles(run),
-        training_diagnoses=run.diagnose(),
+        training_diagnoses=training_diagnoses(run, evaluation, counts),
         class_diagnoses=diagnose_classes(evaluation, counts, run.config) if evaluation else [],
         data=data_section(run),
         training=training_section(run),
@@ -57,6 +65,16 @@ def render(run: RunRecord) -> str:
         evaluation=evaluation_section(run, name, counts) if name else None,
         details=details_section(run),
     )
+
+
+def training_diagnoses(
+    run: RunRecord, evaluation: Mapping[str, Any] | None, counts: Mapping[str, int] | None
+) -> list[Diagnosis]:
+    """Diagnose the training; without advice if classes were never trained on, since the data is what is wrong then."""
+    diagnoses = run.diagnose()
+    if evaluation is not None and never_trained(evaluation, counts):
+        return [dataclasses.replace(diagnosis, advice="") for diagnosis in diagnoses]
+    return diagnoses
 
 
 def dash(value: float | None, form: str) -> str:

@@ -67,7 +67,7 @@ def audit_rows(audit: Mapping[str, Any]) -> list[tuple[str, int, str, str]]:
         if "count" in found:
             items = found.get("items", [])
             examples = ", ".join(item_text(item) for item in list(items)[:3]) + (", …" if len(items) > 3 else "")
-            rows.append((what, int(found["count"]), done if found["count"] else "", examples))
+            rows.append((what, int(found["count"]), str(found.get("action", done)) if found["count"] else "", examples))
     return rows
 
 

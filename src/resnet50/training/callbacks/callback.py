@@ -16,6 +16,7 @@ Event = Literal[
     "on_backward_end",
     "on_step_end",
     "on_validation_step_end",
+    "on_wait",
     "on_epoch_end",
     "on_stop",
 ]
@@ -41,6 +42,9 @@ class Callback:
 
     def on_validation_step_end(self, training: "Training") -> None:
         """After each batch of the validation split."""
+
+    def on_wait(self, training: "Training") -> None:
+        """Every second while the next batch of either split is not there yet."""
 
     def on_epoch_end(self, training: "Training", metrics: EpochMetrics, best: bool) -> None:
         """After the validation; `best` if its loss is the lowest so far."""

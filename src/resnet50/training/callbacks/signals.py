@@ -7,7 +7,7 @@ from resnet50.training.training import Training
 
 
 class StopOnRequest(Callback):
-    """Looks after each step whether training is to stop; several processes stop together."""
+    """Looks after each step, and while there is none, whether training is to stop; several processes stop together."""
 
     def __init__(self, request: StopRequest) -> None:
         self.request = request
@@ -35,3 +35,7 @@ class StopOnRequest(Callback):
         """Do the same in a validation; several processes have shards of their own, and can't agree in between."""
         if training.device.dist.world_size == 1:
             self.on_step_end(training)
+
+    def on_wait(self, training: Training) -> None:
+        """Do the same while the loader has no batch: a disk may hang for hours."""
+        self.on_validation_step_end(training)

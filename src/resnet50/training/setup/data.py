@@ -1,5 +1,6 @@
 """What a run starts from: the batches of both splits, and the network."""
 
+from collections.abc import Callable
 from typing import cast
 
 import numpy as np
@@ -35,9 +36,10 @@ def load_data(options: TrainOptions, dataset: PreparedDataset, preprocess: Prepr
     train_images = training_images_dataset(options, dataset, preprocess)
     val_images = ImageDataset(val["path"], val["label_index"], preprocess)
     rank, world_size = device.dist.rank, device.dist.world_size
-    train_loader, order = training_loader(train_images, options.batch, options.workers, rank, world_size)
+    on_wait: list[Callable[[], object]] = []
+    train_loader, order = training_loader(train_images, options.batch, options.workers, rank, world_size, on_wait)
     val_order = SequentialBatchSampler(len(val), options.batch, rank, world_size)
-    val_loader = evaluation_loader(val_images, options.batch, options.workers, val_order)
+    val_loader = evaluation_loader(val_images, options.batch, options.workers, val_order, on_wait)
     skipped = SkippedSamples(options.skip_bad, {"train": train["path"], "val": val["path"]})
     val_batches = SkippingLoader(val_loader, val_order, skipped, "val")
     cached = 3 * preprocess.size**2 * len(val) <= CACHED_BYTES
@@ -50,6 +52,7 @@ def load_data(options: TrainOptions, dataset: PreparedDataset, preprocess: Prepr
         preprocess=preprocess,
         class_weights=weights,
         skipped=skipped,
+        on_wait=on_wait,
     )
 
 
