@@ -1,12 +1,15 @@
 """What the command line prints and how it exits."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from resnet50 import cli
+from resnet50.etl.prepared import load_prepared
 from resnet50.runtime.errors import UserError
 
 
@@ -91,3 +94,89 @@ def test_square_brackets_in_user_data_are_printed_as_they_are(
     monkeypatch.setattr(cli, "dispatch", fail)
     assert cli.run(["model"]) == 2
     assert "[red]x[/red]" in capsys.readouterr().err
+
+
+def images(folder: Path, *paths: str) -> Path:
+    for number, path in enumerate(paths):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 99, 0)).save(folder / path)
+    return folder
+
+
+def ambiguous(folder: Path) -> Path:
+    """Make images in two levels of folders that both may be the classes."""
+    kinds = [f"{fruit}/{state}" for fruit in ("apple", "plum", "pear") for state in ("fresh", "rotten")]
+    return images(folder, *[f"{kind}/{number}.png" for kind in kinds for number in range(4)])
+
+
+def test_commands_that_choose_a_reading_are_each_alone_on_a_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = ambiguous(tmp_path / 'it\'s a "long" $NAME with blanks and quotes, far wider than any terminal is')
+    out, keep = tmp_path / "out put", ["--seed", "7", "--no-store", "--drop-labels", "a b,c", "--min-class-count", "2"]
+    assert cli.run(["prepare", str(source), "--out", str(out), *keep]) == 2
+    told = capfd.readouterr().err
+    commands = [line.strip() for line in told.splitlines() if line.strip().startswith("resnet50 ")]
+    assert 2 <= len(commands) <= cli.MAX_COMMANDS
+    assert told.endswith("".join(f"  {command}\n" for command in commands))
+    for command in commands:
+        words = shlex.split(command)
+        assert words[:3] == ["resnet50", "prepare", str(source)]
+        given = dict(zip(words[3:], [*words[4:], ""], strict=True))
+        assert given["--out"] == str(out)
+        assert (given["--seed"], given["--drop-labels"], given["--min-class-count"]) == ("7", "a b,c", "2")
+        assert "--no-store" in words
+        assert "--label-pattern" in words
+    assert len(set(commands)) == len(commands)
+
+
+def test_a_command_that_is_printed_reads_the_source_as_it_says(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = ambiguous(tmp_path / "my fruit")
+    assert cli.run(["prepare", str(source), "--out", str(tmp_path / "out"), "--no-store"]) == 2
+    first = next(line for line in capfd.readouterr().err.splitlines() if line.strip().startswith("resnet50 "))
+    assert cli.run(shlex.split(first)[1:]) == 0
+    assert load_prepared(tmp_path / "out").classes == ("fresh", "rotten")
+
+
+def test_at_most_six_commands_are_printed(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def ask(options: object) -> None:
+        raise UserError("which?", [{"label_column": f"c{number}"} for number in range(9)])
+
+    monkeypatch.setattr("resnet50.etl.prepare.prepare", ask)
+    assert cli.run(["prepare", "t.csv", "--out", "d"]) == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert lines == ["error: which?", *[f"  resnet50 prepare t.csv --out d --label-column c{n}" for n in range(6)]]
+
+
+def test_switches_among_the_choices_are_flags(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def ask(options: object) -> None:
+        raise UserError("which?", [{"class_folders": "true"}, {"exclude": "b c/*"}])
+
+    monkeypatch.setattr("resnet50.etl.prepare.prepare", ask)
+    assert cli.run(["prepare", "pets", "--out", "d", "--dry-run"]) == 2
+    assert capfd.readouterr().err.splitlines()[1:] == [
+        "  resnet50 prepare pets --out d --dry-run --class-folders",
+        "  resnet50 prepare pets --out d --dry-run --exclude 'b c/*'",
+    ]
+
+
+def test_warnings_of_prepare_go_to_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pets = images(
+        tmp_path / "pets", *[f"{label}/{number}.png" for label in ("cat", "Cat", "dog") for number in range(8)]
+    )
+    assert cli.run(["prepare", str(pets), "--out", str(tmp_path / "out"), "--no-store"]) == 0
+    printed = capfd.readouterr()
+    assert "nearly equal" in printed.err
+    assert "nearly equal" not in printed.out
+
+
+def test_dry_run_writes_nothing_and_exits_with_0(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pets = images(tmp_path / "pets", *[f"{label}/{number}.png" for label in ("cat", "dog") for number in range(3)])
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.run(["prepare", str(pets), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "class folders: cat, dog" in capfd.readouterr().out

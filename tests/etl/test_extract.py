@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from resnet50.etl.extract import Extracted, extract
+from resnet50.etl.extract import extract
 from resnet50.etl.files import FileIndex
+from resnet50.etl.source.reading import Reading
 from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
@@ -15,7 +16,7 @@ WriteImage = Callable[..., Path]
 CountCalls = Callable[..., int]
 
 
-def extracted(source: Path, **options: Any) -> Extracted:
+def extracted(source: Path, **options: Any) -> Reading:
     return extract(PrepareOptions(source=source, out=source.parent / "out", **options))
 
 
@@ -42,7 +43,7 @@ def shop(tmp_path: Path, write_image: WriteImage) -> Path:
     return tmp_path / "shop"
 
 
-def test_table_gives_ids_labels_and_files_and_notes_its_guesses(shop: Path) -> None:
+def test_table_gives_ids_labels_and_files_and_says_why(shop: Path) -> None:
     result = extracted(shop / "labels.csv")
     assert result.rows["image_id"].tolist() == ["001", "002", "003", "004", "999"]
     assert result.rows["label"].tolist() == ["cat", "dog", "cat", "dog", "dog"]
@@ -51,7 +52,18 @@ def test_table_gives_ids_labels_and_files_and_notes_its_guesses(shop: Path) -> N
     assert result.images == shop / "images"
     assert (result.options.id_column, result.options.label_column) == ("id", "label")
     assert result.options.images == shop / "images"
-    assert result.notes == ["image ids: column 'id'", "labels: column 'label'", f"image folder: {shop / 'images'}"]
+    assert result.what == "table labels.csv: images in column 'id', labels in column 'label'"
+    assert result.evidence == (
+        f"images: column 'id' names 80% of 5 rows' images in {shop / 'images'}",
+        "labels: column 'label', its name",
+    )
+
+
+def test_published_split_column_is_found_by_itself(shop: Path) -> None:
+    result = extracted(shop / "labels.csv")
+    assert result.rows["published"].tolist() == ["train", "test", "train", "val", "train"]
+    assert result.options.split_column == "part"
+    assert result.notes == ("splits: column 'part'",)
 
 
 def test_parquet_table_gives_the_same_rows_as_csv(shop: Path) -> None:
@@ -62,7 +74,7 @@ def test_parquet_table_gives_the_same_rows_as_csv(shop: Path) -> None:
 
 def test_named_columns_and_folder_are_used_without_guessing(shop: Path) -> None:
     result = extracted(shop / "labels.csv", images=shop / "images", id_column="id", label_column="who")
-    assert result.notes == []
+    assert result.evidence[1] == "labels: column 'who', --label-column"
     assert result.rows["label"].tolist() == ["x", "x", "", "y", "y"]
 
 
@@ -136,12 +148,13 @@ def test_linked_class_folder_outside_is_read_only_if_allowed(tmp_path: Path, wri
     assert extracted(tmp_path / "pets", allow_outside=True).rows["label"].tolist() == ["cat", "dog", "owl"]
 
 
-def test_message_about_hundreds_of_columns_stays_short(shop: Path) -> None:
+def test_table_without_images_is_reported_with_examples_of_both(shop: Path) -> None:
     columns = ",".join(f"c{number}" for number in range(300))
     table = write_table(shop / "t.csv", f"{columns}\n{'x,' * 299}x\n")
-    with pytest.raises(UserError, match=r"none of c0, c1, .*, c9 … seems to.*--id-column") as caught:
+    with pytest.raises(
+        UserError, match=r"none of the 1 rows .*'c0' has values such as 'x'.*'images/001.png'.*--id-column"
+    ):
         extracted(table)
-    assert len(str(caught.value)) < 300
 
 
 def test_number_like_labels_are_not_taken_for_ids(tmp_path: Path, write_image: WriteImage) -> None:
@@ -152,12 +165,30 @@ def test_number_like_labels_are_not_taken_for_ids(tmp_path: Path, write_image: W
     assert (result.options.id_column, result.options.label_column) == ("image", "grade")
 
 
-def test_ambiguous_id_column_must_be_named(tmp_path: Path, write_image: WriteImage) -> None:
+def test_id_columns_that_name_the_same_images_are_no_ambiguity(tmp_path: Path, write_image: WriteImage) -> None:
     write_image(tmp_path / "images" / "a.png")
     write_image(tmp_path / "images" / "b.png")
     table = write_table(tmp_path / "t.csv", "image_id,path,label\na,images/a.png,x\nb,images/b.png,y\n")
-    with pytest.raises(UserError, match=r"image_id and path could.*--id-column"):
+    result = extracted(table)
+    assert result.options.label_column == "label"
+    assert result.rows["file"].tolist() == ["a.png", "b.png"]
+
+
+def test_id_columns_that_name_other_images_are_asked_about(tmp_path: Path, write_image: WriteImage) -> None:
+    for name in "abcd":
+        write_image(tmp_path / "images" / f"{name}.png")
+    table = write_table(tmp_path / "t.csv", "image_left,image_right,label\na,b,x\nc,d,y\n")
+    with pytest.raises(UserError, match=r"image_left and image_right could.*--id-column") as caught:
         extracted(table)
+    assert caught.value.choices == ({"id_column": "image_left"}, {"id_column": "image_right"})
+    assert extracted(table, **caught.value.choices[1]).rows["file"].tolist() == ["b.png", "d.png"]
+
+
+def test_column_of_masks_beside_the_images_is_no_ambiguity(tmp_path: Path, write_image: WriteImage) -> None:
+    for name in "abcd":
+        write_image(tmp_path / "images" / f"{name}.png")
+    table = write_table(tmp_path / "t.csv", "image,mask,label\na,b,x\nc,d,y\n")
+    assert extracted(table).options.id_column == "image"
 
 
 @pytest.mark.parametrize(
@@ -204,7 +235,8 @@ def test_class_folders_give_labels_and_relative_ids(tmp_path: Path, write_image:
     assert set(result.rows["published"]) == {""}
     assert result.unlisted == ["stray.png"]
     assert result.name == "pets"
-    assert "not used, without an image's extension: 1 × .txt" in result.notes
+    assert "not used: images beside the class folders" in result.notes
+    assert "not used, no images: 1 × .txt" in result.notes
 
 
 def test_folder_wrapped_around_class_folders_is_skipped(tmp_path: Path, write_image: WriteImage) -> None:
@@ -220,7 +252,7 @@ def test_published_splits_with_class_folders_are_kept(tmp_path: Path, write_imag
             write_image(tmp_path / "pets" / part / label / "1.png")
     write_table(tmp_path / "pets" / "all.csv", f"filepaths,labels\ntrain/cat/1.png,cat\n{val}/dog/1.png,dog\n")
     rows = extracted(tmp_path / "pets").rows
-    assert set(rows["published"]) == {"train", val, "test"}
+    assert set(rows["published"]) == {"train", "val", "test"}
     assert rows["label"].tolist() == ["cat", "dog"] * 3
     assert rows["image_id"].is_unique
 
@@ -231,7 +263,7 @@ def test_test_folder_without_classes_is_not_used(tmp_path: Path, write_image: Wr
     result = extracted(tmp_path / "seedlings")
     assert result.rows["image_id"].tolist() == ["cat/1.png", "dog/1.png"]
     assert set(result.rows["published"]) == {""}
-    assert "not used: test (without class folders)" in result.notes
+    assert "not used: test/ (no class folders in it, so no labels)" in result.notes
     assert result.name == "seedlings"
 
 
@@ -261,7 +293,9 @@ def test_competition_directory_gives_its_labeled_table_and_images(competition_in
     assert result.rows["image_id"].tolist() == ["0001", "0002", "0003", "0004"]
     assert result.rows["label"].tolist() == ["b", "a", "b", "a"]
     assert result.unlisted == []
-    assert result.notes[0] == "table: train.csv"
+    assert result.what == "table train.csv: images in column 'id_code', labels in column 'diagnosis'"
+    assert "not used: test_images (other images than the rows')" in result.notes
+    assert result.evidence[1] == "labels: column 'diagnosis', the target of sample_submission.csv"
     assert result.name == "flowers"
 
 
@@ -278,20 +312,43 @@ def test_competition_directory_is_never_written_to(competition_input: Path) -> N
 def test_table_of_another_name_is_found_by_its_ids(competition_input: Path) -> None:
     (competition_input / "train.csv").rename(competition_input / "diagnoses.csv")
     write_table(competition_input / "prices.csv", "item,price\nrose,3\n")
-    assert extracted(competition_input).notes[0] == "table: diagnoses.csv"
+    assert extracted(competition_input).options.source == competition_input / "diagnoses.csv"
 
 
-def test_several_labeled_tables_are_refused(competition_input: Path) -> None:
+def test_tables_that_say_the_same_are_no_ambiguity(competition_input: Path) -> None:
     (competition_input / "train.csv").rename(competition_input / "a.csv")
     os.link(competition_input / "a.csv", competition_input / "b.csv")
-    with pytest.raises(UserError, match=r"several tables.*a\.csv, b\.csv"):
+    result = extracted(competition_input)
+    assert result.options.source == competition_input / "a.csv"
+    assert "not used: b.csv (it says the same)" in result.notes
+
+
+def test_tables_with_other_labels_are_asked_about(competition_input: Path) -> None:
+    table = (competition_input / "train.csv").read_text()
+    write_table(competition_input / "train_2.csv", table.replace(",b", ",c"))
+    with pytest.raises(UserError, match=r"several tables with labels .*train\.csv, train_2\.csv.*SOURCE") as caught:
         extracted(competition_input)
+    sources = [competition_input / "train.csv", competition_input / "train_2.csv"]
+    assert [choice["source"] for choice in caught.value.choices] == [str(path) for path in sources]
+    assert set(extracted(sources[1]).rows["label"]) == {"a", "c"}
 
 
-def test_one_hot_table_needs_a_label_column(competition_input: Path) -> None:
+def test_one_hot_columns_become_labels(competition_input: Path) -> None:
+    (competition_input / "sample_submission.csv").unlink()
     write_table(competition_input / "train.csv", "image_id,healthy,rust\n0001,1,0\n0002,0,1\n")
-    with pytest.raises(UserError, match=r"healthy, rust.*--label-column"):
-        extracted(competition_input)
+    result = extracted(competition_input)
+    assert result.rows["label"].tolist() == ["healthy", "rust"]
+    assert result.options.label_columns == "healthy,rust"
+    assert result.options.label_column is None
+
+
+def test_one_hot_rows_with_several_labels_are_counted(competition_input: Path) -> None:
+    rows = "image_id,healthy,rust\n0001,1,1\n0002,0,1\n0003,0,0\n"
+    write_table(competition_input / "train.csv", rows)
+    with pytest.raises(UserError, match="1 rows have several 1s, 1 have none"):
+        extracted(competition_input, label_columns="healthy,rust")
+    combined = extracted(competition_input, label_columns="healthy,rust", combine_labels=True)
+    assert combined.rows["label"].tolist() == ["healthy+rust", "rust", ""]
 
 
 def test_folder_without_labels_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
@@ -319,3 +376,250 @@ def test_rows_are_extracted_without_a_python_loop(
         monkeypatch.setattr("resnet50.etl.extract.list_files", lambda *_, listed=listed, **__: listed)
         calls.append(count_calls(extracted, table))
     assert calls[2] < calls[1] + 9_000, "fewer than one call per two rows"
+
+
+def pets(root: Path, write_image: WriteImage, *paths: str) -> Path:
+    """Write images; 'cat/*' is three of them."""
+    for path in paths:
+        for number in range(3) if "*" in path else [0]:
+            write_image(root / path.replace("*", f"{path.replace('/', '-')[:-2]}-{number}.png"))
+    return root
+
+
+def test_class_folders_beat_a_table_that_lists_their_images(tmp_path: Path, write_image: WriteImage) -> None:
+    root = pets(tmp_path / "pets", write_image, "cat/*", "dog/*")
+    names = [f"{label}/{label}-{number}.png" for label in ("cat", "dog") for number in range(3)]
+    write_table(
+        root / "licenses.csv", "file,owner\n" + "".join(f"{name},{'ab'[at % 2]}\n" for at, name in enumerate(names))
+    )
+    result = extracted(root)
+    assert sorted(set(result.rows["label"])) == ["cat", "dog"]
+    assert any("licenses.csv" in note for note in result.notes)
+
+
+def test_predictions_beside_class_folders_are_not_read(tmp_path: Path, write_image: WriteImage) -> None:
+    root = pets(tmp_path / "pets", write_image, "cat/*", "dog/*")
+    names = [f"{label}/{label}-{number}.png" for label in ("cat", "dog") for number in range(3)]
+    write_table(root / "p.csv", "image,prediction,p_cat,p_dog\n" + "".join(f"{name},cat,0.9,0.1\n" for name in names))
+    assert sorted(set(extracted(root).rows["label"])) == ["cat", "dog"]
+
+
+def test_table_with_a_column_called_label_beats_the_folders(tmp_path: Path, write_image: WriteImage) -> None:
+    root = pets(tmp_path / "pets", write_image, "a/*", "b/*")
+    names = [f"{label}/{label}-{number}.png" for label in ("a", "b") for number in range(3)]
+    write_table(root / "t.csv", "file,label\n" + "".join(f"{name},{'xy'[at % 2]}\n" for at, name in enumerate(names)))
+    assert sorted(set(extracted(root).rows["label"])) == ["x", "y"]
+    folders = extracted(root, class_folders=True)
+    assert sorted(set(folders.rows["label"])) == ["a", "b"]
+
+
+def test_tables_of_splits_are_read_together(tmp_path: Path, write_image: WriteImage) -> None:
+    for split in ("Train", "Test"):
+        rows = "".join(f"{split}/{number}.png,{number % 2}\n" for number in range(4))
+        write_table(tmp_path / "signs" / f"{split}.csv", "Path,ClassId\n" + rows)
+        for number in range(4):
+            write_image(tmp_path / "signs" / split / f"{number}.png")
+    result = extracted(tmp_path / "signs")
+    assert result.rows["published"].tolist() == ["train"] * 4 + ["test"] * 4
+    assert result.rows["label"].tolist() == ["0", "1"] * 4
+    assert result.name == "signs"
+
+
+def test_metadata_of_each_split_is_read_together(tmp_path: Path, write_image: WriteImage) -> None:
+    for split in ("train", "validation"):
+        lines = [f'{{"file_name": "{number}.png", "label": "{"ab"[number % 2]}"}}' for number in range(4)]
+        write_table(tmp_path / "set" / split / "metadata.jsonl", "\n".join(lines))
+        for number in range(4):
+            write_image(tmp_path / "set" / split / f"{number}.png")
+    rows = extracted(tmp_path / "set").rows
+    assert rows["published"].tolist() == ["train"] * 4 + ["val"] * 4
+    assert rows["image_id"].is_unique
+    assert rows["file"].tolist()[:5] == ["train/0.png", "train/1.png", "train/2.png", "train/3.png", "validation/0.png"]
+
+
+def test_names_of_numbered_classes_come_from_json_beside_the_table(shop: Path) -> None:
+    write_table(shop / "t.csv", "id,label\n001,0\n002,1\n003,0\n004,1\n")
+    (shop / "labels.csv").unlink()
+    write_table(shop / "names.json", '{"0": "cat", "1": "dog"}')
+    result = extracted(shop)
+    assert result.rows["label"].tolist() == ["cat", "dog", "cat", "dog"]
+    assert "class names: names.json" in result.notes
+
+
+def test_several_labels_per_image_are_refused_unless_combined(shop: Path) -> None:
+    table = write_table(shop / "t.csv", "id,tags\n001,rust\n002,scab\n003,rust scab\n004,scab rust\n")
+    with pytest.raises(UserError, match=r"several labels per image .*--combine-labels"):
+        extracted(table)
+    assert extracted(table, combine_labels=True).rows["label"].tolist() == ["rust", "scab", "rust+scab", "rust+scab"]
+
+
+def test_number_per_image_is_refused(shop: Path, write_image: WriteImage) -> None:
+    for number in range(100, 140):
+        write_image(shop / "images" / f"{number}.png")
+    table = write_table(shop / "t.csv", "id,label\n" + "".join(f"{at},{at / 7:.3f}\n" for at in range(100, 140)))
+    with pytest.raises(UserError, match=r"a number per image .*not a class"):
+        extracted(table)
+
+
+def test_image_in_rows_with_several_labels_is_refused(shop: Path) -> None:
+    table = write_table(shop / "t.csv", "id,label\n001,a\n001,b\n002,a\n002,b\n003,a\n004,b\n")
+    with pytest.raises(UserError, match=r"2 of 4 images have several labels per image, in rows of their own"):
+        extracted(table)
+
+
+def test_table_without_a_header_line_is_refused(shop: Path) -> None:
+    table = write_table(shop / "t.csv", "001,cat\n002,dog\n003,cat\n004,dog\n")
+    with pytest.raises(UserError, match="starts with '001' where column names should be: add a header line"):
+        extracted(table)
+
+
+@pytest.mark.parametrize(
+    ("values", "meaning"),
+    [
+        (["train", "train", "test", "val"], ["train", "train", "test", "val"]),
+        (["Training", "Training", "PublicTest", "PrivateTest"], ["train", "train", "val", "test"]),
+        (["TRAIN", "TRAIN", "TEST", "TEST"], ["train", "train", "test", "test"]),
+    ],
+)
+def test_named_split_column_is_read_by_its_words(shop: Path, values: list[str], meaning: list[str]) -> None:
+    rows = "".join(f"{number:03d},{'ab'[number % 2]},{value}\n" for number, value in enumerate(values, 1))
+    table = write_table(shop / "t.csv", "id,label,where\n" + rows)
+    assert extracted(table, split_column="where").rows["published"].tolist() == meaning
+
+
+def test_flag_of_training_images_is_a_split(shop: Path) -> None:
+    table = write_table(shop / "t.csv", "id,label,is_train\n001,a,1\n002,b,1\n003,a,0\n004,b,0\n")
+    rows = extracted(table, split_column="is_train").rows
+    assert rows["published"].tolist() == ["train", "train", "test", "test"]
+
+
+def test_split_values_without_meaning_are_asked_about_and_told(shop: Path) -> None:
+    table = write_table(shop / "t.csv", "id,label,where\n001,a,A\n002,b,A\n003,a,A\n004,b,B\n")
+    with pytest.raises(UserError, match=r"which split is A, which B\? say it with --split-values") as caught:
+        extracted(table, split_column="where")
+    assert caught.value.choices == ({"split_values": "A=train,B=test"}, {"split_values": "B=train,A=test"})
+    told = extracted(table, split_column="where", split_values="A=test,B=train")
+    assert told.rows["published"].tolist() == ["test", "test", "test", "train"]
+    with pytest.raises(UserError, match=r"give each value of column 'where' \(A, B\) one of train, val, test"):
+        extracted(table, split_column="where", split_values="A=train")
+
+
+def test_label_pattern_takes_labels_from_file_names(tmp_path: Path, write_image: WriteImage) -> None:
+    for name in ("cat.0", "cat.1", "dog.0", "dog.1", "readme"):
+        write_image(tmp_path / "heap" / f"{name}.png")
+    result = extracted(tmp_path / "heap", label_pattern=r"^(cat|dog)\.")
+    assert result.rows["label"].tolist() == ["cat", "cat", "dog", "dog"]
+    assert "not used: 1 images that the pattern doesn't match, such as readme.png" in result.notes
+    assert result.unlisted == ["readme.png"]
+
+
+def test_label_pattern_with_a_slash_sees_the_path(tmp_path: Path, write_image: WriteImage) -> None:
+    root = pets(tmp_path / "pets", write_image, "train/north/cat/*", "train/south/dog/*", "test/north/dog/*")
+    rows = extracted(root, label_pattern="([^/]+)/[^/]+$").rows
+    assert rows["label"].tolist() == ["dog"] * 3 + ["cat"] * 3 + ["dog"] * 3
+    assert rows["published"].tolist() == ["test"] * 3 + ["train"] * 6
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [("(", "is not a regular expression"), ("^(owl)", r"matches none of 3 images, such as 'x-0.png'")],
+)
+def test_label_pattern_that_cannot_be_used_is_refused(
+    tmp_path: Path, write_image: WriteImage, pattern: str, message: str
+) -> None:
+    root = pets(tmp_path / "heap", write_image, "x/*")
+    with pytest.raises(UserError, match=message):
+        extracted(root, label_pattern=pattern)
+
+
+def test_names_that_begin_with_a_class_are_offered(tmp_path: Path, write_image: WriteImage) -> None:
+    for name in (f"{label}.{number}" for label in ("cat", "dog") for number in range(4)):
+        write_image(tmp_path / "heap" / f"{name}.png")
+    with pytest.raises(UserError, match="the names of its 8 images may begin with the label") as caught:
+        extracted(tmp_path / "heap")
+    (choice,) = caught.value.choices
+    assert extracted(tmp_path / "heap", **choice).rows["label"].tolist() == ["cat"] * 4 + ["dog"] * 4
+
+
+def test_every_choice_between_levels_reads_what_it_says(tmp_path: Path, write_image: WriteImage) -> None:
+    kinds = [f"{fruit}/{state}/*" for fruit in ("apple", "plum", "pear") for state in ("fresh", "rotten")]
+    root = pets(tmp_path / "fruit", write_image, *kinds)
+    with pytest.raises(UserError, match=r"which folders of .* are the classes\?") as caught:
+        extracted(root)
+    classes = [set(extracted(root, **choice).rows["label"]) for choice in caught.value.choices]
+    assert classes[0] == {"fresh", "rotten"}
+    assert classes[1] == {"apple", "plum", "pear"}
+    assert len(classes[2]) == 6
+
+
+def test_every_choice_of_an_unknown_folder_reads_what_it_says(tmp_path: Path, write_image: WriteImage) -> None:
+    parts = [f"{part}/{label}/*" for part in ("train", "test", "extra") for label in ("cat", "dog")]
+    root = pets(tmp_path / "pets", write_image, *parts)
+    with pytest.raises(UserError, match="are the classes") as caught:
+        extracted(root)
+    without, with_all = (extracted(root, **choice) for choice in caught.value.choices)
+    assert (len(without.rows), set(without.rows["published"])) == (12, {"train", "test"})
+    assert len(with_all.rows) == 18
+    assert set(with_all.rows["label"]) == {"cat", "dog"}
+
+
+def test_excluded_files_are_not_seen(tmp_path: Path, write_image: WriteImage) -> None:
+    root = pets(tmp_path / "pets", write_image, "cat/*", "dog/*", "junk/*", "dog/odd_gt.png")
+    assert set(extracted(root).rows["label"]) == {"cat", "dog", "junk"}
+    rows = extracted(root, exclude="junk/*, *_gt.png").rows
+    assert set(rows["label"]) == {"cat", "dog"}
+    assert len(rows) == 6
+
+
+def test_group_pattern_takes_groups_from_ids(tmp_path: Path, write_image: WriteImage) -> None:
+    for name in ("10_left", "10_right", "7_left", "other"):
+        write_image(tmp_path / "eyes" / f"{name}.png")
+    table = write_table(tmp_path / "eyes" / "t.csv", "image,level\n10_left,0\n10_right,1\n7_left,1\nother,0\n")
+    for pattern in (r"^(\d+)_(?:left|right)", r"^\d+"):
+        assert extracted(table, group_pattern=pattern).rows["group"].tolist() == ["10", "10", "7", "other"]
+    with pytest.raises(UserError, match="matches no id, such as '10_left'"):
+        extracted(table, group_pattern="^patient")
+    with pytest.raises(UserError, match="is not a regular expression"):
+        extracted(table, group_pattern="(")
+
+
+def test_columns_that_look_like_groups_are_kept_for_the_warning(shop: Path) -> None:
+    table = write_table(shop / "t.csv", "id,label,patient\n001,a,p1\n002,b,p1\n003,a,p2\n004,b,p3\n005,a,p3\n")
+    assert extracted(table).columns["patient"].tolist() == ["p1", "p1", "p2", "p3", "p3"]
+
+
+def test_label_lists_are_read_and_one_of_several_is_asked_for(tmp_path: Path, write_image: WriteImage) -> None:
+    for number in range(6):
+        write_image(tmp_path / "jets" / "images" / f"{number}.png")
+    for kind, names in (("maker", "AB"), ("model", "xyz")):
+        for split, numbers in (("train", range(4)), ("test", range(4, 6))):
+            lines = [f"{number} {names[number % len(names)]}" for number in numbers]
+            write_table(tmp_path / "jets" / f"{kind}_{split}.txt", "\n".join(lines))
+    with pytest.raises(UserError, match=r"several lists label the images .*choose with --label-list") as caught:
+        extracted(tmp_path / "jets")
+    assert caught.value.choices == ({"label_list": "maker_*.txt"}, {"label_list": "model_*.txt"})
+    rows = extracted(tmp_path / "jets", label_list="model_*.txt").rows
+    assert rows.set_index("image_id")["label"].sort_index().tolist() == list("xyzxyz")
+    assert rows.set_index("image_id")["published"].sort_index().tolist() == ["train"] * 4 + ["test"] * 2
+    with pytest.raises(UserError, match=r"--label-list 'x': no such lists .*maker_\*.txt, model_\*.txt"):
+        extracted(tmp_path / "jets", label_list="x")
+
+
+def test_rows_with_images_in_a_test_folder_alone_are_asked_about(tmp_path: Path, write_image: WriteImage) -> None:
+    for number in range(4):
+        write_image(tmp_path / "set" / "test" / f"{number}.png")
+    table = write_table(tmp_path / "set" / "train.csv", "id,label\n0,a\n1,b\n2,a\n3,b\n")
+    with pytest.raises(UserError, match=r"only in test, which seems to hold other images") as caught:
+        extracted(tmp_path / "set")
+    assert caught.value.choices == ({"images": str(tmp_path / "set" / "test")},)
+    assert extracted(table, images=tmp_path / "set" / "test").rows["file"].tolist() == [f"{at}.png" for at in range(4)]
+
+
+def test_images_in_the_folder_that_a_column_names_are_found(tmp_path: Path, write_image: WriteImage) -> None:
+    for folder in ("n", "s"):
+        for number in range(4):
+            write_image(tmp_path / "set" / folder / f"{number}.png")
+    lines = [f"{number},{folder},{'ab'[number % 2]}" for folder in ("n", "s") for number in range(4)]
+    result = extracted(write_table(tmp_path / "set" / "t.csv", "\n".join(["id,site,label", *lines])))
+    assert result.rows["file"].tolist() == [f"{folder}/{number}.png" for folder in ("n", "s") for number in range(4)]
+    assert result.rows["image_id"].is_unique

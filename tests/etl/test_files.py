@@ -1,75 +1,14 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from resnet50.etl.files import FileIndex, find_outside, list_files, narrow_to_images
+from resnet50.etl.files import FileIndex, extension, find_outside, first_part, last_part, list_files, parent
 from resnet50.runtime.errors import UserError
 
-
-def index(*paths: str) -> FileIndex:
-    return FileIndex(Path("/data/images"), sorted(paths))
-
-
-def found(files: FileIndex, *ids: str) -> list[str | None]:
-    return [files.paths[position] if position >= 0 else None for position in files.find(pd.Series(ids, dtype="str"))]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "path"),
-    [
-        ("a", "a.jpg"),
-        ("a.jpg", "a.jpg"),
-        ("./a.jpg", "a.jpg"),
-        ("images/a.jpg", "a.jpg"),
-        ("/data/images/a.jpg", "a.jpg"),
-        ("images/a", "a.jpg"),
-        ("b", "sub/b.PNG"),
-        ("sub/b", "sub/b.PNG"),
-        ("sub\\b.PNG", "sub/b.PNG"),
-        ("v1.2", "v1.2.png"),
-        ("notes.txt", "notes.txt"),
-        ("c", None),
-        ("notes", None),
-        ("other/a.jpg", None),
-        ("", None),
-    ],
-)
-def test_id_matches_a_path_or_its_end_with_or_without_extension(wanted: str, path: str | None) -> None:
-    assert found(index("a.jpg", "sub/b.PNG", "v1.2.png", "notes.txt"), wanted) == [path]
-
-
-def test_match_of_path_and_extension_has_precedence() -> None:
-    assert found(index("a.jpg", "sub/a.jpg"), "a", "sub/a") == ["a.jpg", "sub/a.jpg"]
-    assert found(index("a", "a.jpg"), "a", "a.jpg") == ["a", "a.jpg"]
-
-
-@pytest.mark.parametrize("paths", [("a.jpg", "a.png"), ("x/a.jpg", "y/a.jpg")])
-def test_id_that_matches_two_files_is_refused_with_both(paths: tuple[str, str]) -> None:
-    with pytest.raises(UserError, match=f"'a' matches several images.*{paths[0]}, {paths[1]}"):
-        found(index(*paths, "b.jpg"), "b", "a")
-
-
-@pytest.mark.parametrize("wanted", ["../secret.png", "../../etc/passwd", "x/../../secret.png", "/secret.png"])
-def test_id_that_leaves_the_folder_matches_nothing(tmp_path: Path, wanted: str) -> None:
-    (tmp_path / "secret.png").write_bytes(b"x")
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "a.png").write_bytes(b"x")
-    assert found(list_files(tmp_path / "images"), wanted) == [None]
-
-
-def test_few_ids_among_many_files_are_matched_by_their_folders() -> None:
-    files = index(*[f"{folder}/{number}.jpg" for folder in "abc" for number in range(200)])
-    assert found(files, "b/7", "c/7.jpg", "images/a/7", "d/7") == ["b/7.jpg", "c/7.jpg", "a/7.jpg", None]
-    with pytest.raises(UserError, match="'7' matches several images"):
-        found(files, "7")
-
-
-def test_ids_may_have_line_breaks_or_thousands_of_folders() -> None:
-    assert found(index("a\nb/c\nd.jpg", "x.jpg"), "c\nd", "a\nb/c\nd", "d", "x/" * 3000 + "x") == [
-        "a\nb/c\nd.jpg", "a\nb/c\nd.jpg", None, None,
-    ]  # fmt: skip
+WriteImage = Callable[..., Path]
 
 
 def test_files_are_listed_sorted_without_hidden_ones(tmp_path: Path) -> None:
@@ -77,6 +16,71 @@ def test_files_are_listed_sorted_without_hidden_ones(tmp_path: Path) -> None:
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).touch()
     assert list_files(tmp_path).paths.tolist() == ["a/c.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg",
+        "cat/@eaDir/a.jpg",
+        "__MACOSX/cat/a.jpg",
+        "cat/._a.jpg",
+        "$RECYCLE.BIN/a.jpg",
+        "System Volume Information/a.jpg",
+        ".ipynb_checkpoints/a-checkpoint.jpg",
+        "cat/.thumbnails/a.jpg",
+        "lost+found/a.jpg",
+        "cat/Thumbs.db",
+        "Desktop.ini",
+        ".DS_Store",
+    ],
+)
+def test_system_files_and_folders_are_never_listed(tmp_path: Path, path: str) -> None:
+    tree(tmp_path, path, "cat/b.jpg")
+    assert list_files(tmp_path).paths.tolist() == ["cat/b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("exclude", "left"),
+    [
+        (["masks/*"], ["a.jpg", "a_gt.png", "deep/masks/a.jpg"]),
+        (["masks"], ["a.jpg", "a_gt.png"]),
+        (["*_gt.png", "*/masks/*"], ["a.jpg", "masks/a.jpg"]),
+        (["a.jpg"], ["a_gt.png"]),
+        (["[ad]*"], ["masks/b.jpg"]),
+    ],
+)
+def test_excluded_patterns_match_paths_and_names(tmp_path: Path, exclude: list[str], left: list[str]) -> None:
+    tree(tmp_path, "a.jpg", "a_gt.png", "masks/a.jpg", "deep/masks/a.jpg")
+    if exclude == ["[ad]*"]:
+        tree(tmp_path, "masks/b.jpg")
+    assert list_files(tmp_path, exclude=exclude).paths.tolist() == left
+
+
+def test_images_without_a_known_extension_are_found_by_content(tmp_path: Path, write_image: WriteImage) -> None:
+    for name in ("cat/1", "cat/2.jfif", "cat/3.JPE", "cat/4.img", "cat/7", "dog/5.PNG"):
+        write_image(tmp_path / name)
+    tree(tmp_path, "cat/6", "readme", "notes.md", "data.bin", "table.csv")
+    files = list_files(tmp_path)
+    assert files.images().tolist() == ["cat/1", "cat/2.jfif", "cat/3.JPE", "cat/4.img", "cat/6", "cat/7", "dog/5.PNG"]
+
+
+def test_kept_and_lower_files_keep_what_is_known_of_them(tmp_path: Path) -> None:
+    files = FileIndex(tmp_path, ["a/1.png", "a/b/2.png", "a/x.txt", "ab/3.png"])
+    assert files.is_image.tolist() == [True, True, False, True]
+    below = files.below("a/")
+    assert (below.folder, below.paths.tolist()) == (tmp_path / "a", ["1.png", "b/2.png", "x.txt"])
+    assert below.images().tolist() == ["1.png", "b/2.png"]
+    assert files.keep(files.depth == 1).images().tolist() == ["a/1.png", "ab/3.png"]
+    assert files.below("") is files
+
+
+def test_parts_of_paths() -> None:
+    paths = pd.Series(["a/b.x/c.JPG", "d.tar.gz", "e", "f.x/g", "h\ni/j.png"], dtype="str")
+    assert extension(paths).tolist() == [".jpg", ".gz", "", "", ".png"]
+    assert parent(paths).tolist() == ["a/b.x", "", "", "f.x", "h\ni"]
+    assert first_part(paths).tolist() == ["a", "d.tar.gz", "e", "f.x", "h\ni"]
+    assert last_part(paths).tolist() == ["c.JPG", "d.tar.gz", "e", "g", "j.png"]
 
 
 def test_circular_links_of_folders_are_followed_once(tmp_path: Path) -> None:
@@ -103,31 +107,6 @@ def test_file_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         pytest.skip("this file system takes UTF-8 names only")
     with pytest.raises(UserError, match="not UTF-8: rename it"):
         list_files(tmp_path)
-
-
-def narrowed(files: FileIndex, *ids: str) -> str:
-    return narrow_to_images(pd.Series(ids, dtype="str"), files).folder.name
-
-
-def test_image_folder_is_the_smallest_with_all_images() -> None:
-    assert narrowed(index("train.csv", "images/a.jpg", "images/b.jpg", "else/c.jpg"), "a", "b") == "images"
-    assert narrowed(index("jpeg/train/a.jpg", "jpeg/test/b.jpg"), "a") == "train"
-    assert narrowed(index("part1/a.jpg", "part2/b.jpg"), "a", "b") == "images"
-    assert narrowed(index("a.jpg", "sub/b.jpg"), "a", "b") == "images"
-
-
-def test_other_folder_has_precedence_over_one_called_test() -> None:
-    assert narrowed(index("test/1.jpg", "train/1.jpg", "test/2.jpg", "train/2.jpg"), "1", "2") == "train"
-
-
-def test_several_folders_with_the_same_names_are_refused() -> None:
-    with pytest.raises(UserError, match=r"large, small; name one with --images"):
-        narrowed(index("large/1.jpg", "small/1.jpg"), "1")
-
-
-def test_table_without_images_is_reported_with_examples() -> None:
-    with pytest.raises(UserError, match=r"none of the 2 rows .* refers to 'x', but the folder holds .*'a.jpg'"):
-        narrowed(index("a.jpg"), "x", "y")
 
 
 def tree(root: Path, *paths: str) -> Path:

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ def test_every_kind_of_fault_is_counted_listed_and_printed(zoo: Path, capsys: py
         "contradictory_labels": 2,
         "empty_labels": 1,
         "repeated_ids": 1,
+        "malformed_rows": 0,
         "clipped_pixels": 0,
         "near_duplicates": 0,
         "near_duplicates_across_splits": 0,
@@ -92,11 +94,13 @@ def test_every_kind_of_fault_is_counted_listed_and_printed(zoo: Path, capsys: py
     assert "owl (6), what (none: the class is lost)" in " ".join(printed.err.split())
 
 
-def test_guesses_and_class_counts_by_split_are_printed(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_decision_its_reasons_and_class_counts_are_printed(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifest = prepared(zoo).manifest
     printed = capsys.readouterr().out
-    assert "image ids: column 'image_id'" in printed
-    assert "labels: column 'label'" in printed
+    decision = printed.splitlines()[:3]
+    assert decision[0] == "table labels.csv: images in column 'image_id', labels in column 'label'"
+    assert decision[1].startswith("because: images: column 'image_id' names 98% of 95 rows' images in ")
+    assert decision[2] == "because: labels: column 'label', its name"
     cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if "│ owl" in line]
     owls = manifest[manifest["label"] == "owl"]["split"].value_counts()
     assert cells == [["owl", *[str(owls.get(split, 0)) for split in ("train", "val", "test")], "6"]]
@@ -108,6 +112,155 @@ def test_guessed_options_are_written_as_values(zoo: Path) -> None:
     assert options["source"] == str(zoo)
     assert options["images"] == str(zoo.parent / "images")
     assert (options["id_column"], options["label_column"]) == ("image_id", "label")
+
+
+def test_decision_and_its_reasons_are_written_to_dataset_yaml(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepared(zoo)
+    reading = yaml.safe_load((zoo.parents[1] / "out" / "dataset.yaml").read_text())["reading"]
+    assert reading[0] == "table labels.csv: images in column 'image_id', labels in column 'label'"
+    assert reading[2] == "because: labels: column 'label', its name"
+    assert capsys.readouterr().out.splitlines()[: len(reading)] == reading
+
+
+def test_dry_run_shows_ten_rows_and_writes_nothing(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(zoo.parents[1].rglob("*"))
+    assert prepare(PrepareOptions(source=zoo, out=zoo.parents[1] / "out", dry_run=True)) is None
+    assert sorted(zoo.parents[1].rglob("*")) == before
+    printed = capsys.readouterr().out
+    assert printed.startswith("table labels.csv: images in column 'image_id'")
+    assert sum(line.startswith("│") for line in printed.splitlines()) == 10
+    assert "95 rows, 93 with an image, 4 classes; nothing was written" in printed
+
+
+def test_dry_run_asks_what_prepare_would_ask(tmp_path: Path, write_image: WriteImage) -> None:
+    for fruit in ("apple", "plum", "pear"):
+        for state in ("fresh", "rotten"):
+            write_image(tmp_path / "fruit" / fruit / state / "1.png")
+    asked: list[tuple[dict[str, str], ...]] = []
+    for dry_run in (True, False):
+        with pytest.raises(UserError, match="are the classes") as caught:
+            prepare(PrepareOptions(source=tmp_path / "fruit", out=tmp_path / "out", dry_run=dry_run))
+        asked.append(caught.value.choices)
+    assert asked[0] == asked[1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_malformed_rows_are_named_by_line_and_listed(zoo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = zoo.read_text().splitlines()
+    lines += [f"x{number},,q" for number in range(10)]  # so that one is less than a percent
+    lines.insert(7, "777,cat,p1,and,more")
+    zoo.write_text("\n".join(lines) + "\n")
+    prepared(zoo)
+    audit = json.loads((zoo.parents[1] / "out" / "audit.json").read_text())
+    assert audit["malformed_rows"] == {"count": 1, "items": [{"line": 8, "text": "777,cat,p1,and,more"}]}
+    warning = " ".join(capsys.readouterr().err.split())
+    assert "rows with more cells than the header are left out: line 8" in warning
+
+
+def test_classes_of_few_images_are_dropped_if_asked(zoo: Path) -> None:
+    assert prepared(zoo, "kept", min_class_count=10, drop_labels="what").classes == ("cat", "dog", "owl")
+    dataset = prepared(zoo, "dropped", min_class_count=10, small_classes="drop")
+    assert dataset.classes == ("cat", "dog")
+    assert sorted(set(dataset.manifest["label_index"])) == [0, 1]
+    audit = json.loads((zoo.parents[1] / "dropped" / "audit.json").read_text())
+    assert audit["small_classes"]["items"][0] == {"label": "owl", "images": 6}
+
+
+def many_pets(root: Path, write_image: WriteImage, count: int = 10, names: str = "{label}{number}") -> Path:
+    for label in ("cat", "dog"):
+        for number in range(count):
+            write_image(root / label / (names.format(label=label, number=number) + ".png"))
+    return root
+
+
+def test_second_source_becomes_the_test_split(tmp_path: Path, write_image: WriteImage) -> None:
+    source, held_out = (many_pets(tmp_path / name, write_image) for name in ("lab", "field"))
+    dataset = prepare(PrepareOptions(source=source, out=tmp_path / "out", test=held_out))
+    assert dataset is not None
+    test = dataset.split("test")
+    assert len(test) == 20
+    assert test["path"].map(lambda path: Path(path).resolve().is_relative_to(held_out)).all()
+    assert set(dataset.manifest["split"]) == {"train", "val", "test"}
+    assert dataset.manifest["image_id"].is_unique
+    rest = dataset.manifest[dataset.manifest["split"] != "test"]
+    assert rest["path"].map(lambda path: Path(path).resolve().is_relative_to(source)).all()
+
+
+def test_second_source_with_an_unknown_class_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
+    source, held_out = (many_pets(tmp_path / name, write_image) for name in ("lab", "field"))
+    write_image(held_out / "owl" / "1.png")
+    with pytest.raises(UserError, match=r"--test .*field has classes that .*lab lacks: owl"):
+        prepare(PrepareOptions(source=source, out=tmp_path / "out", test=held_out))
+
+
+def test_second_source_beside_a_published_test_split_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
+    for part in ("train", "test"):
+        many_pets(tmp_path / "lab" / part, write_image, 4)
+    held_out = many_pets(tmp_path / "field", write_image)
+    with pytest.raises(UserError, match="has a test split of its own"):
+        prepare(PrepareOptions(source=tmp_path / "lab", out=tmp_path / "out", test=held_out))
+
+
+def test_set_to_measure_on_is_all_test(tmp_path: Path, write_image: WriteImage) -> None:
+    source = many_pets(tmp_path / "pets", write_image)
+    dataset = prepare(PrepareOptions(source=source, out=tmp_path / "out", split="0/0/1"))
+    assert dataset is not None
+    assert set(dataset.manifest["split"]) == {"test"}
+
+
+def test_nearly_equal_labels_are_warned_of(
+    tmp_path: Path, write_image: WriteImage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("cat", "Cat", "dog"):
+        for number in range(8):
+            write_image(tmp_path / "pets" / f"{label}" / f"{number}.png")
+    prepare(PrepareOptions(source=tmp_path / "pets", out=tmp_path / "out"))
+    assert "labels that are nearly equal are classes of their own: 'Cat' and 'cat'" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_one_image_per_class_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
+    for label in ("ant", "bee", "cow", "doe"):
+        write_image(tmp_path / "pets" / label / "1.png")
+    with pytest.raises(UserError, match="each of the 4 classes has a single image, such as 'ant'"):
+        prepare(PrepareOptions(source=tmp_path / "pets", out=tmp_path / "out"))
+
+
+def test_groups_by_a_column_that_straddle_the_split_are_warned_of(
+    tmp_path: Path, write_image: WriteImage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["image,label,patient_id"]
+    for number in range(40):
+        write_image(tmp_path / "scans" / "images" / f"{number}.png")
+        lines.append(f"{number},{'ab'[number // 4 % 2]},p{number // 4}")
+    table = tmp_path / "scans" / "t.csv"
+    table.write_text("\n".join(lines))
+    prepare(PrepareOptions(source=table, out=tmp_path / "out"))
+    warning = " ".join(capsys.readouterr().err.split())
+    assert "of 10 groups by column 'patient_id' have images in several splits" in warning
+    assert warning.endswith("keep them together with --group-column patient_id")
+    prepare(PrepareOptions(source=table, out=tmp_path / "grouped", group_column="patient_id"))
+    assert capsys.readouterr().err == ""
+
+
+def test_groups_by_names_that_straddle_the_split_are_warned_of_and_mended(
+    tmp_path: Path, write_image: WriteImage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label, first in (("a", 0), ("b", 20)):
+        for number in range(first, first + 20):
+            for side in ("left", "right"):
+                write_image(tmp_path / "eyes" / label / f"{number}_{side}.png")
+    prepare(PrepareOptions(source=tmp_path / "eyes", out=tmp_path / "out"))
+    warning = " ".join(capsys.readouterr().err.split())
+    found = re.search(r"of 40 groups by the names .*--group-pattern '(.*)'$", warning)
+    assert found is not None
+    pattern = found[1].replace("\\\\", "\\")
+    dataset = prepare(PrepareOptions(source=tmp_path / "eyes", out=tmp_path / "grouped", group_pattern=pattern))
+    assert dataset is not None
+    assert dataset.manifest.groupby("group")["split"].nunique().max() == 1
+    assert dataset.manifest["group"].nunique() == 40
+    assert capsys.readouterr().err == ""
 
 
 def test_output_bytes_depend_on_input_and_seed_alone(zoo: Path) -> None:

@@ -139,7 +139,8 @@ def parent(paths: pd.Series) -> pd.Series:
 
 def extension(paths: pd.Series) -> pd.Series:
     """Return the extension of each path in lower case, with its dot; "" for none."""
-    return paths.str.extract(r"(\.[^./]*)$", expand=False).fillna("").str.lower()
+    last = "." + paths.str.replace(r"(?s)^.*[./]", "", regex=True)
+    return last.where(paths.str.contains(r"\.[^./]*$", regex=True), "").str.lower()
 
 
 def first_part(paths: pd.Series) -> pd.Series:

@@ -26,7 +26,7 @@ def read_as_folders(
     """Make a reading of class folders; lists may label further images, and say the published split."""
     files = folders.files
     label = pd.Series(folders.number).map(one.label).fillna("").astype("str")
-    published = pd.Series(folders.number).map(one.published).fillna("").astype("str")
+    published = pd.Series(folders.number).map(one.published).astype("object").fillna("").astype("str")
     published = published.map({name: split_folder(name) or name for name in published.unique()}).astype("str")
     notes = list(one.notes)
     label, published, listed = label_by_lists(files, folders.images, label, published, lists)

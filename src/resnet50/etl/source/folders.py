@@ -307,9 +307,9 @@ def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) 
     classes = {name: class_names(node.children[name]) for name in node.children if name in deep}
     known = set[str]().union(*(classes[name] for name in used))
     flat = [name for name in node.children if name not in deep]
-    other = [name for name in deep if name not in splits]
+    other = [name for name in node.children if name in deep and name not in splits]
     notes: list[str] = []
-    choice: dict[str, str] = {}
+    unknown: list[str] = []
     if flat or node.here:
         beside = [*(f"{name}/" for name in flat), *(["images beside them"] if node.here else [])]
         notes.append(f"not used: {shorten(beside)} (no class folders in it, so no labels)")
@@ -317,7 +317,8 @@ def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) 
         if node.children[name].images < MINOR * node.images and not classes[name] & known:
             notes.append(f"not used: {name}/ (other folders than in {used[0]}/)")
         else:
-            choice = {"exclude": f"{name}/*" if not above else f"*/{name}/*"}
+            unknown.append(f"{name}/*" if not above else f"*/{name}/*")
+    choice = {"exclude": ",".join(unknown)} if unknown else {}
     inner = {name: interpret(node.children[name], f"{above}{re.escape(name)}/") for name in used}
     labels = {label for readings in inner.values() for reading in readings[:1] for label in reading.label.values()}
     for name in used:  # a split with one class: train/good beside test/good and test/broken
@@ -342,7 +343,9 @@ def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) 
             levels.append(reading.level)
             picked = picked or generalized(reading.choice, name)
             notes += [note for note in reading.notes if note not in notes]
-        ways.append(FolderReading(label, split, levels[0], picked or choice, tuple(notes)))
+        ways.append(
+            FolderReading(label, split, levels[0], choice | (picked if most > 1 or not choice else {}), tuple(notes))
+        )
     if choice:  # a folder of unknown standing: with and without it
         extra = [reading for name in other for reading in interpret(node.children[name], f"{above}{re.escape(name)}/")]
         if extra:

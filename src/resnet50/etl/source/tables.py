@@ -141,7 +141,7 @@ def without_malformed(path: Path, separator: str) -> tuple[io.StringIO, tuple[Ma
     writer = csv.writer(kept, delimiter=separator, lineterminator="\n")
     rows, width = 0, None
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter=separator)
+        reader = csv.reader(file, delimiter=separator, strict=True)  # a quote that isn't closed swallows rows
         for cells in reader:
             while width is not None and len(cells) > width and cells[-1].strip() == "":
                 cells.pop()  # empty cells at the end say nothing

@@ -109,7 +109,8 @@ def split_of(name: str) -> str:
 
 def split_in(name: str) -> str:
     """Return the split that a word of a name says: 'seg_train' is train; "" for none, or for several."""
-    found = {SPLIT_WORDS[word] for word in words_of(name) if word in SPLIT_WORDS}
+    words = [name.lower()] if name.lower() in SPLIT_WORDS else words_of(name)  # 'PublicTest' is one word
+    found = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
     return found.pop() if len(found) == 1 else ""
 
 
