@@ -315,7 +315,7 @@ def several_places(path: Path, placements: Sequence[Placement], files: FileIndex
     flag = "--images" if by_folder else "--path-template"
     what = "folders" if by_folder else "files"
     return UserError(
-        f"several {what} have images for the rows of {path.name}, and they differ: {shorten(names)}; choose with {flag}",
+        f"several {what} have images for the rows of {path.name}, which differ: {shorten(names)}; choose with {flag}",
         [one.choice for one in placements],
     )
 
@@ -591,7 +591,7 @@ def flag_splits(values: pd.Series) -> pd.Series | None:
 
 
 def numbered_splits(frame: pd.DataFrame) -> tuple[pd.Series, str] | None:
-    """Read a split that is no word: is_valid, yes or no; or 0, 1 and 2, as CelebA and WILDS number train, val and test."""
+    """Read a split that is no word: is_valid, yes or no; or 0, 1, 2, as CelebA numbers train, val and test."""
     for name in map(str, frame.columns):
         flags = flag_splits(frame[name]) if normalized(name) in FLAGS else None
         if flags is not None:
