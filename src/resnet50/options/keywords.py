@@ -15,20 +15,48 @@ class PrepareKeywords(TypedDict, total=False):
 
     overwrite: bool
     """Replace the contents of the output folder. Default: False."""
+    dry_run: bool
+    """Show how the source is understood, with ten of its rows, and write nothing. Default: False."""
     images: StrPath | None
     """Folder that holds the images. Left out: found beside the table."""
     id_column: str | None
     """Column with image ids or file names. Left out: guessed if only one fits."""
     label_column: str | None
     """Column with the labels. Left out: guessed if only one fits."""
+    label_columns: str | None
+    """Columns of 0 and 1, one per class, separated by commas: one-hot labels."""
+    label_pattern: str | None
+    """Regular expression that finds the label in a file's name, or in its path if it has a slash: '^(cat|dog)\.'."""
+    label_list: str | None
+    """Text files with an image and its label in each line: 'images_variant_*.txt'."""
+    class_folders: bool
+    """Read class folders, even where a table is beside them. Default: False."""
+    combine_labels: bool
+    """Make each combination of several labels a class of its own. Default: False."""
+    exclude: str | None
+    """Files and folders to leave out, as patterns separated by commas: 'masks/*,*_gt.png'."""
     path_template: str | None
     """Path of an id's file below the image folder, e.g. '{image_id}.jpg'. Left out: the extension is found."""
+    pixel_shape: str | None
+    """Height x width of images whose pixels are numbers in a table: 28x28, or 32x32x3 in color. Left out: found if
+    only one fits.
+    """
+    pixel_max: float | None
+    """Value of a white pixel where pixels are numbers: 1, 255, 4095. Left out: 255, or 1 if none is larger. Must be
+    above 0.
+    """
     allow_outside: bool
     """Allow ids that name images outside the image folder: ../other/1.jpg, /data/1.jpg. Default: False."""
     drop_labels: str | None
     """Labels to drop, separated by commas."""
     min_class_count: int
     """Warn of classes with fewer images than this. Default: 1. Must be at least 0."""
+    small_classes: Literal["keep", "drop"]
+    """What happens to classes with fewer images. Default: "keep"."""
+    bit_depth: int | None
+    """Bits that integers of more than 8 use: 12 for cameras and scanners that write 0 to 4095. Left out: as the files
+    say, else all 16. Must be at least 8 and at most 16.
+    """
     strict: bool
     """Stop at anything the audit finds instead of leaving it out. Default: False."""
     split: str
@@ -37,6 +65,17 @@ class PrepareKeywords(TypedDict, total=False):
     """Column with a published split (train, val, test) to keep."""
     group_column: str | None
     """Column whose equal values stay in one split: the patient, the sender, the video."""
+    split_values: str | None
+    """What the values of split_column mean: 'A=train,B=test'."""
+    group_pattern: str | None
+    """Regular expression that finds the group in an image's id: '^(.+)_(?:left|right)'."""
+    test: StrPath | None
+    """A second source, with the same classes, that becomes the test split."""
+    near_duplicates: Literal["keep-together", "drop", "ignore"]
+    """What to do with images that show the same as another: compressed, resized, cropped, brightened or mirrored.
+    keep-together: in one split; drop: leave out all but the first; ignore: don't look for them. Default: "keep-
+    together".
+    """
     seed: int
     """Seed of the split. Default: 0. Must be at least 0."""
     store: bool
@@ -179,6 +218,8 @@ class EvaluateKeywords(TypedDict, total=False):
 
     dataset: StrPath | None
     """Another prepared dataset with the same classes. Left out: the run's own."""
+    out: StrPath | None
+    """Folder for the metrics, the row per image and the report. Left out: the run folder."""
     device: str
     """auto, cpu, cuda, cuda:N or mps. Default: "auto"."""
     precision: Literal["auto", "fp32", "bf16", "fp16"]
