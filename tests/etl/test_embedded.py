@@ -627,6 +627,7 @@ class TestContainers:
             ("x.npy", object_array(), "pickle, which is never loaded"),
             ("organmnist3d.npz", volumes(), "volumes"),
         ],
+        ids=lambda value: value if isinstance(value, str) else "",
     )  # fmt: skip
     def test_names_the_file_and_what_to_do(self, name: str, content: bytes, words: str, tmp_path: Path) -> None:
         path = tmp_path / name

@@ -77,7 +77,9 @@ def find_candidates(names: pd.Series, files: FileIndex) -> Candidates:
     notes = [note] if note else []
     if note and pairs.drop_duplicates("id")["file"].duplicated().any():  # different names, one image: not these
         keys, pairs, notes = as_paths(ids), candidates_of(as_paths(ids), files), []
-    left = np.setdiff1d(np.arange(len(ids)), pairs["id"].to_numpy())
+    # an id that is found may have its image elsewhere in another Unicode form: one exact namesake in test/ is not it
+    plain = keys.str.isascii().to_numpy(dtype=bool)
+    left = np.setdiff1d(np.arange(len(ids)), pairs.loc[plain[pairs["id"].to_numpy()], "id"].to_numpy())
     if len(left):
         alike, more = find_alike(keys, left, pairs, files)
         pairs, notes = pd.concat([pairs, alike], ignore_index=True), notes + more
@@ -166,8 +168,8 @@ def find_alike(
     alike = FileIndex(files.folder, folded(files.paths))
     alike.__dict__["is_image"] = files.is_image
     found = candidates_of(folded(wanted).reset_index(drop=True), alike)
-    found = found[~found["id"].duplicated(keep=False) & ~found["file"].duplicated(keep=False)]
     found = found[~found["file"].isin(pairs["file"])]
+    found = found[~found["id"].duplicated(keep=False) & ~found["file"].duplicated(keep=False)]
     if found.empty:
         return found, []
     paths = files.paths.take(found["file"].to_numpy())
