@@ -11,6 +11,7 @@ from resnet50.etl.source.labels import is_binary, one_hot_sums
 from resnet50.etl.source.matching import find_candidates
 from resnet50.etl.source.tables import file_names, join_names, template_fields
 from resnet50.etl.source.words import (
+    CIRCUMSTANCES,
     GROUP_NAMES,
     ID_NAMES,
     LABEL_NAMES,
@@ -26,6 +27,8 @@ from resnet50.runtime.errors import UserError
 
 COLUMNS_PER_LOOKUP = 100
 """Columns whose values are looked up among the image files at once."""
+
+CLASS_WORDS = {"type", "class", "category", "label", "kind", "name", "target", "group"}
 
 MAX_CHOICES = 6
 """Columns that an error offers, likeliest first."""
@@ -184,19 +187,15 @@ def is_prediction(name: str) -> bool:
 
 
 def unlikely(table: pd.DataFrame, choice: LabelChoice) -> tuple[float, int]:
-    """Sort possible columns: names that speak of classes first, then words before numbers, then fewer classes."""
+    """Sort possible columns: names that speak of classes first, those of circumstances last, words before numbers."""
     if choice.strength > 1:
         return 0.0, 0
-    values = table[choice.columns[0]]
-    speaks = bool(
-        set(words_of(choice.columns[0])) & {"type", "class", "category", "label", "kind", "name", "target", "group"}
-    )
-    sample = values[values != ""].iloc[:200]
-    numbers = all(is_number(value) for value in sample)
-    classes = values.nunique()
-    return numbers + (classes > 0.5 * len(values)) - 0.5 * speaks - 0.4 * speaks * (
-        not numbers
-    ), -classes if speaks else classes
+    name, values = choice.columns[0], table[choice.columns[0]]
+    words, classes = set(words_of(name)), values.nunique()
+    speaks = bool(words & CLASS_WORDS)
+    numbers = all(is_number(value) for value in values[values != ""].iloc[:200])
+    against = 2 * bool(words & CIRCUMSTANCES) + numbers + (classes > 0.5 * len(values))
+    return against - speaks, -classes if speaks else classes
 
 
 def one_hot_choices(table: pd.DataFrame, columns: list[str], submission: Submission | None) -> list[LabelChoice]:
