@@ -26,7 +26,7 @@ class PrepareKeywords(TypedDict, total=False):
     label_columns: str | None
     """Columns of 0 and 1, one per class, separated by commas: one-hot labels."""
     label_pattern: str | None
-    """Regular expression that finds the label in a file's name, or in its path if it has a slash: '^(cat|dog)\.'."""
+    """Regular expression that finds the label in a file's name, or in its path if it has a slash: '^(cat|dog)_'."""
     label_list: str | None
     """Text files with an image and its label in each line: 'images_variant_*.txt'."""
     class_folders: bool

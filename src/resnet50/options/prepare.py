@@ -21,7 +21,7 @@ class SourceOptions(Options):
     label_column: str | None = option("Column with the labels. Left out: guessed if only one fits.", None)
     label_columns: str | None = option("Columns of 0 and 1, one per class, separated by commas: one-hot labels.", None)
     label_pattern: str | None = option(
-        "Regular expression that finds the label in a file's name, or in its path if it has a slash: '^(cat|dog)\\.'.",
+        "Regular expression that finds the label in a file's name, or in its path if it has a slash: '^(cat|dog)_'.",
         None,
     )
     label_list: str | None = option(

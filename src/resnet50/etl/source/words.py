@@ -51,8 +51,8 @@ ANY_LABEL_NAME = frozenset[str]().union(*LABEL_NAMES)
 
 CIRCUMSTANCES = {
     "sex", "gender", "age", "race", "ethnicity", "site", "location", "country", "city", "date", "time", "year", "month",
-    "season", "width", "height", "size", "view", "position", "source", "device", "camera", "scanner", "hospital", "license",
-    "licence", "author", "photographer", "annotator", "quality", "weight", "color", "colour", "kids",
+    "season", "width", "height", "size", "view", "position", "source", "device", "camera", "scanner", "hospital",
+    "license", "licence", "author", "photographer", "annotator", "quality", "weight", "color", "colour", "kids",
 }  # fmt: skip
 """Words in the names of columns that say how, when and of whom an image was taken: rarely what it shows."""
 
