@@ -53,6 +53,7 @@ def decode_target(folder: Path) -> tuple[Target, list[bytes]]:
 def table_target(folder: Path) -> tuple[Target, list[bytes]]:
     """CSV files: a table of strings or a UserError."""
     from resnet50.etl.table import read_table
+
     from resnet50.runtime.errors import UserError
     from tests.faults import corpus
 
