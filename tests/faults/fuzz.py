@@ -52,8 +52,7 @@ def decode_target(folder: Path) -> tuple[Target, list[bytes]]:
 
 def table_target(folder: Path) -> tuple[Target, list[bytes]]:
     """CSV files: a table of strings or a UserError."""
-    from resnet50.etl.table import read_table
-
+    from resnet50.etl.source.tables import read_table
     from resnet50.runtime.errors import UserError
     from tests.faults import corpus
 
@@ -62,7 +61,7 @@ def table_target(folder: Path) -> tuple[Target, list[bytes]]:
     def run(content: bytes) -> None:
         path.write_bytes(content)
         with contextlib.suppress(UserError):
-            table = read_table(path)
+            table = read_table(path).frame
             assert all(isinstance(cell, str) for name in table.columns for cell in table[name])
 
     return run, corpus.TABLES

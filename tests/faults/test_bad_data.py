@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from resnet50.etl.table import read_table
 
 from resnet50.etl import decode as decode_module
 from resnet50.etl.audit import DecodeSettings, read_image
 from resnet50.etl.decode import UnreadableImageError, decode_image
 from resnet50.etl.prepare import prepare
 from resnet50.etl.prepared import PreparedDataset, load_prepared
+from resnet50.etl.source.tables import read_table
 from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 from tests.faults import corpus
@@ -268,7 +268,7 @@ def test_an_odd_table_is_read_as_it_is_or_refused_in_one_line(tmp_path: Path, ca
             read_table(path)
         assert_one_line(caught.value)
     else:
-        table = read_table(path)
+        table = read_table(path).frame
         assert list(table.columns) == ["image_id", "label"]
         assert table.to_numpy().tolist() == expected
 

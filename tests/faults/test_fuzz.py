@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from resnet50.etl.table import read_table
 
 from resnet50.etl.decode import UnreadableImageError, decode_image
 from resnet50.etl.prepare import prepare
 from resnet50.etl.prepared import load_prepared
+from resnet50.etl.source.tables import read_table
 from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 from tests.faults import corpus
@@ -116,7 +116,7 @@ def test_a_table_of_any_text_is_read_or_refused(table: pd.DataFrame, suffix: str
         if not write(table, path):
             return
         try:
-            found = read_table(path)
+            found = read_table(path).frame
         except UserError as error:
             assert_one_line(error)
             return

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,6 @@ def test_no_layout_is_read_wrongly_in_silence() -> None:
 
 
 @pytest.mark.faults
-def test_none_of_thousands_of_layouts_is_read_wrongly(record_property: pytest.RecordProperty) -> None:
+def test_none_of_thousands_of_layouts_is_read_wrongly(record_property: Callable[[str, object], None]) -> None:
     record_property("tries", COUNT)
     assert understood(never_wrong(COUNT)) >= LEAST_UNDERSTOOD
