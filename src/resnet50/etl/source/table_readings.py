@@ -205,7 +205,9 @@ def connect_column(
     names = file_names(table.frame[id_column], options.path_template, table.frame)
     found = find_candidates(names, files)
     if found.pairs.empty:
-        return None
+        outside = options.allow_outside and (find_outside(names, files.folder) != "").any()
+        none = Placement(np.full(len(found.ids), -1))
+        return SourceTable(table, split, id_column, found, none) if outside else None
     near = nearby(found, table.path, files)
     placements = place(near, files, split) if options.images is None else place_all(near, files)
     if not placements:
@@ -441,7 +443,7 @@ def read_set(
     taken = {first.id_column, *choice.columns, options.group_column or "", split_column or ""}
     groups = find_group_columns(frame, taken, label)
     evidence = (
-        f"images: column {first.id_column!r} names {(one.file >= 0).mean():.0%} of {len(frame):,} rows' images in {images}",
+        f"images: column {first.id_column!r} names {(file != '').mean():.0%} of {len(frame):,} rows' images in {images}",
         f"labels: {choice}, {choice.why}",
     )
     return Reading(
