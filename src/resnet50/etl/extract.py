@@ -59,6 +59,19 @@ def extract(options: PrepareOptions, table: pd.DataFrame | None = None) -> Readi
     Raises:
         UserError: the source doesn't exist or can't be read; or two readings remain, which `choices` has.
     """
+    try:
+        return understand(options, table)
+    except UserError as error:
+        if options.exclude:  # a choice adds to what is excluded already
+            error.choices = tuple(
+                choice | {"exclude": f"{options.exclude},{choice['exclude']}"} if "exclude" in choice else choice
+                for choice in error.choices
+            )
+        raise
+
+
+def understand(options: PrepareOptions, table: pd.DataFrame | None) -> Reading:
+    """Read a DataFrame, a file or a folder."""
     source = options.source.absolute()
     if table is not None:
         if options.images is None:
