@@ -297,13 +297,17 @@ def only_held_out(path: Path, found: Candidates, files: FileIndex) -> UserError:
 
 
 def several_places(path: Path, placements: Sequence[Placement], files: FileIndex) -> UserError:
-    where = [one.choice.get("images") or one.choice.get("path_template", "") for one in placements]
-    names = [name.removeprefix(f"{files.folder}/") for name in where]
-    by_folder = "images" in placements[0].choice
-    flag = "--images" if by_folder else "--path-template"
-    what = "folders" if by_folder else "files"
+    by_format = "path_template" in placements[0].choice
+    found = [files.paths[one.file[one.file >= 0][0]] for one in placements]
+    names = (
+        [one.choice["path_template"] for one in placements]
+        if by_format
+        else [path.rpartition("/")[0] or "." for path in found]
+    )
+    flag = "--path-template" if by_format else "--images or --exclude"
+    what = "files" if by_format else "folders"
     return UserError(
-        f"several {what} have an image for the rows of {path.name}, and their content differs: {shorten(names, 6)}; choose with {flag}",
+        f"several {what} have an image for the rows of {path.name}, and their content differs: {shorten(dict.fromkeys(names), 6)}; choose with {flag}",
         [one.choice for one in placements],
     )
 
