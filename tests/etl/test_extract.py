@@ -563,6 +563,15 @@ def test_every_choice_of_an_unknown_folder_reads_what_it_says(tmp_path: Path, wr
     assert set(with_all.rows["label"]) == {"cat", "dog"}
 
 
+def test_choice_that_excludes_keeps_what_is_excluded_already(tmp_path: Path, write_image: WriteImage) -> None:
+    parts = [f"{part}/{label}/*" for part in ("train", "test", "extra", "junk") for label in ("cat", "dog")]
+    root = pets(tmp_path / "pets", write_image, *parts)
+    with pytest.raises(UserError, match="are the classes") as caught:
+        extracted(root, exclude="junk/*")
+    assert caught.value.choices[0] == {"exclude": "junk/*,extra/*"}
+    assert len(extracted(root, **caught.value.choices[0]).rows) == 12
+
+
 def test_excluded_files_are_not_seen(tmp_path: Path, write_image: WriteImage) -> None:
     root = pets(tmp_path / "pets", write_image, "cat/*", "dog/*", "junk/*", "dog/odd_gt.png")
     assert set(extracted(root).rows["label"]) == {"cat", "dog", "junk"}

@@ -179,11 +179,20 @@ def test_second_source_becomes_the_test_split(tmp_path: Path, write_image: Write
     assert dataset is not None
     test = dataset.split("test")
     assert len(test) == 20
-    assert test["path"].map(lambda path: Path(path).resolve().is_relative_to(held_out)).all()
+    assert all(Path(path).resolve().is_relative_to(held_out) for path in test["path"])
     assert set(dataset.manifest["split"]) == {"train", "val", "test"}
     assert dataset.manifest["image_id"].is_unique
     rest = dataset.manifest[dataset.manifest["split"] != "test"]
-    assert rest["path"].map(lambda path: Path(path).resolve().is_relative_to(source)).all()
+    assert all(Path(path).resolve().is_relative_to(source) for path in rest["path"])
+
+
+def test_second_source_is_found_from_a_linked_folder(tmp_path: Path, write_image: WriteImage) -> None:
+    held_out = many_pets(tmp_path / "field", write_image)
+    many_pets(tmp_path / "disk" / "deep" / "lab", write_image)
+    (tmp_path / "lab").symlink_to(tmp_path / "disk" / "deep" / "lab")
+    dataset = prepare(PrepareOptions(source=tmp_path / "lab", out=tmp_path / "out", test=held_out))
+    assert dataset is not None
+    assert len(dataset.split("test")) == 20
 
 
 def test_second_source_with_an_unknown_class_is_refused(tmp_path: Path, write_image: WriteImage) -> None:

@@ -38,7 +38,7 @@ from resnet50.etl.source.table_readings import (
     table_sets,
 )
 from resnet50.etl.source.tables import Table, parquet_of, read_table, require_column
-from resnet50.etl.source.words import shorten
+from resnet50.etl.source.words import ID_NAMES, normalized, shorten
 from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
@@ -67,6 +67,19 @@ def extract(options: PrepareOptions, table: pd.DataFrame | None = None) -> Readi
     Raises:
         UserError: the source doesn't exist or can't be read; or two readings remain, which `choices` has.
     """
+    try:
+        return understand(options, table)
+    except UserError as error:
+        if options.exclude:  # a choice adds to what is excluded already
+            error.choices = tuple(
+                choice | {"exclude": f"{options.exclude},{choice['exclude']}"} if "exclude" in choice else choice
+                for choice in error.choices
+            )
+        raise
+
+
+def understand(options: PrepareOptions, table: pd.DataFrame | None) -> Reading:
+    """Read a DataFrame, a file or a folder."""
     source = options.source.absolute()
     if table is not None:
         if options.images is None:
@@ -134,7 +147,12 @@ def read_one_table(options: PrepareOptions, table: Table, content: bytes | None 
     """Read the table that the user has named; its images are in its folder, or in --images."""
     files = list_images(options, options.images or table.path.parent)
     check_columns(options, table)
-    one = connect(options, table, files, split_of_table(table.path, files.folder))
+    split = split_of_table(table.path, files.folder)
+    one = connect(options, table, files, split)
+    if one is None:  # fewer than half of its images are there, or they are outside the folder
+        named = [name for name in map(str, table.frame.columns) if normalized(name) in ID_NAMES]
+        tried = (connect(replace(options, id_column=name), table, files, split) for name in named)
+        one = next((way for way in tried if way is not None), None)
     if one is None:
         raise no_images(options, table, files)
     found = table_sets(options, [one], files, None, None)

@@ -112,7 +112,8 @@ def with_test(source: Reading, options: PrepareOptions) -> Reading:
     new = sorted(set(other.rows["label"]) - set(source.rows["label"]) - {""})
     if new:
         raise UserError(f"--test {options.test} has classes that {options.source} lacks: {first_ten(new)}")
-    way = os.path.relpath(other.images, source.images).replace(os.sep, "/")
+    # '..' is relative to the target of a linked folder
+    way = os.path.relpath(other.images.resolve(), source.images.resolve()).replace(os.sep, "/")
     moved = other.rows.assign(
         image_id="test/" + other.rows["image_id"],
         group="test/" + other.rows["group"],

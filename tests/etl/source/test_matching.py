@@ -281,13 +281,22 @@ def test_formats_with_other_content_are_a_choice_each() -> None:
     assert paths_of(files, ways[1]) == ["a.png", "b.png", "c.jpg"]
 
 
-def test_choice_within_parts_selects_every_image_it_offers(tmp_path: Path, write_image: WriteImage) -> None:
+def test_choice_within_parts_excludes_the_others(tmp_path: Path, write_image: WriteImage) -> None:
     for part, number in (("part_1", 0), ("part_2", 1)):
         for kind in ("raw", "flat"):
             write_image(tmp_path / part / kind / f"{number}.png")
     files = list_files(tmp_path)
     ways = placed(files, "0", "1")
-    assert len(ways) > 1
+    assert len(ways) == 4
     for way in ways:
-        chosen = Path(way.choice["images"])
-        assert all((tmp_path / path).is_relative_to(chosen) for path in paths_of(files, way))
+        left = list_files(tmp_path, exclude=way.choice["exclude"].split(","))
+        assert sorted(left.paths) == sorted(paths_of(files, way))
+
+
+def test_choice_of_images_beside_a_folder_excludes_the_folder(tmp_path: Path, write_image: WriteImage) -> None:
+    for path in ("0.png", "1.png", "small/0.png", "small/1.png"):
+        write_image(tmp_path / path)
+    ways = placed(list_files(tmp_path), "0", "1")
+    assert sorted(map(str, (way.choice for way in ways))) == [
+        str({"exclude": "small/*"}), str({"images": str(tmp_path / "small")}),
+    ]  # fmt: skip

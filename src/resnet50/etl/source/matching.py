@@ -214,7 +214,8 @@ def place(found: Candidates, files: FileIndex, split: str = "") -> list[Placemen
     for way in ways:
         position = np.full(len(found.ids), -1)
         position[way.pairs["id"].to_numpy()] = way.pairs["file"].to_numpy()
-        placements.append(Placement(position, way.choice if len(ways) > 1 else {}, (*notes, *more, *way.notes)))
+        choice = choice_of(way, pairs, files) if len(ways) > 1 else {}
+        placements.append(Placement(position, choice, (*notes, *more, *way.notes)))
     return sorted(placements, key=lambda placement: -placement.found)
 
 
@@ -277,6 +278,16 @@ class Way:
     pairs: pd.DataFrame
     choice: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def choice_of(way: Way, pairs: pd.DataFrame, files: FileIndex) -> dict[str, str]:
+    """Return the options that select a way: where no one folder has its images, those that exclude the others."""
+    folder = way.choice.get("images")
+    prefix = "" if folder is None else folder.removeprefix(f"{files.folder}/") + "/"
+    if way.choice and way.pairs["path"].str.startswith(prefix).all():
+        return way.choice
+    others = parent(pairs.loc[~pairs["file"].isin(way.pairs["file"]), "path"]).unique()
+    return {"exclude": ",".join(f"{other}/*" for other in sorted(others) if other)}
 
 
 def settle(pairs: pd.DataFrame, prefix: str, files: FileIndex) -> list[Way]:

@@ -219,7 +219,9 @@ def connect_column(
     names = file_names(table.frame[id_column], options.path_template, table.frame)
     found = find_candidates(names, files)
     if found.pairs.empty:
-        return None
+        outside = options.allow_outside and (find_outside(names, files.folder) != "").any()
+        none = Placement(np.full(len(found.ids), -1))
+        return SourceTable(table, split, id_column, found, none) if outside else None
     near = nearby(found, table.path, files)
     placements = place(near, files, split) if options.images is None else place_all(near, files)
     if not placements:
@@ -309,13 +311,18 @@ def only_held_out(path: Path, found: Candidates, files: FileIndex) -> UserError:
 
 
 def several_places(path: Path, placements: Sequence[Placement], files: FileIndex) -> UserError:
-    where = [one.choice.get("images") or one.choice.get("path_template", "") for one in placements]
-    names = [name.removeprefix(f"{files.folder}/") for name in where]
-    by_folder = "images" in placements[0].choice
-    flag = "--images" if by_folder else "--path-template"
-    what = "folders" if by_folder else "files"
+    by_format = "path_template" in placements[0].choice
+    found = [files.paths[one.file[one.file >= 0][0]] for one in placements]
+    names = (
+        [one.choice["path_template"] for one in placements]
+        if by_format
+        else [path.rpartition("/")[0] or "." for path in found]
+    )
+    flag = "--path-template" if by_format else "--images or --exclude"
+    what = "files" if by_format else "folders"
     return UserError(
-        f"several {what} have images for the rows of {path.name}, which differ: {shorten(names)}; choose with {flag}",
+        f"several {what} have an image for the rows of {path.name}, and their content differs: "
+        f"{shorten(dict.fromkeys(names), 6)}; choose with {flag}",
         [one.choice for one in placements],
     )
 
@@ -454,7 +461,8 @@ def read_set(
     taken = {first.id_column, *choice.columns, options.group_column or "", split_column or ""}
     groups = find_group_columns(frame, taken, label)
     evidence = (
-        f"images: column {first.id_column!r} names {(one.file >= 0).mean():.0%} of {len(frame):,} images in {images}",
+        f"several {what} have an image for the rows of {path.name}, and their content differs: "
+        f"{shorten(dict.fromkeys(names), 6)}; choose with {flag}",
         f"labels: {choice}, {choice.why}",
     )
     return Reading(

@@ -153,8 +153,8 @@ def without_malformed(path: Path, separator: str) -> tuple[io.StringIO, tuple[Ma
                 writer.writerow(cells)
     if len(malformed) > MAX_MALFORMED * (rows - 1):
         raise UserError(
-            f"{path} has {len(malformed):,} rows with more cells than its header (first: line {malformed[0].line}), "
-            f"more than {MAX_MALFORMED:.0%} of its rows: correct the table"
+            f"{path} has {len(malformed):,} rows with more cells than its header "
+            f"(the first in line {malformed[0].line}), more than {MAX_MALFORMED:.0%} of its rows: correct the table"
         )
     kept.seek(0)
     return kept, tuple(malformed)

@@ -12,7 +12,7 @@ from resnet50.runtime.errors import UserError
 
 GROUP_PATTERNS = (
     r"^(.+?)[_.](?:jpe?g|png|bmp|webp)\.rf\.[0-9a-f]+",  # Roboflow's augmented copies of an image
-    r"^(?:.*/)?(.+?)[_-](?:left|right|l|r)(?:\.[^.]*)?$",
+    r"^(?:.*/)?(.+?)[_-](?i:left|right|l|r)(?:\.[^.]*)?$",
     r"^(?:.*/)?((?:person|patient|subject|case|p|s|id)[_-]?\d+)(?=[_-])",
     r"^(?:.*/)?(\d+_\d+)_\d+(?:\.[^.]*)?$",
     r"^(?:.*/)?(\d+)_\d+(?:\.[^.]*)?$",
