@@ -118,7 +118,7 @@ def test_commands_that_choose_a_reading_are_each_alone_on_a_line(
     told = capfd.readouterr().err
     commands = [line.strip() for line in told.splitlines() if line.strip().startswith("resnet50 ")]
     assert 2 <= len(commands) <= cli.MAX_COMMANDS
-    assert told.endswith("".join(f"  {command}\n" for command in commands))
+    assert told.endswith("".join(f"{command}\n" for command in commands))
     for command in commands:
         words = shlex.split(command)
         assert words[:3] == ["resnet50", "prepare", str(source)]
@@ -147,7 +147,7 @@ def test_at_most_six_commands_are_printed(monkeypatch: pytest.MonkeyPatch, capfd
     monkeypatch.setattr("resnet50.etl.prepare.prepare", ask)
     assert cli.run(["prepare", "t.csv", "--out", "d"]) == 2
     lines = capfd.readouterr().err.splitlines()
-    assert lines == ["error: which?", *[f"  resnet50 prepare t.csv --out d --label-column c{n}" for n in range(6)]]
+    assert lines == ["error: which?", *[f"resnet50 prepare t.csv --out d --label-column c{n}" for n in range(6)]]
 
 
 def test_switches_among_the_choices_are_flags(
@@ -159,8 +159,8 @@ def test_switches_among_the_choices_are_flags(
     monkeypatch.setattr("resnet50.etl.prepare.prepare", ask)
     assert cli.run(["prepare", "pets", "--out", "d", "--dry-run"]) == 2
     assert capfd.readouterr().err.splitlines()[1:] == [
-        "  resnet50 prepare pets --out d --dry-run --class-folders",
-        "  resnet50 prepare pets --out d --dry-run --exclude 'b c/*'",
+        "resnet50 prepare pets --out d --dry-run --class-folders",
+        "resnet50 prepare pets --out d --dry-run --exclude 'b c/*'",
     ]
 
 

@@ -98,23 +98,22 @@ def test_choices_select_each_reading_of_the_labels(competition: Path, tmp_path: 
 
 def test_choices_select_among_id_columns_folders_and_tables(competition: Path, tmp_path: Path) -> None:
     table = read(competition)
-    ids = table.assign(path="images/" + table["image_id"] + ".jpg")
+    ids = table.assign(pair=list(reversed(table["image_id"])))
     with pytest.raises(rn.UserError, match="--id-column") as caught:
         rn.prepare(ids, tmp_path / "data", images=competition / "images")
-    assert caught.value.choices == ({"id_column": "image_id"}, {"id_column": "path"})
+    assert caught.value.choices == ({"id_column": "image_id"}, {"id_column": "pair"})
 
-    table.to_csv(competition / "more.csv", index=False)
+    table.assign(label=list(reversed(table["label"]))).to_csv(competition / "more.csv", index=False)
     (competition / "train.csv").rename(competition / "some.csv")
     with pytest.raises(rn.UserError, match="several tables") as caught:
         rn.prepare(competition, tmp_path / "data")
-    tables = ({"source": str(competition / name)} for name in ("more.csv", "some.csv"))
-    assert caught.value.choices == tuple(tables)
+    assert [Path(choice["source"]).name for choice in caught.value.choices] == ["more.csv", "some.csv"]
 
     (competition / "images").rename(competition / "large")
     (competition / "small").symlink_to(competition / "large")
     for path in (competition / "large").iterdir():
         (competition / "medium").mkdir(exist_ok=True)
-        (competition / "medium" / path.name).write_bytes(path.read_bytes())
+        (competition / "medium" / path.name).write_bytes(path.read_bytes() + b"other content")
     with pytest.raises(rn.UserError, match="several folders") as caught:
         rn.prepare(competition / "some.csv", tmp_path / "data")
     assert {"images": str(competition / "medium")} in caught.value.choices

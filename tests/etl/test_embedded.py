@@ -276,11 +276,11 @@ class TestPixelsInOneCell:
         assert source.table()["published"].tolist() == ["train"] * 20 + ["val"] * 5 + ["test"] * 5
 
     def test_several_label_columns_ask(self, folder: Path) -> None:
-        table = self.table(noise(30, 48, 48)).assign(gender=[0, 1] * 15)
+        table = self.table(noise(30, 48, 48)).rename(columns={"emotion": "mood"}).assign(gender=[0, 1] * 15)
         table.to_csv(folder / "faces.csv", index=False)
         with pytest.raises(UserError, match="--label-column") as caught:
             only(folder).table()
-        assert caught.value.choices == ({"label_column": "emotion"}, {"label_column": "gender"})
+        assert caught.value.choices == ({"label_column": "mood"}, {"label_column": "gender"})
         assert only(folder).table("gender")["label"].tolist() == ["0", "1"] * 15
 
     def test_numbers_as_labels_are_refused(self, folder: Path) -> None:

@@ -152,7 +152,7 @@ def test_malformed_rows_are_named_by_line_and_listed(zoo: Path, capsys: pytest.C
     zoo.write_text("\n".join(lines) + "\n")
     prepared(zoo)
     audit = json.loads((zoo.parents[1] / "out" / "audit.json").read_text())
-    assert audit["malformed_rows"] == {"count": 1, "items": [{"line": 8, "text": "777,cat,p1,and,more"}]}
+    assert audit["malformed_rows"]["items"] == [{"line": 8, "text": "777,cat,p1,and,more"}]
     warning = " ".join(capsys.readouterr().err.split())
     assert "rows with more cells than the header are left out: line 8" in warning
 

@@ -192,7 +192,8 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
     if kept and ways[0].weak and kept[0].choices:
         raise tables_or_folders(options, kept[0], ways)
     listed = [] if options.class_folders else label_lists(lists)
-    if listed and (not ways or len(ways) > 1 or ways[0].weak):
+    most = bool(listed) and 2 * len(listed[0].file) >= len(folders.images)
+    if most and (not ways or len(ways) > 1 or ways[0].weak):
         return read_listed(options, folders.files, listed, ways)
     if ways:
         unused = [

@@ -480,7 +480,14 @@ def by_children(children: dict[str, Node], above: str, notes: list[str], level: 
     """Read the folders of one level as the classes, with all that is in them."""
     label = {number: name for name, child in children.items() for number in child.below()}
     choice = {"label_pattern": f"^{above}([^/]+)/"}
-    return FolderReading(label, {}, level or shorten(sorted(children)), choice, tuple(notes), weak=is_id_like(children))
+    return FolderReading(
+        label, {}, level or shorten(sorted(children)), choice, tuple(notes), weak=not any(map(has_word, children))
+    )
+
+
+def has_word(name: str) -> bool:
+    """Return whether a folder's name has a word, as 001.Albatross has, and c0 or p012 has not."""
+    return re.search(r"[^\W\d_]{3}", name) is not None
 
 
 def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list[FolderReading]:

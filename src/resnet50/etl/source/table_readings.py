@@ -460,9 +460,9 @@ def read_set(
     ).astype("str")
     taken = {first.id_column, *choice.columns, options.group_column or "", split_column or ""}
     groups = find_group_columns(frame, taken, label)
+    share = f"{(file != '').mean():.0%} of {len(frame):,} rows' images"
     evidence = (
-        f"several {what} have an image for the rows of {path.name}, and their content differs: "
-        f"{shorten(dict.fromkeys(names), 6)}; choose with {flag}",
+        f"images: column {first.id_column!r} names {share} in {images}",
         f"labels: {choice}, {choice.why}",
     )
     return Reading(
