@@ -98,10 +98,10 @@ def test_choices_select_each_reading_of_the_labels(competition: Path, tmp_path: 
 
 def test_choices_select_among_id_columns_folders_and_tables(competition: Path, tmp_path: Path) -> None:
     table = read(competition)
-    ids = table.assign(pair=list(reversed(table["image_id"])))
+    ids = table.assign(file=list(reversed(table["image_id"])))
     with pytest.raises(rn.UserError, match="--id-column") as caught:
         rn.prepare(ids, tmp_path / "data", images=competition / "images")
-    assert caught.value.choices == ({"id_column": "image_id"}, {"id_column": "pair"})
+    assert caught.value.choices == ({"id_column": "image_id"}, {"id_column": "file"})
 
     table.assign(label=list(reversed(table["label"]))).to_csv(competition / "more.csv", index=False)
     (competition / "train.csv").rename(competition / "some.csv")

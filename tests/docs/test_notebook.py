@@ -44,5 +44,5 @@ def test_the_notebook_runs(maker: dict[str, Any], tmp_path: Path) -> None:
     assert "image/png" in outputs["data.show(9)"][0]["data"]
     assert "finished" in outputs["run"][0]["data"]["text/html"]
     (choices,) = outputs["    print(error.choices)"]
-    assert choices["text"] == "({'label_column': 'fruit'}, {'label_column': 'ripe'})\n"
+    assert choices["text"] == "({'label_column': 'ripe'}, {'label_column': 'fruit'})\n"
     assert (tmp_path / "quickstart" / "dataset" / "source.parquet").is_file()

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from resnet50.etl import decode as decode_module
+from resnet50.etl import pixels as pixels_module
 from resnet50.etl.audit import DecodeSettings, read_image
 from resnet50.etl.decode import UnreadableImageError, decode_image
 from resnet50.etl.prepare import prepare
@@ -142,7 +142,7 @@ def test_what_is_no_readable_image_gets_one_line_that_says_why(tmp_path: Path, n
 def test_strips_give_the_pixels_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     images = corpus.good_images()
     whole = {name: decoded(content) for name, content in images.items()}
-    monkeypatch.setattr(decode_module, "STRIP_PIXELS", 100)
+    monkeypatch.setattr(pixels_module, "STRIP_PIXELS", 100)
     for name, content in images.items():
         np.testing.assert_array_equal(decoded(content), whole[name], err_msg=name)
 

@@ -249,7 +249,8 @@ def without_equal(table: pd.DataFrame, choices: list[LabelChoice]) -> list[Label
 
 
 def split_values(values: pd.Series) -> dict[str, str] | None:
-    """Return the split that each value of a column means, None if a value means none."""
+    """Return the split that each value of a column means, empty cells aside; None if a value means none."""
+    values = values[values != ""]
     if values.nunique() > 20:
         return None
     distinct = [str(value) for value in values.unique()]

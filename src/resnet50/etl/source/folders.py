@@ -388,7 +388,7 @@ def read_levels(node: Node, above: str) -> list[FolderReading]:
         for name in children
         if normalized(name) in RENDERINGS | STORAGE or set(words_of(name)) <= RENDERINGS | STORAGE
     }
-    if same_images(children):
+    if same_images(children) and not any(map(has_word, children)):
         return renderings(children, above)
     if all(is_part(name) for name in children):
         inner = interpret(joined(children.values()), f"{above}[^/]+/")
@@ -400,10 +400,8 @@ def read_levels(node: Node, above: str) -> list[FolderReading]:
     if len(named) < len(children) and len({normalized(name) for name in children} - RENDERINGS - STORAGE) > 0:
         beside = shorten([f"{name}/" for name in children if name not in named])
         notes.append(f"not used: {beside} (no class by its name)")
-        children = named
-        if len(children) < 2:
-            inner = [r for name, child in children.items() for r in interpret(child, f"{above}{re.escape(name)}/")]
-            return [FolderReading(r.label, r.published, r.level, r.choice, (*notes, *r.notes), r.weak) for r in inner]
+        inner = interpret(Node(named, [], sum(child.images for child in named.values())), above) if named else []
+        return [FolderReading(r.label, r.published, r.level, r.choice, (*notes, *r.notes), r.weak) for r in inner]
     if is_hashed(children):
         merged, folders = below_hashed(Node(children))
         inner = interpret(merged, above + folders) if merged.children else []

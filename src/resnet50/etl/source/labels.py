@@ -238,8 +238,9 @@ def numbered_lines(text: str) -> dict[str, str] | None:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     for pattern, number, name in ((r"(\d+)[\s,:.]+(\D.*)", 1, 2), (r"(.*\D)[\s,:]+(\d+)", 2, 1)):
         found = [re.fullmatch(pattern, line) for line in lines]
-        if lines and all(found):
-            return {match[number]: match[name].strip() for match in found if match}
+        names = {match[number]: match[name].strip() for match in found if match}
+        if lines and len(names) == len(lines):  # a number with two names is a list of images with their classes
+            return names
     return None
 
 

@@ -562,11 +562,13 @@ def published_of(
         return *numbered, [f"splits: column {numbered[1]!r}"]
     column = find_split_column(frame, {one.tables[0].id_column, options.label_column or "", options.group_column or ""})
     if column is not None:
-        return (
-            frame[column].map(split_values(frame[column]) or {}).astype("str"),
-            column,
-            [f"splits: column {column!r}"],
-        )
+        said = frame[column].map(split_values(frame[column]) or {})
+        blank = int((said.isna() & (one.file >= 0)).sum())
+        notes = [
+            f"splits: column {column!r}",
+            *([f"splits: {blank:,} rows without one are read as train"] if blank else []),
+        ]
+        return said.fillna("train").astype("str"), column, notes
     splits = {table.split for table in one.tables}
     if len(splits) > 1 and "" not in splits:
         said = [table.split for table in one.tables for _ in range(len(table.table.frame))]
