@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ from resnet50.etl.source.table_readings import (
     table_sets,
 )
 from resnet50.etl.source.tables import Table, parquet_of, read_table, require_column
-from resnet50.etl.source.words import ID_NAMES, normalized, shorten
+from resnet50.etl.source.words import ANY_LABEL_NAME, ID_NAMES, normalized, shorten
 from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
@@ -181,7 +182,8 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
     asked = [name for name in TABLE_OPTIONS if getattr(options, name) is not None]
     ways = [] if asked else read_folders(folders)
     labels = labels_by(folders, ways)
-    sets, submission, passed_over = ([], None, []) if options.class_folders else tables_of(options, files, labels)
+    found = Tables([], None, [], []) if options.class_folders else tables_of(options, files, labels)
+    sets, submission, passed_over = found.sets, found.submission, found.passed_over
     kept, notes = best_sets(sets)
     if asked and not kept:
         return read_asked(options, files, asked)
@@ -202,6 +204,8 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
         return with_notes(read_ways(options, folders, ways, lists), [*unused, *notes])
     if sets:
         raise no_labels(sets[0])
+    if found.without_images:
+        raise no_images(options, found.without_images[0], files)
     return read_flat(options, folders.files, lists, submission, passed_over)
 
 
@@ -298,13 +302,28 @@ def labels_by(folders: Folders, ways: Sequence[FolderReading]) -> pd.Series | No
     return pd.Series(label.to_numpy(), index=folders.files.paths.iloc[folders.images].to_numpy())
 
 
-def tables_of(
-    options: PrepareOptions, files: FileIndex, folder_labels: pd.Series | None = None
-) -> tuple[list[TableSet], Submission | None, list[str]]:
+class Tables(NamedTuple):
+    """The tables of a folder.
+
+    Attributes:
+        sets: those whose rows name images, joined where they belong together.
+        submission: what a sample submission asks for.
+        passed_over: a line for each file that can't be read as a table.
+        without_images: those with a column of labels whose rows name no images.
+    """
+
+    sets: list[TableSet]
+    submission: Submission | None
+    passed_over: list[str]
+    without_images: list[Table]
+
+
+def tables_of(options: PrepareOptions, files: FileIndex, folder_labels: pd.Series | None = None) -> Tables:
     """Return the tables whose rows name images, joined where they belong together."""
     images = list_images(options, options.images) if options.images else files
     tables, submission, passed_over = find_tables(options, files)
     connected: list[SourceTable] = []
+    without_images: list[Table] = []
     refused: list[UserError] = []
     splits = splits_of_tables(tables, files.folder)
     for table in sorted(tables, key=lambda table: splits[table.path] == "test"):
@@ -315,12 +334,14 @@ def tables_of(
             continue
         if one is not None:
             connected.append(one)
+        elif any(normalized(str(name)) in ANY_LABEL_NAME for name in table.frame.columns):
+            without_images.append(table)
     if folder_labels is not None:
         folder_labels = folder_labels.reindex(images.paths, fill_value="").reset_index(drop=True)
     sets = table_sets(options, connected, images, submission, None if options.images else folder_labels)
     if refused and not any(one.strength >= NAMED for one in sets):
         raise refused[0]
-    return sets, submission, passed_over
+    return Tables(sets, submission, passed_over, without_images)
 
 
 def tables_win(best: TableSet, files: FileIndex, ways: Sequence[FolderReading], folders: Folders) -> bool:
