@@ -204,9 +204,7 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
         return with_notes(read_ways(options, folders, ways, lists), [*unused, *notes])
     if sets:
         raise no_labels(sets[0])
-    if found.without_images:
-        raise no_images(options, found.without_images[0], files)
-    return read_flat(options, folders.files, lists, submission, passed_over)
+    return read_flat(options, folders.files, lists, submission, passed_over, found.without_images)
 
 
 def read_asked(options: PrepareOptions, files: FileIndex, asked: Sequence[str]) -> Reading:
@@ -401,6 +399,7 @@ def read_flat(
     lists: Sequence[ImageList],
     submission: Submission | None,
     passed_over: list[str],
+    without_images: list[Table],
 ) -> Reading:
     """Read images without class folders and tables: by the names of the files, or not at all."""
     inside = [source for source in embedded_in(options, files) if source.has_labels or options.label_column]
@@ -412,6 +411,8 @@ def read_flat(
         )
     if inside:
         return read_embedded(options, inside[0])
+    if without_images:
+        raise no_images(options, without_images[0], files)
     guess = guess_pattern(files)
     fields = [] if guess is not None else fields_in_names(files)
     if fields:
