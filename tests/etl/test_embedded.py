@@ -24,8 +24,9 @@ from resnet50.etl.embedded import (
     unreadable_container,
     unreadable_containers,
 )
-from resnet50.etl.embedded.names import meaning_of_path, split_names
+from resnet50.etl.embedded.names import meaning_of_path
 from resnet50.etl.files import list_files
+from resnet50.etl.source.split_columns import split_values
 from resnet50.runtime.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -555,9 +556,9 @@ class TestNames:
         assert meaning_of_path(Path(path)) == (split, rest)
 
     def test_other_values_are_no_splits(self) -> None:
-        assert split_names(["a", "b"]) is None
-        assert split_names(["train", "training"]) is None
-        assert split_names(["Train", "Test"]) == {"Train": "train", "Test": "test"}
+        assert split_values(pd.Series(["a", "b"])) is None
+        assert split_values(pd.Series(["train", "training"])) is None
+        assert split_values(pd.Series(["Train", "Test"])) == {"Train": "train", "Test": "test"}
 
 
 def tfrecord() -> bytes:

@@ -535,7 +535,7 @@ def test_label_pattern_that_cannot_be_used_is_refused(
 def test_names_that_begin_with_a_class_are_offered(tmp_path: Path, write_image: WriteImage) -> None:
     for name in (f"{label}.{number}" for label in ("cat", "dog") for number in range(4)):
         write_image(tmp_path / "heap" / f"{name}.png")
-    with pytest.raises(UserError, match="the names of 8 images may begin with it") as caught:
+    with pytest.raises(UserError, match="8 images may have labels in their names") as caught:
         extracted(tmp_path / "heap")
     (choice,) = caught.value.choices
     assert extracted(tmp_path / "heap", **choice).rows["label"].tolist() == ["cat"] * 4 + ["dog"] * 4

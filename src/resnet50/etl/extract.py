@@ -5,41 +5,31 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from resnet50.etl.embedded import EmbeddedSource, find_embedded, unreadable_container
+from resnet50.etl.embedded import EmbeddedSource, find_embedded, unreadable_container, unreadable_containers
 from resnet50.etl.files import FileIndex, first_part, is_there, last_part, list_files, parent
 from resnet50.etl.source.columns import Submission, cannot_tell_labels, find_group_columns
-from resnet50.etl.source.folder_readings import (
-    fields_in_names,
-    guess_pattern,
-    read_as_folders,
-    read_as_list,
-    read_as_names,
+from resnet50.etl.source.connect import (
+    SourceTable,
+    connect,
+    split_of_table,
 )
-from resnet50.etl.source.folders import FolderReading, Folders, folders_of, read_folders
-from resnet50.etl.source.labels import kind_of_labels
+from resnet50.etl.source.file_names import fields_in_names, guess_pattern
+from resnet50.etl.source.folder_readings import read_as_folders, read_as_list, read_as_names
+from resnet50.etl.source.folders import Folders, folders_of
+from resnet50.etl.source.labels import check_single_label, kind_of_labels
+from resnet50.etl.source.levels import FolderReading, read_folders
 from resnet50.etl.source.lists import ImageList, LabelList, label_lists, read_lists
 from resnet50.etl.source.matching import role_of
-from resnet50.etl.source.reading import Reading, filled_in
-from resnet50.etl.source.table_readings import (
-    NAMED,
-    SourceTable,
-    TableSet,
-    best_sets,
-    connect,
-    find_tables,
-    read_set,
-    split_cells,
-    split_of_table,
-    splits_of_tables,
-    table_sets,
-)
+from resnet50.etl.source.reading import Reading
+from resnet50.etl.source.split_columns import split_cells
+from resnet50.etl.source.table_readings import read_set
+from resnet50.etl.source.table_sets import NAMED, Tables, TableSet, best_sets, table_sets, tables_of
 from resnet50.etl.source.tables import Table, parquet_of, read_table, require_column
-from resnet50.etl.source.words import ANY_LABEL_NAME, ID_NAMES, normalized, shorten
+from resnet50.etl.source.words import ID_NAMES, normalized, shorten
 from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
@@ -118,23 +108,24 @@ def embedded_in(options: PrepareOptions, files: FileIndex | list[Path]) -> list[
 def read_embedded(options: PrepareOptions, source: EmbeddedSource) -> Reading:
     """Make a reading of images inside tables, which are written to the dataset's own folder."""
     table = source.table(options.label_column)
-    label = table["label"]
+    column = options.label_column or (source.label_columns[0] if source.label_columns else None)
+    named = options.label_column is not None
+    label = check_single_label(table["label"], f"column {column!r}", options.combine_labels, named)
     if options.split_column is not None:
         cells = table[require_column(table, options.split_column, "--split-column")]
         table = table.assign(published=split_cells(cells, options.split_column, options.split_values))
     if options.group_column is not None:
         require_column(table, options.group_column, "--group-column")
-    rows = table[["image_id", "label", "published", "file"]].assign(
-        group=table[options.group_column or "image_id"].where(lambda group: group != "", table["image_id"])
+    rows = table[["image_id", "published", "file"]].assign(
+        label=label, group=table[options.group_column or "image_id"].where(lambda group: group != "", table["image_id"])
     )
-    column = options.label_column or (source.label_columns[0] if source.label_columns else None)
     images = options.out.absolute() / EMBEDDED_IMAGES
     return Reading(
         what=f"{source.kind}: {source.where}, labels in column {column!r}",
         name=options.source.absolute().stem,
         rows=rows,
         images=images,
-        options=filled_in(options, source=options.source.absolute(), label_column=column),
+        options=replace(options, source=options.source.absolute(), label_column=column),
         evidence=source.evidence,
         notes=(*source.warnings, *source.notes),
         columns={
@@ -149,16 +140,19 @@ def read_one_table(options: PrepareOptions, table: Table, content: bytes | None 
     files = list_images(options, options.images or table.path.parent)
     check_columns(options, table)
     split = split_of_table(table.path, files.folder)
-    one = connect(options, table, files, split)
-    if one is None:  # fewer than half of its images are there, or they are outside the folder
-        named = [name for name in map(str, table.frame.columns) if normalized(name) in ID_NAMES]
-        tried = (connect(replace(options, id_column=name), table, files, split) for name in named)
-        one = next((way for way in tried if way is not None), None)
+    one = connect(options, table, files, split) or connect_by_name(options, table, files, split)
     if one is None:
         raise no_images(options, table, files)
     found = table_sets(options, [one], files, None, None)
     lists = read_lists(files) if content is None and options.split_column is None else []
     return with_groups(read_set(options, found[0], files, lists, content), options)
+
+
+def connect_by_name(options: PrepareOptions, table: Table, files: FileIndex, split: str) -> SourceTable | None:
+    """Find the images of a table of which fewer than half are there: by a column that is called like an id."""
+    named = [name for name in map(str, table.frame.columns) if normalized(name) in ID_NAMES]
+    tried = (connect(replace(options, id_column=name), table, files, split) for name in named)
+    return next((way for way in tried if way is not None), None)
 
 
 def check_columns(options: PrepareOptions, table: Table) -> None:
@@ -182,7 +176,8 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
     asked = [name for name in TABLE_OPTIONS if getattr(options, name) is not None]
     ways = [] if asked else read_folders(folders)
     labels = labels_by(folders, ways)
-    found = Tables([], None, [], []) if options.class_folders else tables_of(options, files, labels)
+    images = list_images(options, options.images) if options.images else files
+    found = Tables([], None, [], []) if options.class_folders else tables_of(options, files, images, labels)
     sets, submission, passed_over = found.sets, found.submission, found.passed_over
     kept, notes = best_sets(sets)
     if asked and not kept:
@@ -190,7 +185,8 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
     if kept:
         ways = [way for way in ways if len(set(way.label.values())) > 1]
     if kept and (not ways or tables_win(kept[0], files, ways, folders)):
-        return with_notes(with_test_folders(read_sets(options, kept, files), files), notes)
+        beside = [f"not used: class folders, {way.level} (the table has labels)" for way in ways]
+        return with_notes(with_test_folders(read_sets(options, kept, files, images), files), [*beside, *notes])
     if kept and ways[0].weak and kept[0].choices:
         raise tables_or_folders(options, kept[0], ways)
     listed = [] if options.class_folders else label_lists(lists)
@@ -300,48 +296,6 @@ def labels_by(folders: Folders, ways: Sequence[FolderReading]) -> pd.Series | No
     return pd.Series(label.to_numpy(), index=folders.files.paths.iloc[folders.images].to_numpy())
 
 
-class Tables(NamedTuple):
-    """The tables of a folder.
-
-    Attributes:
-        sets: those whose rows name images, joined where they belong together.
-        submission: what a sample submission asks for.
-        passed_over: a line for each file that can't be read as a table.
-        without_images: those with a column of labels whose rows name no images.
-    """
-
-    sets: list[TableSet]
-    submission: Submission | None
-    passed_over: list[str]
-    without_images: list[Table]
-
-
-def tables_of(options: PrepareOptions, files: FileIndex, folder_labels: pd.Series | None = None) -> Tables:
-    """Return the tables whose rows name images, joined where they belong together."""
-    images = list_images(options, options.images) if options.images else files
-    tables, submission, passed_over = find_tables(options, files)
-    connected: list[SourceTable] = []
-    without_images: list[Table] = []
-    refused: list[UserError] = []
-    splits = splits_of_tables(tables, files.folder)
-    for table in sorted(tables, key=lambda table: splits[table.path] == "test"):
-        try:
-            one = connect(options, table, images, splits[table.path])
-        except UserError as error:
-            refused.append(error)
-            continue
-        if one is not None:
-            connected.append(one)
-        elif any(normalized(str(name)) in ANY_LABEL_NAME for name in table.frame.columns):
-            without_images.append(table)
-    if folder_labels is not None:
-        folder_labels = folder_labels.reindex(images.paths, fill_value="").reset_index(drop=True)
-    sets = table_sets(options, connected, images, submission, None if options.images else folder_labels)
-    if refused and not any(one.strength >= NAMED for one in sets):
-        raise refused[0]
-    return Tables(sets, submission, passed_over, without_images)
-
-
 def tables_win(best: TableSet, files: FileIndex, ways: Sequence[FolderReading], folders: Folders) -> bool:
     """Return whether a table has the labels rather than the class folders around its images.
 
@@ -366,9 +320,8 @@ def tables_or_folders(options: PrepareOptions, best: TableSet, ways: Sequence[Fo
     )
 
 
-def read_sets(options: PrepareOptions, kept: Sequence[TableSet], files: FileIndex) -> Reading:
+def read_sets(options: PrepareOptions, kept: Sequence[TableSet], files: FileIndex, images: FileIndex) -> Reading:
     """Read the tables that remain; a UserError asks which, if there are several."""
-    images = list_images(options, options.images) if options.images else files
     if len(kept) > 1:
         paths = [one.tables[0].path for one in kept]
         names = shorten([path.relative_to(files.folder).as_posix() for path in paths], 10)
@@ -401,7 +354,7 @@ def read_flat(
     passed_over: list[str],
     without_images: list[Table],
 ) -> Reading:
-    """Read images without class folders and tables: by the names of the files, or not at all."""
+    """Read images inside tables, by tables that name few of them, by the names of their files, or not at all."""
     inside = [source for source in embedded_in(options, files) if source.has_labels or options.label_column]
     if len(inside) > 1:
         raise UserError(
@@ -411,8 +364,11 @@ def read_flat(
         )
     if inside:
         return read_embedded(options, inside[0])
-    if without_images:
-        raise no_images(options, without_images[0], files)
+    for table in without_images:
+        one = connect_by_name(options, table, files, split_of_table(table.path, files.folder))
+        if one is None:
+            raise no_images(options, table, files)
+        return read_set(options, table_sets(options, [one], files, submission, None)[0], files, lists)
     guess = guess_pattern(files)
     fields = [] if guess is not None else fields_in_names(files)
     if fields:
@@ -425,7 +381,7 @@ def read_flat(
     pattern, count = guess
     if submission is None:
         raise UserError(
-            f"{options.source} has neither a table nor class folders; the names of {count:,} images may begin with it",
+            f"{options.source} has neither a table nor class folders; {count:,} images may have labels in their names",
             [{"label_pattern": pattern}],
         )
     evidence = (f"names: {count:,} images match it, {submission.name} asks for labels, and no table has them",)
@@ -435,10 +391,9 @@ def read_flat(
 def nothing_found(options: PrepareOptions, files: FileIndex, passed_over: list[str]) -> UserError:
     """Return the error for a source without labels; it names files that can't be read as they are."""
     message = f"{options.source} has neither a table whose rows refer to images nor class folders with images"
-    others = [files.folder / path for path in files.paths[~files.is_image].iloc[:1000]]
-    packed = [what for path in others if (what := unreadable_container(path)) is not None]
+    packed = unreadable_containers(files)
     if packed:
-        message += "; " + "; ".join(packed[:3])
+        message += "; " + "; ".join(packed)
     elif passed_over:
         message += "; " + "; ".join(passed_over[:3])
     return UserError(message)
@@ -452,8 +407,7 @@ def no_images(options: PrepareOptions, table: Table, files: FileIndex) -> UserEr
     return UserError(
         f"none of the {len(table.frame):,} rows of {table.path.name} has an image in {files.folder}: column "
         f"{name!r} has values such as {table.frame[name].iloc[0]!r}, but {content}; name the "
-        "folder with --images, the column with "
-        "--id-column, or the pattern with --path-template"
+        "folder with --images, the column with --id-column, or the pattern with --path-template"
     )
 
 

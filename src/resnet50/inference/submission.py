@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from resnet50.etl.source.words import is_number
 from resnet50.inference.template import Template
 from resnet50.runtime.errors import UserError, nearest
 
@@ -156,14 +157,6 @@ def has_fractions(template: Template) -> bool:
     """Return whether the only column holds a number that is no whole one."""
     numbers = template.numbers(template.targets[0]).dropna()
     return bool((numbers % 1 != 0).any())
-
-
-def is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def examples(template: Template) -> str:

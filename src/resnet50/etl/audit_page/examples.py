@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Picture:
+class Thumbnail:
     """An image with its captions; `uri` is None if it can't be read."""
 
     uri: str | None
@@ -35,7 +35,7 @@ class Picture:
 class Examples:
     """Examples of one kind: images that belong together, side by side, or lines of text."""
 
-    groups: list[list[Picture]] = field(default_factory=list[list[Picture]])
+    groups: list[list[Thumbnail]] = field(default_factory=list[list[Thumbnail]])
     lines: list[str] = field(default_factory=list[str])
 
 
@@ -55,14 +55,14 @@ class Gallery:
         self.labels = pd.Series(there["label"].to_numpy(), index=there["image_id"].to_numpy())
         self.splits, self.folder, self.bit_depth = splits, folder, bit_depth
 
-    def picture(self, image_id: str, *captions: str) -> Picture:
+    def thumbnail(self, image_id: str, *captions: str) -> Thumbnail:
         """Return the image of an id, with its label and split as captions unless there are others."""
         if not captions:
             captions = (str(self.labels.get(image_id, "")), str(self.splits.get(image_id, "left out")))
         return self.file(str(self.files.get(image_id, "")), *captions, name=image_id)
 
-    def file(self, file: str, *captions: str, name: str = "") -> Picture:
-        return Picture(thumbnail_uri(self.folder / file, self.bit_depth), name or file, captions)
+    def file(self, file: str, *captions: str, name: str = "") -> Thumbnail:
+        return Thumbnail(thumbnail_uri(self.folder / file, self.bit_depth), name or file, captions)
 
 
 def thumbnail_uri(path: Path, bit_depth: int | None = None) -> str | None:
@@ -82,11 +82,11 @@ def examples_of(kind: str, items: Items, gallery: Gallery) -> Examples:
     if kind in ("duplicate_images", "near_duplicates", "near_duplicates_across_splits"):
         return Examples([pair(item, gallery) for item in spread(items)])
     if kind == "contradictory_near_duplicates":
-        return Examples([[gallery.picture(name) for name in names] for names in spread(clusters(items))])
+        return Examples([[gallery.thumbnail(name) for name in names] for names in spread(clusters(items))])
     if kind == "contradictory_labels":
-        return Examples([[gallery.picture(*group)] for group in spread(contradictions(items))])
+        return Examples([[gallery.thumbnail(*group)] for group in spread(contradictions(items))])
     if kind == "large_clusters":
-        return Examples([[gallery.picture(name) for name in item["image_ids"][:EXAMPLES]] for item in items[:3]])
+        return Examples([[gallery.thumbnail(name) for name in item["image_ids"][:EXAMPLES]] for item in items[:3]])
     if kind == "unlisted_images":
         return Examples([[gallery.file(item["file"]) for item in spread(items)]])
     if kind == "empty_labels":
@@ -100,8 +100,8 @@ def spread(items: Sequence[T]) -> Sequence[T]:
     return items[:: -(-len(items) // EXAMPLES)] if items else items
 
 
-def pair(item: dict[str, Any], gallery: Gallery) -> list[Picture]:
-    return [gallery.picture(item["same_as"]), gallery.picture(item["image_id"])]
+def pair(item: dict[str, Any], gallery: Gallery) -> list[Thumbnail]:
+    return [gallery.thumbnail(item["same_as"]), gallery.thumbnail(item["image_id"])]
 
 
 def clusters(items: Items) -> list[list[str]]:

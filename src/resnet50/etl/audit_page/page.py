@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from resnet50.etl.audit import KINDS, Audit
-from resnet50.etl.audit_page.examples import Gallery, Picture, examples_of
+from resnet50.etl.audit_page.examples import Gallery, Thumbnail, examples_of
 from resnet50.etl.split import SPLITS
 
 PAGE = "audit.html"
@@ -116,9 +116,9 @@ def class_counts(manifest: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def samples(manifest: pd.DataFrame, gallery: Gallery) -> list[Picture]:
+def samples(manifest: pd.DataFrame, gallery: Gallery) -> list[Thumbnail]:
     """Return a few images of the most frequent classes, in the order of their hashes: as good as random."""
     labels = manifest["label"].value_counts().head(SAMPLED_CLASSES).index
     chosen = manifest[manifest["label"].isin(labels)].sort_values("sha256").groupby("label").head(SAMPLES)
     chosen = chosen.sort_values("label", kind="stable")
-    return [gallery.picture(name, label) for name, label in zip(chosen["image_id"], chosen["label"], strict=True)]
+    return [gallery.thumbnail(name, label) for name, label in zip(chosen["image_id"], chosen["label"], strict=True)]

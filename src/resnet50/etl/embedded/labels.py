@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from resnet50.etl.embedded.names import SPLIT_COLUMNS, split_names
+from resnet50.etl.source.split_columns import find_split_column, split_values
 from resnet50.etl.source.words import ANY_LABEL_NAME, normalized
 
 
@@ -10,18 +10,10 @@ def publish(table: pd.DataFrame) -> pd.DataFrame:
     """Take the published split from the column that names it, unless the files do."""
     if (table["published"] != "").any():
         return table
-    column = split_column(table)
+    column = find_split_column(table, set())
     if column is None:
         return table
-    return table.assign(published=table[column].map(split_names(table[column]) or {}))
-
-
-def split_column(cells: pd.DataFrame) -> str | None:
-    """Return the column that names the split of each row by words for train, val and test."""
-    for column in cells.columns:
-        if normalized(str(column)) in SPLIT_COLUMNS and split_names(cells[column]) is not None:
-            return str(column)
-    return None
+    return table.assign(published=table[column].map(split_values(table[column]) or {}).fillna("train"))
 
 
 def label_candidates(cells: pd.DataFrame, others: set[str]) -> tuple[tuple[str, ...], str | None]:
@@ -31,7 +23,8 @@ def label_candidates(cells: pd.DataFrame, others: set[str]) -> tuple[tuple[str, 
         cells: some rows of the columns that are not pixels.
         others: names of columns that are known to be something else.
     """
-    possible = [str(name) for name in cells.columns if name not in others and normalized(name) not in SPLIT_COLUMNS]
+    split = find_split_column(cells, others)
+    possible = [str(name) for name in cells.columns if name not in others and name != split]
     possible = [name for name in possible if normalized(name) in ANY_LABEL_NAME] or possible
     classes = [name for name in possible if not is_real_valued(cells[name])]
     if possible and not classes:

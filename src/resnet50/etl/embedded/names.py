@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from resnet50.etl.source.words import SPLIT_NAMES
 
-SPLIT_WORDS = {**SPLIT_NAMES, "t10k": "test", "trn": "train", "tst": "test"}
-SPLIT_COLUMNS = {"usage", "split", "splits", "set", "subset", "partition", "phase", "data_set", "dataset", "fold"}
+SPLIT_WORDS = SPLIT_NAMES | {"t10k": "test"}
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})(-[0-9a-f]+)?$")
 """The end of a shard's name, as Hugging Face writes it: train-00000-of-00002."""
@@ -74,24 +73,3 @@ def missing_shards(names: Iterable[str]) -> list[str]:
         for number in range(count)
         if number not in there
     ]
-
-
-def split_names(values: Iterable[str]) -> dict[str, str] | None:
-    """Return which of train, val and test each value of a split column means; None if they are something else.
-
-    Where a test set has a public and a private half, people select models by the public one: it is val.
-    """
-    distinct = sorted(set(values))
-    if not 2 <= len(distinct) <= 3:
-        return None
-    meant: dict[str, str] = {}
-    for value in distinct:
-        named = words(value)
-        if "public" in named or "private" in named:
-            meant[value] = "val" if "public" in named else "test"
-        else:
-            found = [SPLIT_WORDS[word] for word in named if word in SPLIT_WORDS]
-            if len(found) != 1:
-                return None
-            meant[value] = found[0]
-    return meant if len(set(meant.values())) == len(distinct) and "train" in meant.values() else None

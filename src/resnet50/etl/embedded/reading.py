@@ -14,6 +14,7 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet
 
 from resnet50.etl.decode import one_line
+from resnet50.etl.source.words import is_number
 from resnet50.runtime.errors import UserError
 
 SAMPLES = 24
@@ -107,14 +108,6 @@ def is_row(first: list[str], rows: list[list[str]]) -> bool:
         return False
     decimal = any("." in cell for cell in numbers)
     return len(set(numbers)) < len(numbers) or (not decimal or any("." in cell for row in rows for cell in row))
-
-
-def is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def counts_up(header: list[str]) -> bool:

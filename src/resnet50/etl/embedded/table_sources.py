@@ -8,10 +8,11 @@ import pandas as pd
 
 from resnet50.etl.embedded.grouping import evidence_of, warnings_of, with_splits
 from resnet50.etl.embedded.image_bytes import ImageBytes
-from resnet50.etl.embedded.labels import label_candidates, split_column
+from resnet50.etl.embedded.labels import label_candidates
 from resnet50.etl.embedded.names import Meaning, meaning_of_path
 from resnet50.etl.embedded.pixel_tables import PixelTable
 from resnet50.etl.embedded.source import EmbeddedSource
+from resnet50.etl.source.split_columns import find_split_column
 from resnet50.etl.source.words import ANY_LABEL_NAME, ID_NAMES, normalized
 
 Found = PixelTable | ImageBytes
@@ -69,7 +70,7 @@ def source_of(group: Sequence[tuple[Found, str]]) -> EmbeddedSource:
             about,
             labels,
             unlabeled,
-            split_column(cells[id(first)]),
+            find_split_column(cells[id(first)], set()),
         ),
         exact=exact,
         warnings=warnings_of(files),

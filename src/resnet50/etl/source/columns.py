@@ -9,18 +9,16 @@ import pandas as pd
 from resnet50.etl.files import FileIndex, as_paths
 from resnet50.etl.source.labels import is_binary, one_hot_sums
 from resnet50.etl.source.matching import find_candidates
+from resnet50.etl.source.split_columns import split_values
 from resnet50.etl.source.tables import file_names, join_names, template_fields
 from resnet50.etl.source.words import (
     CIRCUMSTANCES,
     GROUP_NAMES,
     ID_NAMES,
     LABEL_NAMES,
-    SPLIT_COLUMNS,
     is_number,
     is_unlabeled,
     normalized,
-    split_in,
-    split_of,
     words_of,
 )
 from resnet50.runtime.errors import UserError
@@ -246,26 +244,6 @@ def without_equal(table: pd.DataFrame, choices: list[LabelChoice]) -> list[Label
         if not any(same_partition(table[choice.columns[0]], table[other.columns[0]]) for other in alike):
             kept.append(choice)
     return kept
-
-
-def split_values(values: pd.Series) -> dict[str, str] | None:
-    """Return the split that each value of a column means, empty cells aside; None if a value means none."""
-    values = values[values != ""]
-    if values.nunique() > 20:
-        return None
-    distinct = [str(value) for value in values.unique()]
-    meaning = {value: split_of(value) or split_in(value) for value in distinct}
-    return meaning if all(meaning.values()) and len(set(meaning.values())) > 1 else None
-
-
-def find_split_column(table: pd.DataFrame, taken: set[str]) -> str | None:
-    """Return the one column whose values are all names of splits and whose name allows it."""
-    found = [
-        str(name)
-        for name in table.columns
-        if name not in taken and normalized(str(name)) in SPLIT_COLUMNS and split_values(table[name]) is not None
-    ]
-    return found[0] if len(found) == 1 else None
 
 
 def find_group_columns(table: pd.DataFrame, taken: set[str], labels: pd.Series) -> list[str]:

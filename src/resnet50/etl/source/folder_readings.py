@@ -3,17 +3,20 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from resnet50.etl.files import FileIndex, extension, last_part, parent
-from resnet50.etl.source.folders import MIN_PER_NAME, FolderReading, Folders, label_pattern_of, split_folder
+from resnet50.etl.source.folders import Folders
 from resnet50.etl.source.labels import check_single_label
+from resnet50.etl.source.levels import FolderReading
 from resnet50.etl.source.lists import ImageList, LabelList, published_by_lists
 from resnet50.etl.source.matching import role_of
-from resnet50.etl.source.reading import Reading, filled_in, with_images
+from resnet50.etl.source.reading import Reading, with_images
 from resnet50.etl.source.table_readings import names_for
+from resnet50.etl.source.tree import split_folder
 from resnet50.etl.source.words import shorten
 from resnet50.etl.split import SPLITS
 from resnet50.options import PrepareOptions
@@ -140,7 +143,7 @@ def read_as_names(
         by_lists, said = published_by_lists(lists, position)
         published = published if by_lists is None else by_lists.where(by_lists != "", "train")
         notes += said
-    options = filled_in(options, label_pattern=pattern)
+    options = replace(options, label_pattern=pattern)
     return reading_of(
         options, files, position, label, published, f"labels in file names: {pattern}", tuple(notes), evidence
     )
@@ -151,33 +154,6 @@ def matched(pattern: re.Pattern[str], text: str) -> str:
     if found is None:
         return ""
     return (found[1] or "") if pattern.groups else found[0]
-
-
-def guess_pattern(files: FileIndex) -> tuple[str, int] | None:
-    """Return the pattern that the names of the images begin with, and how many of them; None if there is none.
-
-    Folders of test and unlabeled images are left aside.
-    """
-    paths = files.images()
-    folder = parent(paths)
-    roles = folder.map({name: role_of(name) for name in folder.unique()})
-    paths = paths[~roles.isin(["test", "unlabeled"])]
-    pattern = label_pattern_of(last_part(paths).str.replace(r"\.[^.]*$", "", regex=True)) if len(paths) else None
-    return None if pattern is None else (pattern, len(paths))
-
-
-def fields_in_names(files: FileIndex) -> list[str]:
-    """Return patterns for the fields of names such as '23_0_1_2017.jpg' that could be labels, fewest values first."""
-    stems = last_part(files.images()).str.replace(r"\.[^.]*$", "", regex=True)
-    fields = pd.DataFrame([stem.split("_") for stem in stems])
-    if len(stems) < 4 or fields.shape[1] < 2 or fields.isna().any(axis=None):
-        return []
-    found: list[tuple[int, str]] = []
-    for at in range(fields.shape[1]):
-        values = fields[at].nunique()
-        if 1 < values <= max(2, len(stems) // MIN_PER_NAME):
-            found.append((values, "^" + "[^_]*_" * at + "([^_.]+)"))
-    return [pattern for _, pattern in sorted(found)]
 
 
 def reading_of(
@@ -204,7 +180,7 @@ def reading_of(
         name=files.folder.name,
         rows=rows.astype("str"),
         images=images,
-        options=filled_in(options, source=options.source.absolute(), images=images),
+        options=replace(options, source=options.source.absolute(), images=images),
         evidence=evidence,
         notes=notes,
         unlisted=unlisted,

@@ -1,6 +1,5 @@
 """Which image each row of a table names, and which folders may hold the images."""
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -387,7 +386,3 @@ def settle_formats(pairs: pd.DataFrame, files: FileIndex) -> list[Way]:
         mine = pairs[(suffix == one) | ~twice].drop_duplicates("id")
         ways.append(Way(mine, {"path_template": "{image_id}" + one}))
     return ways
-
-
-def relative(path: str, folder: str) -> str:
-    return os.path.relpath(path, folder).replace(os.sep, "/")

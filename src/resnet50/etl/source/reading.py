@@ -1,8 +1,6 @@
 """A reading: one way to understand a source, with the evidence for it."""
 
-import dataclasses
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,11 +85,3 @@ def with_images(
 def name_of_table(path: Path) -> str:
     """Return the dataset's name: the table's, or its folder's where the table's says nothing."""
     return path.parent.name if path.stem.lower() in GENERIC_NAMES else path.stem
-
-
-def filled_in(options: PrepareOptions, **values: object) -> PrepareOptions:
-    return dataclasses.replace(options, **values)
-
-
-def counted(values: Sequence[str], what: str) -> str:
-    return f"{len(values):,} {what}" + ("" if len(values) == 1 else "s")

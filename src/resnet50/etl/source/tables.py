@@ -21,7 +21,6 @@ from resnet50.runtime.errors import UserError, nearest
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
-TABLE_SUFFIXES = (*CSV_SUFFIXES, *PARQUET_SUFFIXES, *JSON_SUFFIXES)
 
 MAX_MALFORMED = 0.01
 """Share of a table's rows that may have another number of cells than its header."""

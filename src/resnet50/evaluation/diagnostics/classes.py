@@ -106,13 +106,13 @@ def images_of(evaluation: Mapping[str, Any], classes: Sequence[str]) -> int:
     return sum(int(row["support"]) for row in evaluation["per_class"] if row["label"] in classes)
 
 
-def without_classes(evaluation: Mapping[str, Any], left_out: Sequence[str]) -> Mapping[str, Any]:
+def without_classes(evaluation: Mapping[str, Any], excluded: Sequence[str]) -> Mapping[str, Any]:
     """Return the metrics that the rules read, of the images of all other classes."""
     classes = cast(Sequence[str], evaluation["classes"])
-    kept = [index for index, name in enumerate(classes) if name not in left_out]
+    kept = [index for index, name in enumerate(classes) if name not in excluded]
     confusion = np.asarray(evaluation["confusion"], dtype=np.int64).copy()
     confusion[[index for index in range(len(classes)) if index not in kept]] = 0
-    rows = [row for row in evaluation["per_class"] if row["label"] not in left_out]
+    rows = [row for row in evaluation["per_class"] if row["label"] not in excluded]
     images = int(confusion.sum())
     recalls = [row["recall"] for row in rows if row["support"] > 0]
     return {
