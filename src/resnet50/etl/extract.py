@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from resnet50.etl.embedded import EmbeddedSource, find_embedded, unreadable_container, unreadable_containers
 from resnet50.etl.files import FileIndex, first_part, is_there, last_part, list_files, parent
-from resnet50.etl.source.columns import Submission, cannot_tell_labels, find_group_columns
+from resnet50.etl.source.columns import Submission, cannot_tell_labels, find_group_columns, same_partition
 from resnet50.etl.source.connect import (
     SourceTable,
     connect,
@@ -184,7 +183,7 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
         return read_asked(options, files, asked)
     if kept:
         ways = [way for way in ways if len(set(way.label.values())) > 1]
-    if kept and (not ways or tables_win(kept[0], files, ways, folders)):
+    if kept and (not ways or tables_win(options, kept[0], files, ways, folders)):
         beside = [f"not used: class folders, {way.level} (the table has labels)" for way in ways]
         return with_notes(with_test_folders(read_sets(options, kept, files, images), files), [*beside, *notes])
     if kept and ways[0].weak and kept[0].choices:
@@ -296,19 +295,33 @@ def labels_by(folders: Folders, ways: Sequence[FolderReading]) -> pd.Series | No
     return pd.Series(label.to_numpy(), index=folders.files.paths.iloc[folders.images].to_numpy())
 
 
-def tables_win(best: TableSet, files: FileIndex, ways: Sequence[FolderReading], folders: Folders) -> bool:
+def tables_win(
+    options: PrepareOptions, best: TableSet, files: FileIndex, ways: Sequence[FolderReading], folders: Folders
+) -> bool:
     """Return whether a table has the labels rather than the class folders around its images.
 
-    It needs a column that is a label by its name, a submission or the folders themselves, and most of the images; where
-    it says the same as the folders for fewer images, these are read.
+    It needs a column that is a label by its name, a submission or the folders themselves. Where it says the same as the
+    folders for fewer images, these are read.
+
+    Raises:
+        UserError: it says something else than the folders, for fewer than half of their images.
     """
     if best.strength < NAMED:
         return False
-    labeled = np.isin(folders.number, list(ways[0].label))
-    in_folders = folders.files.paths.iloc[folders.images[labeled]]
-    named = files.paths.iloc[np.unique(best.file[best.file >= 0])]
-    missing = (~in_folders.isin(named)).sum()
-    return bool(missing < 0.1 * len(in_folders) or len(named) > len(in_folders))
+    by_folder = labels_by(folders, ways)
+    if by_folder is None or ways[0].weak:
+        return True
+    here = best.file >= 0
+    named = files.paths.iloc[best.file[here]].to_numpy()
+    missing = (~by_folder[by_folder != ""].index.isin(named)).mean()
+    same = by_folder.reindex(named, fill_value="").reset_index(drop=True)
+    if missing < 0.1 or len(named) > len(by_folder):
+        return True
+    if same_partition(best.labels()[here].reset_index(drop=True), same):
+        return False
+    if missing > 0.5:
+        raise tables_or_folders(options, best, ways)
+    return True
 
 
 def tables_or_folders(options: PrepareOptions, best: TableSet, ways: Sequence[FolderReading]) -> UserError:

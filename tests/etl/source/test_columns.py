@@ -12,11 +12,10 @@ from resnet50.etl.source.columns import (
     cannot_tell_ids,
     cannot_tell_labels,
     find_group_columns,
-    find_split_column,
     id_columns,
     label_choices,
-    split_values,
 )
+from resnet50.etl.source.split_columns import find_split_column, split_values
 
 FILES = FileIndex(Path("/data"), [f"images/{number}.png" for number in range(12)])
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from resnet50.etl.source.split_columns import find_split_column, split_values
+from resnet50.etl.source.split_columns import find_split_column, meanings
 from resnet50.etl.source.words import ANY_LABEL_NAME, normalized
 
 
@@ -13,7 +13,7 @@ def publish(table: pd.DataFrame) -> pd.DataFrame:
     column = find_split_column(table, set())
     if column is None:
         return table
-    return table.assign(published=table[column].map(split_values(table[column]) or {}).fillna("train"))
+    return table.assign(published=table[column].map(meanings(column, table[column]) or {}).fillna("train"))
 
 
 def label_candidates(cells: pd.DataFrame, others: set[str]) -> tuple[tuple[str, ...], str | None]:

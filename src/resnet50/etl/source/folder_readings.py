@@ -134,7 +134,7 @@ def read_as_names(
     )
     position, label, paths = position[here], label[here].reset_index(drop=True), paths[here].reset_index(drop=True)
     folder = parent(paths)
-    roles = folder.map({name: role_of(name) for name in folder.unique()})
+    roles = folder.map({name: outermost_split(name) for name in folder.unique()})
     published = pd.Series("", index=label.index, dtype="str")
     if roles.isin(SPLITS).all() and len(set(roles)) > 1:
         published = roles.astype("str")
@@ -147,6 +147,11 @@ def read_as_names(
     return reading_of(
         options, files, position, label, published, f"labels in file names: {pattern}", tuple(notes), evidence
     )
+
+
+def outermost_split(folder: str) -> str:
+    """Return the split that the outermost folder of a path says: below train/, a folder called test is a class."""
+    return next((split for name in folder.split("/") if (split := split_folder(name))), "")
 
 
 def matched(pattern: re.Pattern[str], text: str) -> str:

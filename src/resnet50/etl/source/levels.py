@@ -8,6 +8,7 @@ from resnet50.etl.source.folders import Folders
 from resnet50.etl.source.tree import Node, class_names, has_classes, has_splits, joined, split_folder, tree_of
 from resnet50.etl.source.words import (
     AUXILIARY,
+    CLUTTER,
     RENDERINGS,
     SPLIT_WORDS,
     STORAGE,
@@ -231,7 +232,7 @@ def is_container(name: str) -> bool:
     """
     words = set(words_of(name))
     test = split_folder(name) == "test" and words <= STORAGE | SPLIT_WORDS.keys()
-    return normalized(name) in STORAGE | AUXILIARY or is_unlabeled(name) or test
+    return normalized(name) in STORAGE | AUXILIARY | CLUTTER or is_unlabeled(name) or test
 
 
 def without_aside(children: dict[str, Node]) -> tuple[dict[str, Node], list[str]]:
@@ -324,7 +325,7 @@ def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list
     )
     lower = [
         FolderReading(r.label, r.published, f"folders {shorten(sorted(below), 3)}", r.choice, (*said, *r.notes))
-        for r in interpret(joined(nested.values()), f"{above}[^/]+/")
+        for r in read_below(nested, above)
     ]
     if shared >= SHARED * total:
         return choose_level(upper, lower, list(nested), list(below))
@@ -336,6 +337,12 @@ def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list
     several = any(has_classes(grand) for child in nested.values() for grand in child.children.values())
     further = paths if several else []
     return [*lower, upper, *further] if all(len(name) == 1 for name in children) else [upper, *lower, *further]
+
+
+def read_below(nested: dict[str, Node], above: str) -> list[FolderReading]:
+    """Read the folders below those of a level; if no class is among them by its name, all of them are."""
+    below, above = joined(nested.values()), f"{above}[^/]+/"
+    return interpret(below, above) or ([by_children(below.children, above, [])] if len(below.children) > 1 else [])
 
 
 def are_collections(each: list[list[FolderReading]]) -> bool:
@@ -353,20 +360,19 @@ def are_collections(each: list[list[FolderReading]]) -> bool:
 def choose_level(
     upper: FolderReading, lower: list[FolderReading], names: list[str], below: list[str]
 ) -> list[FolderReading]:
-    """Choose between two levels whose lower names turn up below many of the upper ones (patient/0, patient/1)."""
+    """Choose between two levels whose lower names turn up below many of the upper ones.
+
+    Years, patients and folds above names of classes are none, nor are classes below numbers with more digits
+    (8863/0, 8863/1). All else is a question.
+    """
     if not lower:
         return [upper]
-    ids_above, ids_below = is_id_like(names), is_id_like(below)
-    if all(is_part(name) for name in names) or (ids_above and not ids_below):
+    longer = min(map(len, names)) > max(2, *map(len, below)) and len(names) >= 2 * len(below)
+    if all(is_part(name) for name in names) or (is_id_like(names) and (longer or not is_id_like(below))):
         return lower
-    if ids_below and not ids_above:
-        return [upper]
-    if ids_above and ids_below:
-        if len(names) >= 2 * len(below):
-            return lower
-        return [upper] if len(below) >= 2 * len(names) else [*lower, upper]
     both = {"label_pattern": re.sub(r"\(\[\^/\]\+\)/$", "(.+)/[^/]*$", upper.choice.get("label_pattern", ""))}
-    return [*lower, upper, FolderReading(upper.label, {}, "both levels together", both)]
+    first = [upper, *lower] if is_id_like(below) else [*lower, upper]
+    return [*first, FolderReading(upper.label, {}, "both levels together", both)]
 
 
 def unwrap_storage(node: Node, alike: bool) -> Node:

@@ -76,9 +76,10 @@ def find_candidates(names: pd.Series, files: FileIndex) -> Candidates:
     notes = [note] if note else []
     if note and pairs.drop_duplicates("id")["file"].duplicated().any():  # different names, one image: not these
         keys, pairs, notes = as_paths(ids), candidates_of(as_paths(ids), files), []
-    # an id that is found may have its image elsewhere in another Unicode form: one exact namesake in test/ is not it
-    plain = keys.str.isascii().to_numpy(dtype=bool)
-    left = np.setdiff1d(np.arange(len(ids)), pairs.loc[plain[pairs["id"].to_numpy()], "id"].to_numpy())
+    # an exact namesake among test images is not it: the image may be elsewhere in other letters
+    roles = {root: role_of(root) for root in pairs["root"].unique()}
+    found = ~pairs["root"].map(roles).isin(["test", "unlabeled"]).to_numpy(dtype=bool)
+    left = np.setdiff1d(np.arange(len(ids)), pairs.loc[found, "id"].to_numpy())
     if len(left):
         alike, more = find_alike(keys, left, pairs, files)
         pairs, notes = pd.concat([pairs, alike], ignore_index=True), notes + more
@@ -162,13 +163,13 @@ def folded(paths: pd.Series) -> pd.Series:
 def find_alike(
     keys: pd.Series, left: NDArray[np.int64], pairs: pd.DataFrame, files: FileIndex
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Find images for the ids that are left in another Unicode form or letter case, where exactly one fits."""
+    """Find images for the ids that are left in another Unicode form or letter case, where one of a folder fits."""
     wanted = keys.iloc[left]
     alike = FileIndex(files.folder, folded(files.paths))
     alike.__dict__["is_image"] = files.is_image
     found = candidates_of(folded(wanted).reset_index(drop=True), alike)
     found = found[~found["file"].isin(pairs["file"])]
-    found = found[~found["id"].duplicated(keep=False) & ~found["file"].duplicated(keep=False)]
+    found = found[~found.duplicated(["id", "root"], keep=False) & ~found["file"].duplicated(keep=False)]
     if found.empty:
         return found, []
     paths = files.paths.take(found["file"].to_numpy())

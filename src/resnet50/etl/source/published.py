@@ -8,7 +8,7 @@ import pandas as pd
 from resnet50.etl.files import FileIndex, parent
 from resnet50.etl.source.lists import ImageList, published_by_lists
 from resnet50.etl.source.matching import role_of
-from resnet50.etl.source.split_columns import find_split_column, numbered_splits, split_cells, split_values
+from resnet50.etl.source.split_columns import find_split_column, meanings, split_cells
 from resnet50.etl.source.table_sets import TableSet
 from resnet50.etl.source.tables import (
     require_column,
@@ -29,12 +29,9 @@ def published_of(
     if column is not None:
         require_column(frame, column, "--split-column")
         return split_cells(frame[column], column, options.split_values), column, []
-    numbered = numbered_splits(frame)
-    if numbered is not None:
-        return *numbered, [f"splits: column {numbered[1]!r}"]
     column = find_split_column(frame, {one.tables[0].id_column, options.label_column or "", options.group_column or ""})
     if column is not None:
-        said = frame[column].map(split_values(frame[column]) or {})
+        said = frame[column].map(meanings(column, frame[column]) or {})
         blank = int((said.isna() & (one.file >= 0)).sum())
         notes = [
             f"splits: column {column!r}",

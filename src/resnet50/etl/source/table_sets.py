@@ -17,7 +17,7 @@ from resnet50.etl.source.connect import (
     find_tables,
     splits_of_tables,
 )
-from resnet50.etl.source.split_columns import find_split_column, numbered_splits
+from resnet50.etl.source.split_columns import find_split_column
 from resnet50.etl.source.tables import Table
 from resnet50.etl.source.words import ANY_LABEL_NAME, is_part, normalized, shorten
 from resnet50.options import PrepareOptions
@@ -91,8 +91,7 @@ def choices_of(
         )
     taken = {name for name in (options.group_column, options.split_column) if name is not None}
     split = find_split_column(frame, taken | {one.id_column})
-    numbered = numbered_splits(frame) if split is None else None
-    taken |= {split} if split else {numbered[1]} if numbered else set()
+    taken |= {split} if split else set()
     folder = None if folder_labels is None else folder_labels.reindex(one.file, fill_value="").reset_index(drop=True)
     return label_choices(frame, one.id_column, taken, folder, submission)
 

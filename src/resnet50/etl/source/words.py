@@ -83,6 +83,9 @@ STORAGE = {
 }  # fmt: skip
 """Folders whose name says only that images are in it."""
 
+CLUTTER = {"docs", "doc", "documentation", "assets", "screenshots", "figures", "scripts", "notebooks"}
+"""Folders of what comes with data: their images explain it."""
+
 RENDERINGS = {
     "color", "colour", "gray", "grey", "grayscale", "greyscale", "rgb", "hsv", "segmented", "cropped", "crop",
     "crops", "resized", "augmented", "original", "originals", "raw", "processed", "preprocessed", "normalized",
