@@ -158,6 +158,8 @@ def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) 
                     ways[0].label | extra[0].label, {}, "with every folder", {"label_pattern": "([^/]+)/[^/]+$"}
                 )
             ]
+        if len({splits[name] for name in used}) == 1:  # train/ beside bus/ and car/ may be a class
+            ways += read_levels(node, above)
     return ways
 
 
