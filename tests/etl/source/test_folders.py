@@ -323,3 +323,10 @@ def test_numbered_classes_before_a_number_give_a_pattern() -> None:
 )
 def test_names_of_cameras_and_lone_images_give_no_pattern(stems: list[str]) -> None:
     assert label_pattern_of(pd.Series(stems, dtype="str")) is None
+
+
+def test_folders_of_one_split_that_differ_in_other_words_may_be_the_classes() -> None:
+    readings = read("training_fake/clip_a/*", "training_fake/clip_b/*", "training_real/clip_c/*", "training_real/d/*")
+    assert {"training_fake", "training_real"} in [set(found.values()) for found in readings]
+
+    assert len(read("train_1/cat/*", "train_1/dog/*", "train_2/cat/*", "train_2/dog/*")) == 1

@@ -9,6 +9,7 @@ from resnet50.etl.source.tree import Node, class_names, has_classes, has_splits,
 from resnet50.etl.source.words import (
     AUXILIARY,
     CLUTTER,
+    PARTS,
     RENDERINGS,
     SPLIT_WORDS,
     STORAGE,
@@ -131,36 +132,42 @@ def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) 
     inner = {name: readings for name, readings in inner.items() if readings}
     if not inner:
         return []
-    published = len({splits[name] for name in inner}) > 1
+    ways = joined_splits(inner, len({splits[name] for name in inner}) > 1, choice, notes)
+    if choice:  # a folder of unknown standing: with and without it
+        extra = [reading for name in other for reading in interpret(node.children[name], f"{above}{re.escape(name)}/")]
+        every = {"label_pattern": "([^/]+)/[^/]+$"}
+        ways += [FolderReading(ways[0].label | r.label, {}, "with every folder", every) for r in extra[:1]]
+    if len({splits[name] for name in used}) == 1 and (choice or len({own_words(name) for name in used}) > 1):
+        ways += read_levels(node, above)  # train/ beside bus/ and car/, or training_fake/ beside training_real/
+    return ways
+
+
+def joined_splits(
+    inner: dict[str, list[FolderReading]], published: bool, choice: dict[str, str], notes: list[str]
+) -> list[FolderReading]:
+    """Join the readings of each split folder: the likeliest of all, then the next of all."""
     most = max(len(readings) for readings in inner.values())
     ways: list[FolderReading] = []
     for at in range(most):
         label: dict[int, str] = {}
         split: dict[int, str] = {}
-        levels: list[str] = []
         picked: dict[str, str] = {}
+        level = ""
         for name, readings in inner.items():
             reading = readings[min(at, len(readings) - 1)]
             label |= reading.label
-            if published:
-                split |= dict.fromkeys(reading.label, name)
-            levels.append(reading.level)
+            split |= dict.fromkeys(reading.label, name) if published else {}
+            level = level or reading.level
             picked = picked or generalized(reading.choice, name)
             notes += [note for note in reading.notes if note not in notes]
-        ways.append(
-            FolderReading(label, split, levels[0], choice | (picked if most > 1 or not choice else {}), tuple(notes))
-        )
-    if choice:  # a folder of unknown standing: with and without it
-        extra = [reading for name in other for reading in interpret(node.children[name], f"{above}{re.escape(name)}/")]
-        if extra:
-            ways += [
-                FolderReading(
-                    ways[0].label | extra[0].label, {}, "with every folder", {"label_pattern": "([^/]+)/[^/]+$"}
-                )
-            ]
-        if len({splits[name] for name in used}) == 1:  # train/ beside bus/ and car/ may be a class
-            ways += read_levels(node, above)
+        option = choice | (picked if most > 1 or not choice else {})
+        ways.append(FolderReading(label, split, level, option, tuple(notes)))
     return ways
+
+
+def own_words(name: str) -> frozenset[str]:
+    """Return the words of a split folder's name that say neither the split nor a part of it."""
+    return frozenset(w for w in words_of(name) if w not in SPLIT_WORDS and w not in PARTS and not w.isdigit())
 
 
 def generalized(choice: dict[str, str], split: str) -> dict[str, str]:
