@@ -236,7 +236,7 @@ def test_class_folders_give_labels_and_relative_ids(tmp_path: Path, write_image:
     assert result.unlisted == ["stray.png"]
     assert result.name == "pets"
     assert "not used: images beside the class folders" in result.notes
-    assert "not used, no images: 1 × .txt" in result.notes
+    assert "files that are not images: 1 × .txt" in result.notes
 
 
 def test_folder_wrapped_around_class_folders_is_skipped(tmp_path: Path, write_image: WriteImage) -> None:
@@ -632,3 +632,10 @@ def test_images_in_the_folder_that_a_column_names_are_found(tmp_path: Path, writ
     result = extracted(write_table(tmp_path / "set" / "t.csv", "\n".join(["id,site,label", *lines])))
     assert result.rows["file"].tolist() == [f"{folder}/{number}.png" for folder in ("n", "s") for number in range(4)]
     assert result.rows["image_id"].is_unique
+
+
+def test_a_table_beside_an_archive_is_told_to_unpack_it(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("id,label\n1,car\n2,ship\n")
+    (tmp_path / "train.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(100))
+    with pytest.raises(UserError, match=r"train\.7z is a 7z archive: unpack it first"):
+        extract(PrepareOptions(source=tmp_path, out=tmp_path / "out"))

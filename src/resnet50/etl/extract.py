@@ -414,13 +414,13 @@ def nothing_found(options: PrepareOptions, files: FileIndex, passed_over: list[s
 
 def no_images(options: PrepareOptions, table: Table, files: FileIndex) -> UserError:
     """Return the error for a table of which no row has an image."""
-    images = files.images()
+    images, packed = files.images(), unreadable_containers(files)
     content = f"the folder holds files such as {images.iloc[0]!r}" if len(images) else "the folder holds no images"
     name = options.id_column or str(table.frame.columns[0])
+    advice = "name the folder with --images, the column with --id-column, or the pattern with --path-template"
     return UserError(
         f"none of the {len(table.frame):,} rows of {table.path.name} has an image in {files.folder}: column "
-        f"{name!r} has values such as {table.frame[name].iloc[0]!r}, but {content}; name the "
-        "folder with --images, the column with --id-column, or the pattern with --path-template"
+        f"{name!r} has values such as {table.frame[name].iloc[0]!r}, but {content}; {'; '.join(packed) or advice}"
     )
 
 

@@ -261,7 +261,11 @@ def show_audit(source: Reading, found: Audit, dropped: list[str], rows: pd.DataF
     for kind, (title, _) in KINDS.items():
         count = len(found.items[kind])
         rows_out = f"{excluded.get(kind, 0):,}" if kind in CAUSES else ""
-        table.add_row(title, f"{count:,}", rows_out, found.action(kind), style="bold" if count else "dim")
+        if count:
+            table.add_row(title, f"{count:,}", rows_out, found.action(kind), style="bold")
+    absent = sum(not found.items[kind] for kind in KINDS)
+    if absent:
+        table.add_row(f"{absent} other kinds of findings" if absent < len(KINDS) else "anything", "0", style="dim")
     for label in dropped:
         here = rows["label"] == label
         rows_out = f"{(here & (found.cause == '')).sum():,}"

@@ -45,7 +45,8 @@ def read_as_folders(
         notes.append(f"splits: {shorten(sorted(splits))}, by the folders' names")
     label, named = names_for(label, files)
     notes += [*named, *others_of(files)]
-    return reading_of(options, files, position, label, published, f"class folders: {one.level}", tuple(notes))
+    what = f"class folders: {one.level.removeprefix('folders ')}"
+    return reading_of(options, files, position, label, published, what, tuple(notes))
 
 
 def label_by_lists(
@@ -177,9 +178,8 @@ def reading_of(
         {"image_id": file, "label": label.array, "group": file, "published": published.array, "file": file}
     )
     counts = label.value_counts()
-    evidence = evidence or (
-        f"{len(counts):,} folders with {counts.min():,} to {counts.max():,} images each, in {images}",
-    )
+    each = f"{counts.max():,}" if counts.min() == counts.max() else f"{counts.min():,} to {counts.max():,}"
+    evidence = evidence or (f"{len(counts):,} folders with {each} images each, in {images}",)
     return Reading(
         what=what,
         name=files.folder.name,
@@ -196,4 +196,4 @@ def others_of(files: FileIndex) -> list[str]:
     """Say how many files of each extension are no images."""
     others = Counter(suffix or "no extension" for suffix in extension(files.paths[~files.is_image]))
     kinds = ", ".join(f"{count:,} × {kind}" for kind, count in sorted(others.items()))
-    return [f"not used, no images: {kinds}"] if others else []
+    return [f"files that are not images: {kinds}"] if others else []
