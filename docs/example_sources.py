@@ -17,11 +17,14 @@ def image(number, bits=8):
 
 
 def write(folder, files):
-    """Write files below a folder: a number is an image of its own, a string a text."""
+    """Write files below a folder: a number is an image of its own."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(image(content) if isinstance(content, int) else content.encode())
+        if isinstance(content, str):
+            path.write_text(content, encoding="utf-8")
+        else:
+            path.write_bytes(image(content) if isinstance(content, int) else content)
 
 
 def table(header, rows):
@@ -166,15 +169,12 @@ def faces(folder):
 def packed(folder):
     """A table whose images are still in an archive."""
     write(folder, {"labels.csv": table("id,label", (f"{n},{('car', 'ship')[n % 2]}" for n in range(30)))})
-    write(folder, {"train.7z": "7z\xbc\xaf\x27\x1c"})
+    write(folder, {"train.7z": b"7z\xbc\xaf\x27\x1c" + bytes(100)})
 
 
 def cells(folder):
     """12 bits in files of 16."""
-    for n in range(40):
-        path = folder / f"{('healthy', 'sick')[n % 2]}/{n}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(image(n, bits=12))
+    write(folder, {f"{('healthy', 'sick')[n % 2]}/{n}.png": image(n, bits=12) for n in range(40)})
 
 
 SOURCES = {

@@ -5,22 +5,24 @@
 In a `console` block, what follows a line `$ COMMAND` is replaced by what the command prints. A `text` block after a
 `python` block is replaced by what the Python prints. Each page runs in a new folder: all of them take about five
 minutes on two quiet cores. The commands on clothing/ need the clothing-dataset's folder; without it, their outputs
-stay as they are. Afterwards, docs/make_recording.py draws the quick start anew.
+stay as they are. The comment "# rows not shown" leaves out the sample of rows that `prepare --dry-run` prints.
+Afterwards, docs/make_recording.py draws the quick start anew.
 """
 
 import argparse
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
-
 ROOT = Path(__file__).parents[1]
+write_sources = runpy.run_path(str(ROOT / "docs" / "example_sources.py"))["write_sources"]
 PAGES = ("quickstart.md", "own-data.md", "python.md")
 BLOCK = re.compile(r"^```(console|python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+UNSHOWN = "# rows not shown"
 SEPARATOR = "--- end of block ---"
 
 
@@ -47,8 +49,15 @@ def run_console(body, folder, clothing):
     lines = []
     for command, before in commands(body):
         skipped = re.search(r"\bclothing/", command) and not clothing
-        lines += [f"$ {command}", *(before if skipped else run(command, folder))]
+        printed = before if skipped else run(command, folder)
+        lines += [f"$ {command}", *(without_rows(printed) if command.endswith(UNSHOWN) else printed)]
     return "\n".join([*lines, ""])
+
+
+def without_rows(lines):
+    """Return the output of `prepare --dry-run` without its sample of rows."""
+    text = "\n".join(lines)
+    return re.sub(r"^ten of its rows\n┏.*?^└\S*\n", "", text, flags=re.MULTILINE | re.DOTALL).split("\n")
 
 
 def commands(body):
@@ -102,16 +111,6 @@ def tidy(output, folder):
     return [line for line in lines if not re.search(r"/s, [\d,]+ s left$", line)]
 
 
-def make_pets(folder):
-    """Write a table with two columns that might be the labels, and its images."""
-    (folder / "images").mkdir(parents=True)
-    rows = ["image,name,kind"]
-    for number, (name, kind) in enumerate([("Tom", "cat"), ("Rex", "dog"), ("Tom", "dog"), ("Kit", "cat")]):
-        Image.new("RGB", (40, 40), (60 * number, 90, 120)).save(folder / "images" / f"{number}.png")
-        rows.append(f"{number}.png,{name},{kind}")
-    (folder / "pets.csv").write_text("\n".join([*rows, ""]), encoding="utf-8")
-
-
 def main():
     """Rewrite the pages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -126,7 +125,7 @@ def main():
 
 def rewrite(path, folder, clothing):
     """Run a page in a folder with what its commands need, and write its outputs."""
-    make_pets(folder / "pets")
+    write_sources(folder)
     (folder / "examples").symlink_to(ROOT / "examples")
     if clothing:
         (folder / "clothing").symlink_to(clothing.resolve())

@@ -39,7 +39,9 @@ def commands(page: Path) -> list[str]:
     for transcript in re.split(r"^\$ ", "\n".join(blocks(page, "console")), flags=re.MULTILINE):
         if not re.search(r"^error: ", transcript, re.MULTILINE):
             lines += transcript.splitlines()[:1]
-    return [line.removeprefix("resnet50 ").strip() for line in lines if line.startswith("resnet50 ")]
+    return [
+        line.removeprefix("resnet50 ").partition(" > ")[0].strip() for line in lines if line.startswith("resnet50 ")
+    ]
 
 
 def options_of(verb: str) -> set[str]:

@@ -54,7 +54,7 @@ def test_table_gives_ids_labels_and_files_and_says_why(shop: Path) -> None:
     assert result.options.images == shop / "images"
     assert result.what == "table labels.csv: images in column 'id', labels in column 'label'"
     assert result.evidence == (
-        f"images: column 'id' names 80% of 5 rows' images in {shop / 'images'}",
+        f"images: column 'id' names 4 of 5 rows' images in {shop / 'images'}",
         "labels: column 'label', its name",
     )
 

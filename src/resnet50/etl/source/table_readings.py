@@ -66,13 +66,13 @@ def read_set(
     ).astype("str")
     taken = {first.id_column, *choice.columns, options.group_column or "", split_column or ""}
     groups = find_group_columns(frame, taken, label)
-    share = f"{(file != '').mean():.0%} of {len(frame):,} rows' images"
     evidence = (
-        f"images: column {first.id_column!r} names {share} in {images}",
+        f"images: column {first.id_column!r} names {(file != '').sum():,} of {len(frame):,} rows' images in {images}",
         f"labels: {choice}, {choice.why}",
     )
+    tables = "table" if len(one.tables) == 1 else "tables"
     return Reading(
-        what=f"table {one.names()}: images in column {first.id_column!r}, labels in {choice}",
+        what=f"{tables} {one.names()}: images in column {first.id_column!r}, labels in {choice}",
         name=name_of_table(first.path) if len(one.tables) == 1 else files.folder.name,
         rows=rows,
         images=images,
