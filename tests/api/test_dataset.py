@@ -94,6 +94,8 @@ def test_choices_select_each_reading_of_the_labels(competition: Path, tmp_path: 
         for number, choice in enumerate(caught.value.choices)
     ]
     assert classes == [("cat", "dog"), ("glad", "sad")]
+    shown = caught.value._render_traceback_()[1]
+    assert shown.startswith("    resnet50.prepare(table, ") and shown.endswith(", label_column='animal')")
 
 
 def test_choices_select_among_id_columns_folders_and_tables(competition: Path, tmp_path: Path) -> None:

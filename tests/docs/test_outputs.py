@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 SCRIPT = runpy.run_path(str(DOCS / "make_outputs.py"))
 
-INSERTED = r"keras|adamw|bf16|cpu|defective|functional|test|demo|not|finished|Not sure|Skip|healthy|sick|rust|scab|columns"
+INSERTED = (
+    r"keras|adamw|bf16|cpu|defective|functional|test|demo|not|finished|Not sure|Skip|healthy|sick|rust|scab|columns"
+)
 NOT_FIXED = re.compile(rf"""\S*\d\S*|['"“][^'"”]*['"”]|\S*/\S*|\S*\.\w+|\b(?:{INSERTED})\b|[^\w\s-]""")
 """What varies in a line of output: numbers, quoted names, paths, values of options, punctuation."""
 

@@ -2,8 +2,9 @@
 
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
-from resnet50.options import PredictOptions, PrepareOptions, TrainOptions, command, from_arguments
+from resnet50.options import PredictOptions, PrepareOptions, TrainOptions, call, command, from_arguments
 
 
 def test_a_command_gives_back_its_options() -> None:
@@ -33,3 +34,24 @@ def test_names_that_look_like_options_stand_behind_a_dash() -> None:
 
 def test_defaults_of_other_verbs_are_left_out_too() -> None:
     assert command("train", TrainOptions(dataset=Path("d"), out=Path("r")), {}) == "resnet50 train d --out r"
+
+
+def record(source: str, out: str, **options: object) -> tuple[str, str, dict[str, object]]:
+    return source, out, options
+
+
+def test_a_call_gives_back_its_options_with_the_values_of_python() -> None:
+    options = PrepareOptions(source=Path("my data"), out=Path("d"), images=Path("it's"), store=False)
+    line = call("prepare", options, {"class_folders": "true", "label_pattern": r"^(cat|dog)\."}, {})
+    assert line.startswith("resnet50.prepare('my data', 'd', ")
+    assert eval(line, {"resnet50": SimpleNamespace(prepare=record)}) == (
+        "my data",
+        "d",
+        {"images": "it's", "store": False, "class_folders": True, "label_pattern": r"^(cat|dog)\."},
+    )
+
+
+def test_a_call_names_a_table_in_memory_unless_another_source_is_chosen() -> None:
+    options = PrepareOptions(source=Path("source.parquet"), out=Path("d"))
+    assert call("prepare", options, {}, {"source": "table"}) == "resnet50.prepare(table, 'd')"
+    assert call("prepare", options, {"source": "a.csv"}, {"source": "table"}) == "resnet50.prepare('a.csv', 'd')"

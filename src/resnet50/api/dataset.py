@@ -41,11 +41,17 @@ def prepare(source: pd.DataFrame | StrPath, out: StrPath, **options: Unpack[Prep
 
     from resnet50.etl.prepare import prepare
     from resnet50.etl.prepared import SOURCE
-    from resnet50.options import PrepareOptions, from_values
+    from resnet50.options import PrepareOptions, call, from_values
 
     table = source if isinstance(source, pd.DataFrame) else None
     path = Path(out) / SOURCE if table is not None else source
-    prepare(from_values(PrepareOptions, {"source": path, "out": out, **options}), table)
+    given = from_values(PrepareOptions, {"source": path, "out": out, **options})
+    try:
+        prepare(given, table)
+    except UserError as error:
+        shown = {} if table is None else {"source": "table"}
+        error.commands = tuple(call("prepare", given, choice, shown) for choice in error.choices)
+        raise
     return Dataset(out)
 
 

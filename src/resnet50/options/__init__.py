@@ -6,7 +6,7 @@ The command line, the YAML files and the Python functions all read these datacla
 from resnet50.options.bench import BenchOptions
 from resnet50.options.build import from_values
 from resnet50.options.command_line import from_arguments
-from resnet50.options.commands import command
+from resnet50.options.commands import call, command
 from resnet50.options.evaluate import EvaluateOptions
 from resnet50.options.fields import fields_of, flag
 from resnet50.options.groups import Depth, Precision, ShortcutKind, Variant
@@ -37,6 +37,7 @@ __all__ = [
     "StudyOptions",
     "TrainOptions",
     "Variant",
+    "call",
     "command",
     "fields_of",
     "flag",

@@ -17,7 +17,8 @@ class UserError(Exception):
     Attributes:
         choices: where the input can be read in several ways, the keyword arguments that select each of them, e.g.
             `({"label_column": "grade"}, {"label_column": "breed"})`; else empty.
-        commands: the complete command of each choice, likeliest first, once the command line has set them.
+        commands: the complete command, or the call in Python, of each choice, likeliest first; the command line and
+            the Python functions set them.
     """
 
     def __init__(self, message: str, choices: Iterable[Mapping[str, str]] = ()) -> None:
@@ -30,9 +31,8 @@ class UserError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Return the lines that a notebook shows: the message in Python's words, then the choices, and no traceback."""
         lines = [f"UserError: {in_python(str(self))}"]
-        for choice in self.choices[:CHOICES_SHOWN]:
-            lines.append("    " + ", ".join(f"{name}={value!r}" for name, value in choice.items()))
-        return lines
+        arguments = [", ".join(f"{name}={value!r}" for name, value in choice.items()) for choice in self.choices]
+        return [*lines, *(f"    {line}" for line in (self.commands or arguments)[:CHOICES_SHOWN])]
 
 
 class Stopped(Exception):  # noqa: N818  # not an error
