@@ -13,25 +13,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet50.etl.formats import HEAD_BYTES, content_kind
 from resnet50.runtime.console import progress
 from resnet50.runtime.cpu import available_cores
 
-MAGIC = {
-    ".jpg": rb"\xff\xd8\xff",
-    ".png": rb"\x89PNG\r\n\x1a\n",
-    ".gif": rb"GIF8[79]a",
-    ".webp": rb"RIFF....WEBP",
-    ".bmp": rb"BM",
-    ".tif": rb"II\*\0|MM\0\*|II\+\0|MM\0\+",
-    ".jp2": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
-    ".avif": rb"....ftypavi[fs]",
-    ".heic": rb"....ftyp(?:hei[cmsx]|hev[cmsx]|mif1|msf1)",
-    ".ppm": rb"P[3-6]\s",
-}
-"""What an encoded image starts with, and the extension that says so."""
-
-HEAD = 16
-"""Bytes that tell the format of an encoded image."""
+EXTENSIONS = {
+    "JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WebP": ".webp", "BMP": ".bmp", "TIFF": ".tif", "PNM": ".ppm",
+    "JPEG 2000": ".jp2", "AVIF": ".avif", "HEIC": ".heic", "QOI": ".qoi", "Photoshop": ".psd", "DICOM": ".dcm",
+}  # fmt: skip
+"""By the kind of content; other images keep the extension they have."""
 
 CHUNK, CHUNK_BYTES = 256, 16_000_000
 """Images, and bytes of them, that a thread writes at once."""
@@ -39,8 +29,7 @@ CHUNK, CHUNK_BYTES = 256, 16_000_000
 
 def extension_of(content: bytes) -> str:
     """Return the extension for the content of an image file; "" if it is no known image."""
-    head = content[:HEAD]
-    return next((name for name, magic in MAGIC.items() if re.match(magic, head, re.DOTALL)), "")
+    return EXTENSIONS.get(content_kind(content[:HEAD_BYTES]).name, "")
 
 
 def extensions_of(contents: list[bytes]) -> list[str]:
