@@ -81,6 +81,11 @@ def test_small_class_does_not_lag_by_chance() -> None:
     assert "“c2”" in find(diagnoses, "few_images").text
 
 
+def test_class_of_fewer_than_ten_images_is_said_to_be_small() -> None:
+    assert "“c1”" in find(diagnose_classes(evaluation([[90, 0], [0, 9]])), "few_images").text
+    assert "few_images" not in rules(diagnose_classes(evaluation([[90, 0], [0, 10]])))
+
+
 def test_equal_classes_hardly_ever_lag() -> None:
     """Twenty classes of the same recall, 30 images each: a false alarm in at most a few of a hundred splits."""
     rng = np.random.default_rng(0)

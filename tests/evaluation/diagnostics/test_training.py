@@ -72,6 +72,14 @@ def test_run_that_still_improves_is_told_to_go_on(seed: int) -> None:
     assert "--epochs 24" in diagnosis.advice
 
 
+def test_run_still_improves_if_its_best_epoch_is_the_last_but_one() -> None:
+    falling = 1.5 - 0.08 * np.arange(1.0, 13)
+    falling[-1] = falling[-2] + 0.01
+    assert find(diagnose_training(curves(12, noise=0, val_loss=falling), CONFIG), "convergence").level == "note"
+    falling[-3] = falling[-1] - 0.02
+    assert find(diagnose_training(curves(12, noise=0, val_loss=falling), CONFIG), "convergence").level == "good"
+
+
 def overfit(n: int = 20, at: int = 6) -> dict[str, np.ndarray]:
     e = np.arange(1, n + 1)
     return {
