@@ -48,7 +48,7 @@ NARROW = (8, 16, 32, 64)
 
 NARROW_TESTS = (
     *("api", "docs", "evaluation", "inference", "runtime", "training", "test_cli"),
-    *("model/test_file", "model/test_fold", "model/test_hooks"),
+    *("faults/test_kill", "faults/test_processes", "model/test_file", "model/test_fold", "model/test_hooks"),
 )
 """Where networks are narrow: where it makes no difference what they are, as long as they learn."""
 
