@@ -48,7 +48,10 @@ NARROW = (8, 16, 32, 64)
 
 NARROW_TESTS = (
     *("api", "docs", "evaluation", "inference", "runtime", "training", "test_cli"),
-    *("model/test_file", "model/test_fold", "model/test_hooks"),
+    *("faults/test_kill", "faults/test_processes", "model/test_file", "model/test_fold", "model/test_hooks"),
+    *("study/test_degradation", "study/test_dynamics", "study/test_ensemble", "study/test_fields"),
+    *("study/test_gradients", "study/test_increments", "study/test_lab", "study/test_landscape"),
+    *("study/test_resolution", "study/test_run", "study/test_similarity", "study/test_small"),
 )
 """Where networks are narrow: where it makes no difference what they are, as long as they learn."""
 

@@ -106,6 +106,13 @@ def test_ungrouped_split_has_scikit_learns_class_counts() -> None:
 GROUPED = st.lists(st.tuples(st.integers(0, 25), st.integers(0, 4)), min_size=40, max_size=300)
 
 
+def test_order_of_rows_does_not_change_the_counts_of_a_class() -> None:
+    rows = table([f"{number:03d}" for number in range(100) for _ in range(3)])
+    backward = table(rows["label"].tolist()[::-1])
+    forth, back = (counts(order, split_rows(order, USUAL, seed=0)) for order in (rows, backward))
+    assert forth.tolist() == back.tolist()
+
+
 @given(rows=GROUPED, fractions=FRACTIONS, seed=st.integers(0, 1000))
 @settings(deadline=None, max_examples=25)
 def test_groups_stay_together_and_the_seed_fixes_the_split(

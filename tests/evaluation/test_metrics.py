@@ -48,6 +48,13 @@ def test_classes_without_an_image_do_not_count_as_missed() -> None:
     assert np.array(metrics["confusion"]).shape == (7, 7)
 
 
+def test_class_that_is_never_predicted_has_precision_and_f1_of_zero() -> None:
+    labels, probabilities = np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
+    metrics = compute_metrics(labels, probabilities, ("a", "b"))
+    assert (metrics["per_class"][1]["precision"], metrics["per_class"][1]["f1"]) == (0, 0)
+    assert metrics["macro_f1"] == pytest.approx(0.25)
+
+
 def test_top_5_accuracy_is_printed_from_six_classes_on() -> None:
     labels, probabilities = draw(0)
     metrics = compute_metrics(labels, probabilities, CLASSES) | {"split": "test"}

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from resnet50.evaluation.plots import Line, plot_by_epoch
 from resnet50.evaluation.report import write_report
 from resnet50.options import TrainOptions, write_yaml
 from resnet50.runtime.errors import UserError
@@ -413,27 +412,6 @@ def test_folder_that_is_no_run_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no config\.yaml"):
         write_report(tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_plot_takes_the_page_s_colors_and_counts_whole_epochs() -> None:
-    values = np.linspace(1, 0.5, 30)
-    svg = plot_by_epoch("Loss", range(1, 31), [Line("training", values, "train"), Line("validation", values, "val")], 7)
-    assert svg.startswith("<svg viewBox=")
-    assert "currentColor" in svg
-    assert "var(--train)" in svg
-    assert not re.search(r"#[0-9a-f]{6}[;\"]", svg)
-    ticks = [float(t) for t in re.findall(r"text-anchor: middle[^>]*>([\d.]+)<", svg)]
-    assert ticks
-    assert all(tick == int(tick) and 1 <= tick <= 30 for tick in ticks)
-    assert not re.search(r'(?<!xlink:href=")(?<!url\()\bid="(figure|axes|text|line2d)', svg)
-
-
-def test_plotting_leaves_matplotlib_as_it_was() -> None:
-    import matplotlib as mpl
-
-    before = dict(mpl.rcParams)
-    plot_by_epoch("Accuracy", [1], [Line("a", np.array([0.5]), "train", band=np.array([0.1]))], 1, "percent")
-    assert dict(mpl.rcParams) == before
 
 
 def test_events_during_training_are_listed(make_run: MakeRun) -> None:

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from resnet50.model.file import read_metadata
+from tests.faults.torchrun import environment
 
 RUNNER = Path(__file__).parent / "runner.py"
 TIMING = ["images_per_second", "wait_seconds", "seconds"]
@@ -38,7 +39,7 @@ def start(arguments: list[str], marks: Path) -> "subprocess.Popen[str]":
         return subprocess.Popen(
             [sys.executable, str(RUNNER), str(marks), *arguments],
             stdout=said, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=environment(),
         )  # fmt: skip
 
 
@@ -52,15 +53,18 @@ def wait_for(process: "subprocess.Popen[str]", mark: Path, seconds: float = 120)
     return False
 
 
-def kill_and_resume(command: list[str], run: Path, kills: int, seed: int) -> Killed:
-    """Run a training; kill it in turn in a step, a validation and the writing of a checkpoint; resume; to the end."""
+def kill_and_resume(command: list[str], run: Path, kills: int, seed: int, within: float) -> Killed:
+    """Run a training; kill it in turn in a step, a validation and the writing of a checkpoint; resume; to the end.
+
+    Each kill comes within so many seconds of training, or when what it is to hit is next.
+    """
     rng, killed, marks = np.random.default_rng(seed), Killed(), run.parent / f"marks-{run.name}"
     arguments = command
     while True:
         process = start(arguments, marks)
         phase = PHASES[sum(killed.phases.values()) % len(PHASES)]
         if sum(killed.phases.values()) < kills and wait_for(process, marks / "step"):
-            time.sleep(rng.uniform(0, 1.5))
+            time.sleep(rng.uniform(0, within))
             if wait_for(process, marks / phase):
                 time.sleep(rng.uniform(0, 0.05))
         if sum(killed.phases.values()) < kills and process.poll() is None:

@@ -26,11 +26,11 @@ def command(dataset: Path, run: Path, flags: list[str], epochs: int) -> list[str
     return ["train", str(dataset), "--out", str(run), *given]
 
 
-def check(dataset: Path, folder: Path, flags: list[str], *, kills: int, epochs: int) -> Killed:
+def check(dataset: Path, folder: Path, flags: list[str], *, kills: int, epochs: int, within: float) -> Killed:
     """Train once without and once with kills, and compare; return how often it was killed in what."""
     alone, killed = folder / "alone", folder / "killed"
     assert cli.run(command(dataset, alone, flags, epochs)) == 0
-    result = kill_and_resume(command(dataset, killed, flags, epochs), killed, kills, seed=0)
+    result = kill_and_resume(command(dataset, killed, flags, epochs), killed, kills, seed=0, within=within)
     assert sum(result.phases.values()) == kills, result
     assert same_results(killed, alone) == []
     if "--observe" in flags:
@@ -41,7 +41,7 @@ def check(dataset: Path, folder: Path, flags: list[str], *, kills: int, epochs: 
 
 @pytest.mark.slow
 def test_three_kills_change_no_bit(prepared: Path, tmp_path: Path) -> None:
-    check(prepared, tmp_path, CASES["adamw"], kills=3, epochs=8)
+    check(prepared, tmp_path, CASES["adamw"], kills=3, epochs=8, within=0.3)
 
 
 @pytest.mark.faults
@@ -50,5 +50,5 @@ def test_twenty_kills_change_no_bit(
     prepared: Path, tmp_path: Path, case: str, record_property: Callable[[str, object], None]
 ) -> None:
     record_property("tries", 20)
-    result = check(prepared, tmp_path, CASES[case], kills=20, epochs=60)
+    result = check(prepared, tmp_path, CASES[case], kills=20, epochs=60, within=0.5)
     assert all(result.phases[phase] for phase in PHASES), result.phases

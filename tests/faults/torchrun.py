@@ -10,10 +10,16 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-FROZEN_NORMS = (
-    "import sys; from resnet50.training import loop; loop.train_mode = lambda network: network.eval()\n"
-    "from resnet50.cli import main; main(sys.argv[1:])\n"
-)
+from resnet50.model import resnet
+
+COMMAND = Path(__file__).with_name("command.py")
+
+FROZEN_NORMS = f"""\
+import runpy
+from resnet50.training import loop
+loop.train_mode = lambda network: network.eval()
+runpy.run_path({str(COMMAND)!r}, run_name="__main__")
+"""
 """Runs `resnet50` with norms in evaluation mode: on a CPU, without SyncBN, each process norms its own share."""
 
 COUNTING_MESSAGES = """\
@@ -44,9 +50,8 @@ def torchrun(
     world_size: int, arguments: list[str], *, flags: tuple[str, ...] = ("--standalone",), script: Path | None = None
 ) -> list[str]:
     """Return the command that runs `resnet50`, or a script instead of it, in so many processes."""
-    program = ["-m", "resnet50"] if script is None else [str(script)]
     launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={world_size}"]
-    return [*launcher, *flags, *program, *arguments]
+    return [*launcher, *flags, str(script or COMMAND), *arguments]
 
 
 def meeting(machines: int) -> tuple[str, ...]:
@@ -77,8 +82,9 @@ def counting_messages(folder: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of processes that share two cores."""
-    return os.environ | {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    """Return the environment of processes that share two cores, with networks as wide as this process's."""
+    widths = " ".join(map(str, resnet.WIDTHS))
+    return os.environ | {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR", "WIDTHS": widths}
 
 
 def run(command: list[str], seconds: float = 300) -> "subprocess.CompletedProcess[str]":

@@ -126,7 +126,9 @@ def test_a_module_is_tried_against_the_tests_that_mirror_it(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(mutants.os, "fork"), reason="a mutant is tried in a forked process")
 def test_mutants_are_killed_survive_or_never_end(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutants, "SLOWER", 2.0)
     monkeypatch.setattr(mutants, "GRACE", 1.0)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     place = Workplace(tree, tmp_path / "place")
     killed, survived, endless = (
         place.run(mutant_of(*change))

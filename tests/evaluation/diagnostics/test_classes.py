@@ -64,12 +64,26 @@ def test_rare_lagging_class_asks_for_weights_unless_they_were_used() -> None:
     assert "alone was not enough" in find(weighted, "lagging_classes").advice
 
 
+def test_lagging_class_is_rare_below_half_the_median_of_images() -> None:
+    confusion = even(5, 90, 2)
+    confusion[2] = [40, 4, 50, 2, 2]
+    for images, rare in ((149, True), (150, False), (250, False)):
+        counts = {f"c{i}": 300 for i in range(5)} | {"c2": images}
+        advice = find(diagnose_classes(evaluation(confusion), counts), "lagging_classes").advice
+        assert ("Rare in training: “c2”" in advice) == rare
+
+
 def test_small_class_does_not_lag_by_chance() -> None:
     confusion = even(5, 90, 2)
     confusion[2] = [1, 0, 3, 1, 0]  # 3 of 5
     diagnoses = diagnose_classes(evaluation(confusion))
     assert "lagging_classes" not in rules(diagnoses)
     assert "“c2”" in find(diagnoses, "few_images").text
+
+
+def test_class_of_fewer_than_ten_images_is_said_to_be_small() -> None:
+    assert "“c1”" in find(diagnose_classes(evaluation([[90, 0], [0, 9]])), "few_images").text
+    assert "few_images" not in rules(diagnose_classes(evaluation([[90, 0], [0, 10]])))
 
 
 def test_equal_classes_hardly_ever_lag() -> None:

@@ -92,7 +92,7 @@ def test_rule_speaks_and_is_the_only_diagnosis(rule: Rule, table: pd.DataFrame, 
 @pytest.mark.parametrize(
     ("rule", "table"),
     [
-        (vanishing_gradients, changed("gradient_norm", 1e-3, "conv1")),
+        (vanishing_gradients, changed("gradient_norm", 6e-4, "conv1")),
         (vanishing_gradients, changed("gradient_norm", 1e-9, "bn1")),  # a norm has few weights: it isn't held against
         (vanishing_gradients, changed("gradient_norm", 1e-9, "conv1", 1)),  # only the last epoch counts
         (updates_large, changed("update_ratio", 0.09)),
@@ -131,6 +131,16 @@ def test_many_layers_are_named_by_three_and_a_count() -> None:
     diagnosis = updates_large(changed("update_ratio", 0.3))
     assert diagnosis is not None
     assert "and 3 more" in diagnosis.text
+
+
+def test_block_with_most_dead_channels_decides_how_bad_it_is() -> None:
+    table = changed("dead_channels", 0.2, "layer1.0")
+    table.loc[(table["quantity"] == "dead_channels") & (table["layer"] == "layer2.0"), "value"] = 0.6
+    diagnosis = dead_channels(table)
+    assert diagnosis is not None
+    assert diagnosis.level == "warning"
+    assert "60.0% of the output channels of layer2.0" in diagnosis.text
+    assert "layer2.0, layer1.0" in diagnosis.text
 
 
 def test_nothing_recorded_says_nothing() -> None:

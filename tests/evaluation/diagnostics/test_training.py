@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resnet50.evaluation.diagnostics.curves import jitter
 from resnet50.evaluation.diagnostics.training import diagnose_training
 from resnet50.options import TrainOptions
 from tests.evaluation.diagnostics.found import find, rules
@@ -71,6 +70,14 @@ def test_run_that_still_improves_is_told_to_go_on(seed: int) -> None:
     )
     assert diagnosis.level == "note"
     assert "--epochs 24" in diagnosis.advice
+
+
+def test_run_still_improves_if_its_best_epoch_is_the_last_but_one() -> None:
+    falling = 1.5 - 0.08 * np.arange(1.0, 13)
+    falling[-1] = falling[-2] + 0.01
+    assert find(diagnose_training(curves(12, noise=0, val_loss=falling), CONFIG), "convergence").level == "note"
+    falling[-3] = falling[-1] - 0.02
+    assert find(diagnose_training(curves(12, noise=0, val_loss=falling), CONFIG), "convergence").level == "good"
 
 
 def overfit(n: int = 20, at: int = 6) -> dict[str, np.ndarray]:
@@ -152,6 +159,12 @@ def test_oscillating_objective_says_the_rate_is_too_high(seed: int) -> None:
     swinging = 1.0 + 0.2 * (-1.0) ** e - 0.01 * e
     table = curves(20, seed, 0.01, train_loss=swinging)
     assert "learning_rate_high" in rules(diagnose_training(table, CONFIG))
+
+
+def test_rising_objective_is_dated_by_the_first_epoch_that_rises() -> None:
+    table = curves(8, objective=np.array([1.3, 0.9, 1.2, 0.9, 1.2, 0.9, 0.85, 0.8]))
+    text = find(diagnose_training(table, CONFIG), "learning_rate_high").text
+    assert "rose in 2 of 7 epochs, first in epoch 3" in text
 
 
 def test_two_validation_spikes_say_the_rate_is_too_high_but_not_one() -> None:
@@ -278,12 +291,6 @@ def test_empty_and_incomplete_tables_give_what_they_carry() -> None:
 def test_options_may_be_the_dataclass(tmp_path: Path) -> None:
     options = TrainOptions(dataset=tmp_path, out=tmp_path, augment="standard")
     assert "--crop-scale" in find(diagnose_training(curves(**overfit()), options), "overfitting").advice
-
-
-def test_jitter_measures_noise_around_a_smooth_course() -> None:
-    noise = 0.05 * np.random.default_rng(0).standard_normal(400)
-    assert jitter(np.linspace(3, 1, 400) + noise) == pytest.approx(0.05, rel=0.15)
-    assert jitter(np.linspace(3, 1, 400)) == pytest.approx(0, abs=1e-12)
 
 
 def test_skipped_steps_are_told_but_for_the_fp16_scalers_own() -> None:

@@ -130,7 +130,8 @@ def cell_of_pixels(cells: pd.DataFrame, shape: Shape | None) -> PixelColumns | N
 
 def numbers_of(cells: pd.DataFrame) -> NDArray[Any] | None:
     """Return cells as numbers; None if more than a few are something else."""
-    values = cells.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float32)
+    flat = pd.Series(cells.to_numpy(dtype=object).ravel())  # column by column is slow where there are thousands
+    values = pd.to_numeric(flat, errors="coerce").to_numpy(dtype=np.float32).reshape(cells.shape)
     good = ~np.isnan(values).any(axis=1)
     return values[good] if 2 * good.sum() > len(values) else None
 

@@ -40,7 +40,10 @@ def meanings(name: str, values: pd.Series) -> dict[str, str] | None:
     A column called split, usage and the like says it by words; is_valid by yes and no; split, where most cells are 0,
     by 0, 1 and 2 for train, val and test, as CelebA and WILDS number them.
     """
-    plain, counts = normalized(name), values[values != ""].value_counts()
+    plain = normalized(name)
+    if plain not in FLAGS and plain not in SPLIT_COLUMNS:
+        return None
+    counts = values[values != ""].value_counts()
     if plain in FLAGS and len(counts) == 2 and {value.lower() for value in counts.index} <= TRUTH.keys():
         return {value: FLAGS[plain][0 if TRUTH[value.lower()] else 1] for value in counts.index}
     if plain in ("split", "partition") and set(counts.index) == {"0", "1", "2"} and counts.idxmax() == "0":

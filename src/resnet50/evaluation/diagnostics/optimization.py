@@ -93,7 +93,7 @@ def learning_rate_low(c: Curves) -> Diagnosis | None:
     """
     n = len(c)
     traveled = np.concatenate([[0.0], np.cumsum(c.lr[:-1])])
-    if n < MIN_EPOCHS or not np.isfinite(traveled).all() or traveled[-1] <= 0:
+    if n < MIN_EPOCHS or not np.isfinite(traveled).all():
         return None
     first, last = c.train_loss[0], c.train_loss[-1]
     if not FAR_FROM_CONVERGED * first < last < (1 - FLAT) * first:
