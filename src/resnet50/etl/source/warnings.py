@@ -1,5 +1,6 @@
 """What to say about labels and groups that may not be what the user thinks they are."""
 
+import shlex
 from collections.abc import Sequence
 
 import pandas as pd
@@ -72,7 +73,7 @@ def warn_about_groups(manifest: pd.DataFrame, source: Reading, rows: pd.Index) -
         if straddling:
             warn(
                 f"{straddling:,} of {count:,} groups by column {name!r} have images in several splits, so the test may "
-                f"measure what is known already: keep them together with --group-column {name}"
+                f"measure what is known already: keep them together with --group-column {shlex.quote(name)}"
             )
     if not source.columns:
         warn_about_patterns(manifest)
@@ -97,6 +98,6 @@ def warn_about_patterns(manifest: pd.DataFrame) -> None:
         if straddling > 0.02 * count:
             warn(
                 f"{straddling:,} of {count:,} groups by the names of the images (such as {groups[known].iloc[0]}) have "
-                f"images in several splits: keep them together with --group-pattern {pattern!r}"
+                f"images in several splits: keep them together with --group-pattern {shlex.quote(pattern)}"
             )
             return
