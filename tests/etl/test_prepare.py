@@ -166,6 +166,11 @@ def test_classes_of_few_images_are_dropped_if_asked(zoo: Path) -> None:
     assert audit["small_classes"]["items"][0] == {"label": "owl", "images": 6}
 
 
+def test_dropping_small_classes_needs_their_size(zoo: Path) -> None:
+    with pytest.raises(UserError, match="needs --min-class-count N"):
+        prepared(zoo, small_classes="drop")
+
+
 def many_pets(root: Path, write_image: WriteImage, count: int = 10, names: str = "{label}{number}") -> Path:
     for label in ("cat", "dog"):
         for number in range(count):
@@ -200,6 +205,13 @@ def test_second_source_with_an_unknown_class_is_refused(tmp_path: Path, write_im
     write_image(held_out / "owl" / "1.png")
     with pytest.raises(UserError, match=r"--test .*field has classes that .*lab lacks: owl"):
         prepare(PrepareOptions(source=source, out=tmp_path / "out", test=held_out))
+
+
+def test_second_source_of_copies_alone_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
+    source = many_pets(tmp_path / "lab", write_image)
+    with pytest.raises(UserError, match="nothing is left of the test split"):
+        prepare(PrepareOptions(source=source, out=tmp_path / "out", test=source))
+    assert not (tmp_path / "out").exists()
 
 
 def test_second_source_beside_a_published_test_split_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
