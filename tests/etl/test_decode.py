@@ -277,6 +277,13 @@ def test_orientation_is_read_alone_from_odd_exif(kind: str, form: str) -> None:
     assert opened.size == (24, 16), "the caller's image stays as it is"
 
 
+def test_orientation_is_read_behind_a_doubled_header() -> None:
+    block = b"Exif\0\0" * 2 + exif_block(TURNED)
+    content = saved(rgb(), "JPEG")
+    segment = b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
+    assert decode(content[:2] + segment + content[2:]).size == (16, 24)
+
+
 @pytest.mark.parametrize("value", [0, 9, 65535])
 def test_meaningless_orientation_leaves_the_image_as_stored(value: int) -> None:
     block = exif_block((0x0112, 3, 1, struct.pack("<H", value)))

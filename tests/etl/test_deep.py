@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,6 +86,11 @@ def test_tiff_of_any_type_is_scaled_by_its_range(
 def test_floats_outside_0_to_1_are_refused_not_stretched(values: np.ndarray) -> None:
     with pytest.raises(OutOfRangeError, match=r"% of the pixels lie outside 0 to 1: .*; scale them"):
         decode_image(tiff_of(values.astype(np.float32)))
+
+
+def test_message_about_the_range_counts_what_is_not_finite() -> None:
+    with pytest.raises(OutOfRangeError, match=r"50\.0% are NaN or infinite"):
+        decode_image(tiff_of(np.where(RAMP < 0.5, np.nan, RAMP).astype(np.float32)))
 
 
 @pytest.mark.parametrize(("value", "level"), [(1.5, 255), (-3, 0), (np.nan, 0), (np.inf, 255), (-np.inf, 0)])
@@ -222,6 +228,31 @@ def test_tiff_that_pillow_cannot_read_needs_the_extra(
     monkeypatch.setattr(tiff.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UnreadableImageError, match=r"pip install 'resnet50\[tiff\]'"):
         decode_image(tiff_of(values, **options))
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        (np.dstack([GRAY, GRAY[::-1], GRAY]).astype(np.uint8), {}),
+        (np.stack([GRAY, GRAY[::-1], GRAY]).astype(np.uint16) * 257, {"planarconfig": "separate"}),
+        (np.dstack([RAMP, RAMP[::-1], RAMP]).astype(np.float32), {}),
+    ],
+)
+def test_turned_tiff_is_upright_whatever_reads_it(values: np.ndarray, options: dict[str, object]) -> None:
+    stored = decode_image(tiff_of(values, photometric="rgb", **options)).pixels
+    tag = [(274, 3, 1, 6, True)]
+    found = decode_image(tiff_of(values, photometric="rgb", extratags=tag, **options))
+    np.testing.assert_array_equal(found.pixels, np.rot90(stored, -1))
+    assert (found.width, found.height) == (60, 80)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_turned_gray_tiff_opened_by_its_path_is_upright(dtype: type, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_of((RAMP * np.iinfo(dtype).max).astype(dtype), extratags=[(274, 3, 1, 6, True)]))
+    image = Image.open(path)
+    np.testing.assert_array_equal(np.asarray(to_rgb(image)), decode_image(path).pixels)
+    assert image.filename == str(path)
 
 
 def test_tiff_of_many_bands_is_no_image() -> None:

@@ -586,6 +586,11 @@ def test_group_pattern_takes_groups_from_ids(tmp_path: Path, write_image: WriteI
     table = write_table(tmp_path / "eyes" / "t.csv", "image,level\n10_left,0\n10_right,1\n7_left,1\nother,0\n")
     for pattern in (r"^(\d+)_(?:left|right)", r"^\d+"):
         assert extracted(table, group_pattern=pattern).rows["group"].tolist() == ["10", "10", "7", "other"]
+    reading = extracted(table, group_pattern=r"^(?:(\d+)_left|(\d+)_right)")
+    assert reading.rows["group"].tolist() == ["10", "10", "7", "other"]
+    assert "1 ids don't match, such as 'other'" in reading.notes[-1]
+    with pytest.raises(UserError, match="give one of the two"):
+        extracted(table, group_pattern=".", group_column="image")
     with pytest.raises(UserError, match="matches no id, such as '10_left'"):
         extracted(table, group_pattern="^patient")
     with pytest.raises(UserError, match="is not a regular expression"):

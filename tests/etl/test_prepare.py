@@ -167,6 +167,11 @@ def test_classes_of_few_images_are_dropped_if_asked(zoo: Path) -> None:
     assert audit["small_classes"]["items"][0] == {"label": "owl", "images": 6}
 
 
+def test_dropping_small_classes_needs_their_size(zoo: Path) -> None:
+    with pytest.raises(UserError, match="needs --min-class-count N"):
+        prepared(zoo, small_classes="drop")
+
+
 def many_pets(root: Path, write_image: WriteImage, count: int = 10, names: str = "{label}{number}") -> Path:
     for label in ("cat", "dog"):
         for number in range(count):
@@ -201,6 +206,13 @@ def test_second_source_with_an_unknown_class_is_refused(tmp_path: Path, write_im
     write_image(held_out / "owl" / "1.png")
     with pytest.raises(UserError, match=r"--test .*field has classes that .*lab lacks: owl"):
         prepare(PrepareOptions(source=source, out=tmp_path / "out", test=held_out))
+
+
+def test_second_source_of_copies_alone_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
+    source = many_pets(tmp_path / "lab", write_image)
+    with pytest.raises(UserError, match="nothing is left of the test split"):
+        prepare(PrepareOptions(source=source, out=tmp_path / "out", test=source))
+    assert not (tmp_path / "out").exists()
 
 
 def test_second_source_beside_a_published_test_split_is_refused(tmp_path: Path, write_image: WriteImage) -> None:
@@ -265,8 +277,7 @@ def test_groups_by_names_that_straddle_the_split_are_warned_of_and_mended(
     warning = " ".join(capsys.readouterr().err.split())
     found = re.search(r"of 40 groups by the names .*--group-pattern '(.*)'$", warning)
     assert found is not None
-    pattern = found[1].replace("\\\\", "\\")
-    dataset = prepare(PrepareOptions(source=tmp_path / "eyes", out=tmp_path / "grouped", group_pattern=pattern))
+    dataset = prepare(PrepareOptions(source=tmp_path / "eyes", out=tmp_path / "grouped", group_pattern=found[1]))
     assert dataset is not None
     assert dataset.manifest.groupby("group")["split"].nunique().max() == 1
     assert dataset.manifest["group"].nunique() == 40

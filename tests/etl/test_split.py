@@ -288,6 +288,12 @@ def test_published_split_without_train_is_refused() -> None:
         keep_published(published(["val", "val", "test", "test"]), USUAL, 0)
 
 
+def test_published_splits_are_not_made_one_test_split() -> None:
+    with pytest.raises(UserError, match="0/0/1 makes every image a test image"):
+        keep_published(published(["train", "train", "test", "test"]), (0, 0, 1), 0)
+    assert set(keep_published(published(["test"] * 4), (0, 0, 1), 0)) == {"test"}
+
+
 def test_group_in_two_published_splits_is_named() -> None:
     rows = published(["train"] * 4 + ["val"] * 2 + ["test"] * 2)
     rows["group"] = ["x", "y", "y", "y", "z", "z", "x", "w"]

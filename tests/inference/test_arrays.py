@@ -75,6 +75,7 @@ def test_an_array_that_can_be_read_two_ways_is_refused(array: np.ndarray, messag
     [
         (torch.from_numpy(PIXELS), "a tensor of shape 60×80×4 is not one image.*tensor.permute(2, 0, 1)"),
         (torch.zeros(3, 9, 9).to_sparse(), "tensor.to_dense()"),
+        (torch.zeros(3, 9, 9, device="meta"), "has a shape but no pixels"),
         (torch.zeros(3, 9, 9, dtype=torch.int32), "give tensor.to(torch.uint8)"),
         (torch.randn(3, 9, 9), "before they were normalized"),
     ],

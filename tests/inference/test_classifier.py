@@ -122,6 +122,10 @@ def test_a_file_that_is_no_image_is_named(trained: Path, tmp_path: Path) -> None
         ({"a.jpg", "b.jpg"}, "a set has no order"),
         ([("a.jpg", 1)], "image and its label"),
         ("https://example.org/a.jpg", "download it first"),
+        ("", "'' is not an image"),
+        (pd.Series(["", "a.jpg"]), "image 0: '' is not an image"),
+        ("a\0b.jpg", "not a path"),
+        ("iVBOR" * 1000, "too long for a path.*base64"),
         (io.StringIO("text"), "not bytes: open the file with mode 'rb'"),
         (io.BytesIO(), "the file is empty"),
         (Image.new("RGB", (0, 9)), "0×9 pixels has none"),
@@ -182,9 +186,17 @@ def test_rows_are_stacked_however_many_there_are() -> None:
     assert module.stack_rows([], 3, np.float32).shape == (0, 3)
 
 
-def test_a_batch_holds_at_least_one_image(trained: Path) -> None:
-    with pytest.raises(UserError, match="at least 1"):
-        resnet50.Classifier.load(trained, device="cpu").predict(Image.new("RGB", (50, 50)), batch_size=0)
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, None, "32"])
+def test_a_batch_holds_at_least_one_image(batch_size: Any, trained: Path) -> None:
+    classifier = resnet50.Classifier.load(trained, device="cpu")
+    for method in (classifier.predict, classifier.features):
+        with pytest.raises(UserError, match="at least 1"):
+            method(Image.new("RGB", (50, 50)), batch_size=batch_size)
+
+
+def test_a_batch_size_may_be_an_integer_of_numpy(trained: Path) -> None:
+    images = [Image.new("RGB", (50, 50))] * 3
+    assert len(resnet50.Classifier.load(trained, device="cpu").predict(images, batch_size=cast(int, np.int64(2)))) == 3
 
 
 def test_a_classifier_shows_what_it_is(trained: Path) -> None:

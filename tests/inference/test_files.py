@@ -62,3 +62,15 @@ def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(UserError, match=r"no image at .*1 files there are not images"):
         find_images([str(tmp_path)])
+
+
+def test_an_empty_name_is_not_the_current_folder(competition: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(competition)
+    with pytest.raises(UserError, match="'' is no image"):
+        find_images([""])
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b.jpg"])
+def test_a_name_that_cannot_be_a_path_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="no image at"):
+        find_images([name])

@@ -23,6 +23,7 @@ def decide(folder: Path, text: str, classes: tuple[str, ...] = PETS, submit: str
     [
         ("id,label\n1,cat\n2,dog\n", PETS, [None]),
         ("id,label\n1,?\n2,?\n", PETS, [None]),
+        ("id,label\n1,?\n2,?\n", BINARY, [None]),
         ("id,level\n1,0\n2,3\n", ("0", "1", "2", "3"), [None]),
         ("id,label\n1,\n2,\n", ("a", "b", "c"), [None]),
         ("id,dog,cat\n1,0,0\n", PETS, [1, 0]),
@@ -51,6 +52,10 @@ def test_columns_get_what_their_names_and_values_ask_for(
         ("id,cat\n1,1\n2,0\n", PETS, ["labels", "probability:cat", "probability:dog"]),
         ("id,label\n1,husky\n2,poodle\n", PETS, ["labels", "probability:dog", "probability:cat"]),
         ("id,label\n1,Cat\n2,Cat\n", PETS, ["labels", "probability:dog", "probability:cat"]),
+        ("id,label\n1,dog\n2,fox\n", PETS, ["labels", "probability:dog", "probability:cat"]),
+        ("id,label\n1,False\n", PETS, ["labels", "probability:dog", "probability:cat"]),
+        ("id,label\n1,healthy\n", BINARY, ["labels", "probability:1", "probability:0"]),
+        ("id,label\n1,50%\n", BINARY, ["labels", "probability:1", "probability:0"]),
         ("id,label\n1,4\n", ("a", "b", "c"), ["labels", "probability:a", "probability:b", "probability:c"]),
     ],
 )

@@ -39,7 +39,12 @@ def test_a_zipped_sample_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("id\n1\n", "at least one column to predict"), ("", "not a CSV file"), ("id,label\n", "no rows")],
+    [
+        ("id\n1\n", "at least one column to predict"),
+        ("", "not a CSV file"),
+        ("id,label\n", "no rows"),
+        ("id,label\n1,cat,0.5\n", "rows with more cells than the header"),
+    ],
 )
 def test_a_sample_without_ids_or_columns_is_refused(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):

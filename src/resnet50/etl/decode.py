@@ -9,10 +9,11 @@ from typing import NamedTuple, Self
 import numpy as np
 import simplejpeg
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from resnet50.etl import deep
 from resnet50.etl.formats import JPEG_START, UNKNOWN, ContentKind, content_kind, kind_of_file
-from resnet50.etl.orientation import SWAPS_SIDES, transposition
+from resnet50.etl.orientation import EXIF_TRANSPOSE, SWAPS_SIDES, transposition
 from resnet50.etl.pixels import PixelRangeError, row_strips
 from resnet50.etl.tiff import NEEDS_TIFFFILE, TiffTags, has_tifffile, read_with_tifffile, tiff_tags
 from resnet50.runtime.errors import UserError
@@ -114,6 +115,8 @@ def decode_image(
         raise UnreadableImageError(f"{name}: no such file") from error
     except OSError as error:
         raise UnreadableImageError(f"{name}: {cannot_be_opened(error)}") from error
+    except ValueError as error:  # a name with a NUL
+        raise UnreadableImageError(f"{name}: not a path ({error})") from error
     try:
         return decode_bytes(content, shorter_side, bit_depth)
     except PixelRangeError as error:
@@ -158,7 +161,9 @@ def decode_unidentified(content: bytes, kind: ContentKind | None, bit_depth: int
 
 
 def decode_with_tifffile(content: bytes, bit_depth: int | None) -> DecodedImage:
-    return finished(deep.tiff_to_eight_bits(read_with_tifffile(content, max_pixels()), bit_depth))
+    values = read_with_tifffile(content, max_pixels())
+    turn = EXIF_TRANSPOSE.get(values.orientation) if isinstance(values.orientation, int) else None
+    return finished(turned(deep.tiff_to_eight_bits(values, bit_depth), turn))
 
 
 def decode_dicom(content: bytes, bit_depth: int | None) -> DecodedImage:
@@ -245,9 +250,24 @@ def decode_any(image: Image.Image, content: bytes, bit_depth: int | None) -> Dec
 
 
 def upright_8_bits(image: Image.Image, content: bytes, tags: TiffTags | None, bit_depth: int | None) -> deep.EightBits:
-    image.load()
-    turn = transposition(image)
-    found = deep.to_eight_bits(image, content, tags, bit_depth)
+    load_pixels(image)
+    return turned(deep.to_eight_bits(image, content, tags, bit_depth), transposition(image))
+
+
+def load_pixels(image: Image.Image) -> None:
+    """Load an opened image; its file is read and not mapped, as Pillow maps TIFFs by their sides after turning them."""
+    name = getattr(image, "filename", None)
+    if not isinstance(image, TiffImageFile) or name is None:
+        image.load()
+        return
+    image.filename = ""
+    try:
+        image.load()
+    finally:
+        image.filename = name
+
+
+def turned(found: deep.EightBits, turn: Image.Transpose | None) -> deep.EightBits:
     return found if turn is None else found._replace(image=found.image.transpose(turn))
 
 

@@ -145,7 +145,7 @@ def with_alpha(levels: GrayLevels, alpha: np.ndarray | None) -> EightBits:
 
 def tiff_to_eight_bits(found: TiffValues, bit_depth: int | None) -> EightBits:
     """Map what tifffile has read to 8 bits."""
-    values, tags, alpha = found
+    values, tags, alpha, _ = found
     color = values[..., :-1] if alpha else values
     color = color[..., 0] if color.ndim == 3 and color.shape[2] == 1 else color
     depth = None if 8 < tags.bits < 16 else bit_depth

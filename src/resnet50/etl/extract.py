@@ -432,6 +432,8 @@ def with_groups(reading: Reading, options: PrepareOptions) -> Reading:
     """Take the group of each image from its id, where --group-pattern says how."""
     if options.group_pattern is None:
         return reading
+    if options.group_column is not None:
+        raise UserError("--group-column and --group-pattern both say which images belong together: give one of the two")
     try:
         pattern = re.compile(options.group_pattern)
     except re.error as error:
@@ -441,6 +443,10 @@ def with_groups(reading: Reading, options: PrepareOptions) -> Reading:
     if not any(found):
         raise UserError(f"--group-pattern {options.group_pattern!r} matches no id, such as {ids.iloc[0]!r}")
     group = [
-        (match[1] if pattern.groups else match[0]) if match else name for match, name in zip(found, ids, strict=True)
+        next(filter(None, match.groups()), match[0]) if match else name for match, name in zip(found, ids, strict=True)
     ]
-    return replace(reading, rows=reading.rows.assign(group=group))
+    note = f"groups by --group-pattern: {len(set(group)):,}"
+    if without := found.count(None):
+        first = ids.iloc[found.index(None)]
+        note += f"; {without:,} ids don't match, such as {first!r}: each is a group of its own"
+    return with_notes(replace(reading, rows=reading.rows.assign(group=group)), [note])

@@ -20,6 +20,8 @@ EXIF_TRANSPOSE = {
 SWAPS_SIDES = {EXIF_TRANSPOSE[value] for value in (5, 6, 7, 8)}
 """Transpositions that swap width and height."""
 
+EXIF_HEADER = b"Exif\0\0"
+
 OTHER_PLACES = ("Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 """Keys of `Image.info` where Pillow looks for an orientation besides the EXIF block."""
 
@@ -36,10 +38,17 @@ def orientation(image: Image.Image) -> int | None:
     """
     block = image.info.get("exif")
     if isinstance(block, bytes):
-        value = first_directory(block.removeprefix(b"Exif\0\0")).get(ExifTags.Base.Orientation)
+        value = first_directory(without_headers(block)).get(ExifTags.Base.Orientation)
         if value is not None:
             return value
     if any(key in image.info for key in OTHER_PLACES):
         with contextlib.suppress(Exception):  # malformed metadata raises whatever its parser trips over
             return image.getexif().get(ExifTags.Base.Orientation)
     return None
+
+
+def without_headers(block: bytes) -> bytes:
+    """Return the directories of an EXIF block; some programs write the header in front of them twice."""
+    while block.startswith(EXIF_HEADER):
+        block = block.removeprefix(EXIF_HEADER)
+    return block

@@ -138,6 +138,8 @@ def outside_message(values: np.ndarray, span: PixelRange, share: float) -> str:
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     found = f"its values go from {finite.min():,g} to {finite.max():,g}" if finite.size else "none of them is a number"
     low, high = sorted(span[:2])
+    if missing := values.size - finite.size:
+        found += f", and {missing / values.size:.1%} are NaN or infinite"
     return f"{share:.1%} of the pixels lie outside {low:,g} to {high:,g}: {found}; scale them to that range"
 
 

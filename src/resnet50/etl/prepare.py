@@ -30,7 +30,7 @@ from resnet50.etl.prepared import COLUMNS, SOURCE, PreparedDataset, atomic_folde
 from resnet50.etl.shards import read_shards, shards_folder, write_shard
 from resnet50.etl.source.reading import Reading
 from resnet50.etl.source.warnings import check_labels, warn_about_groups, warn_about_labels, warn_about_malformed
-from resnet50.etl.split import SPLITS, Fractions, keep_published, parse_fractions, split_rows
+from resnet50.etl.split import SPLITS, Fractions, check_published, keep_published, parse_fractions, split_rows
 from resnet50.etl.store import FOLDER as STORE
 from resnet50.etl.store import StoreWriter, check_space, estimate_bytes, format_bytes
 from resnet50.options import PrepareOptions
@@ -68,6 +68,8 @@ def prepare_on_rank(
     """Run `prepare` in one of the processes that torchrun started, or alone."""
     check_sharding(options.shard, options.merge)
     fractions = parse_fractions(options.split)
+    if options.small_classes == "drop" and options.min_class_count < 2:
+        raise UserError("--small-classes drop needs --min-class-count N, the fewest images that a class may have")
     if not options.dry_run:
         check_output(options.out, options.overwrite, options.source if table is None else None, options.images)
 
@@ -164,6 +166,7 @@ def build(
         store.finish()
     ask_for_bit_depth(rows, options)
     found = audit(rows, source.unlisted)
+    check_published(rows, found.cause)
     kept = rows[(found.cause == "") & ~rows["label"].isin(dropped)]
     candidates = sorted(set(rows["label"].unique()) - {"", *dropped})
     pixels = open_images(kept, images, store, options.bit_depth)

@@ -74,13 +74,25 @@ def split_rows(rows: pd.DataFrame, fractions: Fractions, seed: int) -> pd.Series
     return split
 
 
+def check_published(rows: pd.DataFrame, cause: pd.Series) -> None:
+    """Raise a UserError where all labeled images of a published split are copies of others, which are left out."""
+    copies = (cause == "duplicate_images")[(rows["label"] != "") & (rows["file"] != "") & (rows["published"] != "")]
+    for name, gone in copies.groupby(rows["published"]).all().items():
+        if gone:
+            raise UserError(
+                f"nothing is left of the {name} split: all of its images are copies of images in other splits; leave "
+                "it out with --exclude, or omit --test"
+            )
+
+
 def keep_published(rows: pd.DataFrame, fractions: Fractions, seed: int) -> pd.Series:
     """Return the split that column `published` names; without a published val split, take val from train.
 
     Val then gets the fraction of train that follows from `fractions`: 0.15 / (0.7 + 0.15). Test stays as published.
 
     Raises:
-        UserError: a name other than train, val or test, no train split, or a group in several splits.
+        UserError: a name other than train, val or test, no train split, a group in several splits, or fractions that
+            leave nothing but test.
     """
     split = rows["published"].str.lower().map(SPLIT_NAMES)
     if split.isna().any():
@@ -91,6 +103,11 @@ def keep_published(rows: pd.DataFrame, fractions: Fractions, seed: int) -> pd.Se
     split = split.astype("str")
     if not (split == "train").any() and set(split) != {"test"}:
         raise UserError(f"the train split is empty: the published split has only {', '.join(sorted(set(split)))}")
+    if not sum(fractions[:2]) and set(split) != {"test"}:
+        raise UserError(
+            "--split 0/0/1 makes every image a test image, but the source is divided into splits: give the folder or "
+            "the table of the one to measure on"
+        )
     if (split == "train").any() and not (split == "val").any():
         train, val, _ = fractions
         pool = rows[split == "train"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from resnet50.etl.pixels import PixelRange
 
-BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT, S_MIN, S_MAX = 258, 262, 284, 339, 340, 341
+BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, PLANAR, SAMPLE_FORMAT, S_MIN, S_MAX = 258, 262, 274, 284, 339, 340, 341
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 SEPARATE = 2
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
@@ -77,11 +77,19 @@ def numbers(value: Any) -> list[float]:
 
 
 class TiffValues(NamedTuple):
-    """The values of a TIFF's first image: h×w or h×w×2…4, the tags that explain them, and whether one is alpha."""
+    """The first image of a TIFF.
+
+    Attributes:
+        values: h×w or h×w×2…4, as they are stored.
+        tags: what explains them.
+        alpha: whether the last channel is alpha.
+        orientation: as EXIF numbers it.
+    """
 
     values: np.ndarray
     tags: TiffTags
     alpha: bool
+    orientation: object
 
 
 def has_tifffile() -> bool:
@@ -117,7 +125,7 @@ def read_with_tifffile(content: bytes, max_pixels: int) -> TiffValues:
         values = np.asarray(page.asarray())
         if page.planarconfig == SEPARATE and samples > 1:
             values = np.moveaxis(values, 0, -1)
-        high, low = (page.tags.valueof(tag) for tag in (S_MAX, S_MIN))
+        high, low, orientation = (page.tags.valueof(tag) for tag in (S_MAX, S_MIN, ORIENTATION))
         bits, sample_format = int(page.bitspersample), int(page.sampleformat)
         declared = declared_range(low, high, bits, sample_format)
     if values.ndim == 3:
@@ -126,4 +134,4 @@ def read_with_tifffile(content: bytes, max_pixels: int) -> TiffValues:
     if bits not in (8, 16, 32, 64) and sample_format == UNSIGNED and bits > 1:
         declared = PixelRange(0, 2**bits - 1)
     tags = TiffTags(bits, samples, sample_format, photometric == WHITE_IS_ZERO, False, declared)
-    return TiffValues(values, tags, alpha)
+    return TiffValues(values, tags, alpha, orientation)

@@ -29,6 +29,8 @@ def from_tensor(tensor: Tensor) -> Image.Image:
     """Convert a tensor, H×W or C×H×W as torchvision has them, to an RGB image."""
     if tensor.layout is not torch.strided or tensor.is_quantized:
         raise UserError(f"a tensor that is an image must be dense, not {tensor.layout}: give tensor.to_dense()")
+    if tensor.is_meta:
+        raise UserError("a tensor on the device meta has a shape but no pixels")
     shape = tuple(tensor.shape)
     if len(shape) == 3:
         check_channels("a tensor", shape, shape[0], "C×H×W", shape[-1], "H×W×C: give tensor.permute(2, 0, 1)")

@@ -13,7 +13,15 @@ from PIL import Image
 from torch import Tensor
 
 from resnet50.inference.engine import Engine, make_engine, to_probabilities
-from resnet50.inference.inputs import ImageInput, Images, as_list, decoded, preprocessed_batches, source_name
+from resnet50.inference.inputs import (
+    ImageInput,
+    Images,
+    as_list,
+    checked_batch_size,
+    decoded,
+    preprocessed_batches,
+    source_name,
+)
 from resnet50.inference.prediction import Prediction
 from resnet50.model.file import Model, load_model
 from resnet50.model.forward import to_device
@@ -135,7 +143,11 @@ class Classifier:
             images: As in `predict`.
             batch_size: Images per forward pass.
         """
-        network, preprocess = self.model.network.eval(), self.model.preprocess
+        network, preprocess, batch_size = (
+            self.model.network.eval(),
+            self.model.preprocess,
+            checked_batch_size(batch_size),
+        )
 
         def features_of(batch: Tensor) -> np.ndarray:
             with self.device.autocast():
@@ -158,7 +170,7 @@ class Classifier:
         self, images: Iterable[ImageInput], many: bool, batch_size: int, sources: list[str]
     ) -> Iterator[np.ndarray]:
         """Yield the probabilities of a batch after another; add the name of each image to `sources`."""
-        count = length_hint(images, 1)
+        count, batch_size = length_hint(images, 1), checked_batch_size(batch_size)
         preprocess = self.model.preprocess
         upright = decoded(remembering_names(images, sources), many, preprocess.bit_depth)
         for batch in preprocessed_batches(upright, preprocess, batch_size):

@@ -29,11 +29,13 @@ def find_images(sources: Sequence[str]) -> "pd.Series[str]":
 
 def paths_at(source: str) -> "pd.Series[str]":
     """List the images of one source."""
+    if not source:
+        raise UserError("'' is no image, folder or glob: for the current folder, give '.'")
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(source):  # noqa: PTH112  # false for what can't be a path
         files = list_files(path, allow_outside=True)  # whoever names a folder means what its links lead to
         return images_among(files, source, "" if path == Path() else f"{path}{'' if path.name == '' else os.sep}")
-    if path.is_file():
+    if os.path.isfile(source):  # noqa: PTH113
         return as_series([str(path)])
     files = FileIndex(Path(), as_series(files_matching(source)))
     return images_among(files, source, "")

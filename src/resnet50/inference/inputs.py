@@ -1,6 +1,7 @@
 """Everything a user may give for one image or for many: paths, folders, globs, bytes, files, Pillow images, arrays."""
 
 import glob
+import operator
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -33,9 +34,9 @@ WHAT_AN_IMAGE_IS = "give a path, the bytes of a file, an open file, a Pillow ima
 def as_list(images: Images) -> tuple[Iterable[ImageInput], bool]:
     """Return the single images, and whether many were asked for: a list, even of one, is many."""
     if isinstance(images, str | os.PathLike):
-        path = Path(images)
-        if path.is_dir() or (glob.has_magic(str(images)) and not path.exists()):
-            return find_images([os.fspath(images)]), True
+        path = checked_path(os.fspath(images))
+        if os.path.isdir(path) or (glob.has_magic(path) and not os.path.exists(path)):  # noqa: PTH110, PTH112
+            return find_images([path]), True  # both are false for what can't be a path
         return [images], False
     if isinstance(images, np.ndarray) and images.ndim == 0:
         return as_list(images.item())
@@ -63,6 +64,17 @@ def check_many(images: object) -> None:
         raise UserError(f"{type(images).__name__} is not an image: {WHAT_AN_IMAGE_IS}")
 
 
+def checked_batch_size(batch_size: object) -> int:
+    """Return a batch size as an int; a UserError unless it is a whole number from 1."""
+    try:
+        size = operator.index(cast(Any, batch_size))
+    except TypeError:
+        size = 0
+    if size < 1:
+        raise UserError(f"batch_size {batch_size!r}: must be a whole number, at least 1")
+    return size
+
+
 def source_name(image: ImageInput) -> str:
     """Return the path of an image that is a file, else an empty string."""
     return os.fspath(image) if isinstance(image, str | os.PathLike) else ""
@@ -70,8 +82,6 @@ def source_name(image: ImageInput) -> str:
 
 def preprocessed_batches(images: Iterable[Image.Image], preprocess: Preprocess, batch_size: int) -> Iterator[Tensor]:
     """Yield uint8 batches, N×3×size×size, of images that are decoded when they are asked for."""
-    if batch_size < 1:
-        raise UserError(f"batch_size {batch_size}: must be at least 1")
     left = iter(images)
     while batch := [preprocess(image) for image in islice(left, batch_size)]:
         yield torch.stack(batch)
@@ -91,7 +101,7 @@ def decoded(images: Iterable[ImageInput], many: bool, bit_depth: int | None) -> 
 def to_image(image: ImageInput, bit_depth: int | None = None) -> Image.Image:
     """Decode or convert one image to RGB; a UserError says why it can't be."""
     if isinstance(image, str | os.PathLike):
-        return decode(Path(not_a_url(os.fspath(image))), bit_depth)
+        return decode(Path(checked_path(os.fspath(image))), bit_depth)
     if isinstance(image, bytes | bytearray | memoryview):
         return decode(bytes(image), bit_depth)
     if isinstance(image, Image.Image):
@@ -108,9 +118,21 @@ def to_image(image: ImageInput, bit_depth: int | None = None) -> Image.Image:
     raise UserError(f"{one_line(repr(image)[:80])} is not an image: {WHAT_AN_IMAGE_IS}")
 
 
-def not_a_url(path: str) -> str:
-    if path.startswith(("http://", "https://", "s3://", "gs://")) and not Path(path).exists():
-        raise UserError(f"{path} is an address, not a file: download it first, or give the bytes")
+ADDRESSES = ("http://", "https://", "ftp://", "s3://", "gs://", "file://", "data:image/")
+
+
+LONGEST_PATH = 4096
+"""In characters: what Linux allows, and more than others do."""
+
+
+def checked_path(path: str) -> str:
+    """Return a path; a UserError for an empty one, which would stand for the current folder, and for an address."""
+    if not path:
+        raise UserError(f"'' is not an image: {WHAT_AN_IMAGE_IS}")
+    if len(path) > LONGEST_PATH:
+        raise UserError(f"{path[:80]}… is too long for a path: if it is base64, give base64.b64decode(it)")
+    if path.startswith(ADDRESSES) and not os.path.exists(path):  # noqa: PTH110  # a long one is no path
+        raise UserError(f"{path[:80]} is an address, not a file: download it first, or give the bytes")
     return path
 
 

@@ -15,6 +15,8 @@ LABELS, PROBABILITY = "labels", "probability:"
 NEGATIVE_AND_POSITIVE = ({"0", "1"}, {"0.0", "1.0"}, {"false", "true"})
 """Pairs of classes of which a lone probability is always that of the second."""
 
+TRUTH_VALUES = ("false", "true", "no", "yes")
+
 BLANKS = ("nan", "na", "n/a", "null", "none")
 """Ways to write that a cell is empty."""
 
@@ -118,10 +120,19 @@ def words_or_numbers(
         return None
     if numbers.notna().any():
         raise ask(template, classes, "holds numbers ({}) that are no classes of this network")
-    strangers = filled[~filled.isin(classes)].drop_duplicates()
-    if len(strangers) > 1 or nearest(strangers.iloc[0].casefold(), [name.casefold() for name in classes]):
+    if not stands_for_any(filled, classes):
         raise ask(template, classes, "holds labels ({}) that are no classes of this network")
     return None  # one word in all rows, which stands for any label
+
+
+def stands_for_any(values: "pd.Series[str]", classes: tuple[str, ...]) -> bool:
+    """Return whether values that are no classes are one word in all rows, in the place of any label."""
+    words, names = set(values.str.casefold()), [name.casefold() for name in classes]
+    if len(words) > 1:
+        return False
+    (word,) = words
+    numbers_for_words = all(map(is_number, classes)) and any(map(str.isalnum, word))
+    return word not in TRUTH_VALUES and not numbers_for_words and not nearest(word, names)
 
 
 def ask(template: Template, classes: tuple[str, ...], why: str) -> UserError:

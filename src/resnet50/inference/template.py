@@ -1,9 +1,11 @@
 """A competition's sample_submission.csv: what it asks for."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from pandas.errors import ParserWarning
 
 from resnet50.inference.csv_rows import Dialect
 from resnet50.runtime.errors import UserError
@@ -35,8 +37,10 @@ class Template:
         return list(self.cells.columns[1:])
 
     def numbers(self, column: str) -> "pd.Series[float]":
-        """Return a column's values as numbers, NaN for those that are none."""
-        values = self.cells[column].str.strip().str.replace(self.dialect.decimal, ".", regex=False)
+        """Return a column's values as numbers, NaN for those that are none; 50 for 50%."""
+        values = (
+            self.cells[column].str.strip().str.removesuffix("%").str.replace(self.dialect.decimal, ".", regex=False)
+        )
         return pd.to_numeric(values, errors="coerce")
 
 
@@ -52,6 +56,10 @@ def read_template(path: Path) -> Template:
         columns = {separator: list(read(path, separator, rows=0).columns) for separator in SEPARATORS}
         separator = max(SEPARATORS, key=lambda separator: len(columns[separator]))
         cells = read(path, separator)
+    except ParserWarning as error:
+        raise UserError(
+            f"{path} has rows with more cells than the header: name every column, or quote the cells"
+        ) from error
     except (ValueError, OSError) as error:  # what pandas raises for a bad table, or bytes that are no text
         raise UserError(f"{path} is not a CSV file: {' '.join(str(error).split())}") from error
     if cells.shape[1] < 2:
@@ -65,6 +73,8 @@ def read_template(path: Path) -> Template:
 
 
 def read(path: Path, separator: str, rows: int | None = None) -> pd.DataFrame:
-    return pd.read_csv(
-        path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", nrows=rows, index_col=False
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ParserWarning)
+        return pd.read_csv(
+            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", nrows=rows, index_col=False
+        )
