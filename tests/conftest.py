@@ -25,6 +25,9 @@ from resnet50.model.resnet import ResNet
 from resnet50.options import Depth, ShortcutKind, Variant
 
 torch.set_num_threads(1)
+torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL = (
+    0.2  # a loader waits as long for each process that it ends: 5 seconds
+)
 
 MakeImage = Callable[..., Image.Image]
 

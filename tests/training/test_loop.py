@@ -98,10 +98,10 @@ def test_bf16_points_the_way_that_fp32_does(data: TrainingData) -> None:
 def test_a_compiled_step_is_the_eager_one(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(resnet.BLOCKS, 18, (resnet.BasicBlock, (1, 1, 1, 1)))  # compiled in half the time
     options = replace(OPTIONS, optimizer="sgd", lr=1e-2, head_lr=1e-2)
-    states = double_state(options), double_state(options)
+    states, compiled_data = (double_state(options), double_state(options)), compile_step(data)
     for _ in range(2):
         train_step(Training(states[0], data, options, CPU), *batch())
-        train_step(Training(states[1], compile_step(data), options, CPU), *batch())
+        train_step(Training(states[1], compiled_data, options, CPU), *batch())
     assert states[0].metrics.loss.item() == pytest.approx(states[1].metrics.loss.item(), rel=1e-5)
     for eager, compiled in zip(states[0].network.parameters(), states[1].network.parameters(), strict=True):
         torch.testing.assert_close(eager, compiled, rtol=1e-3, atol=1e-5)  # fused loops add up in another order
