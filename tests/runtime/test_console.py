@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +81,12 @@ def test_a_progress_bar_needs_no_more_than_ascii(monkeypatch: pytest.MonkeyPatch
 def test_a_process_without_standard_output_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     console.say("nobody reads this")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the device of Linux that is always full")
+def test_output_on_a_full_disk_ends_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        for _ in range(2):
+            console.say("a message")
+        monkeypatch.undo()

@@ -1,6 +1,7 @@
 """Output of the commands: messages, tables and progress, on a terminal, in a notebook, or as plain lines."""
 
 import io
+import os
 import sys
 import time
 from collections.abc import Generator
@@ -12,6 +13,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from resnet50.runtime.notebook import NotebookBar, notebook_shell
+
+
+@contextmanager
+def to_nowhere_if_full(stream: TextIO) -> Generator[None]:
+    """Let a command go on without its output where that can't be written, as to a log on a full disk.
+
+    A closed pipe is left to end the command: whoever closed it has seen enough.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # what is buffered goes there, too
+        os.close(nowhere)
 
 
 class EncodableStream(io.TextIOBase):
@@ -38,13 +55,15 @@ class EncodableStream(io.TextIOBase):
     def write(self, text: str) -> int:
         """Write a text, or as much of it as the encoding has."""
         if self.stream is not None:
-            self.stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
+            with to_nowhere_if_full(self.stream):
+                self.stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
         return len(text)
 
     def flush(self) -> None:
         """Flush the stream."""
         if self.stream is not None:
-            self.stream.flush()
+            with to_nowhere_if_full(self.stream):
+                self.stream.flush()
 
     def isatty(self) -> bool:
         """Return whether the stream is a terminal."""
