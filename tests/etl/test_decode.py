@@ -3,6 +3,7 @@ import io
 import struct
 import threading
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -301,3 +302,40 @@ def test_image_in_memory_of_any_8_bit_mode_becomes_rgb(mode: str) -> None:
     found = to_rgb(image)
     assert found.mode == "RGB"
     np.testing.assert_allclose(pixels(found), 255, atol=1)
+
+
+def png_chunk(kind: bytes, content: bytes, crc: int | None = None) -> bytes:
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content) if crc is None else crc)
+    )
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        png_chunk(b"pHYs", b"\0\0\0"),
+        png_chunk(b"gAMA", b"\0"),
+        png_chunk(b"cHRM", b"\0" * 5),
+        png_chunk(b"tEXt", b"Title\0a cat", crc=1),
+        png_chunk(b"eXIf", b"MM\0*", crc=1),
+    ],
+)
+def test_damaged_metadata_leaves_the_pixels_of_a_png(chunk: bytes) -> None:
+    content = saved(rgb(), "PNG")
+    after_header = content.index(b"IDAT") - 4
+    damaged = content[:after_header] + chunk + content[after_header:]
+    assert np.array_equal(pixels(decode(damaged)), pixels(rgb()))
+
+
+def test_a_png_with_damaged_pixels_or_transparency_stays_unreadable() -> None:
+    content = saved(rgb(), "PNG")
+    at = content.index(b"IDAT")
+    for damaged in (
+        content[: at + 12] + b"\xff\xff" + content[at + 14 :],
+        content[: at - 4] + png_chunk(b"tRNS", b"\0" * 6, crc=1) + png_chunk(b"pHYs", b"\0") + content[at - 4 :],
+    ):
+        with pytest.raises(UnreadableImageError):
+            decode(damaged)

@@ -15,6 +15,7 @@ from resnet50.etl import deep
 from resnet50.etl.formats import JPEG_START, UNKNOWN, ContentKind, content_kind, kind_of_file
 from resnet50.etl.orientation import EXIF_TRANSPOSE, SWAPS_SIDES, transposition
 from resnet50.etl.pixels import PixelRangeError, row_strips
+from resnet50.etl.png import without_metadata
 from resnet50.etl.tiff import NEEDS_TIFFFILE, TiffTags, has_tifffile, read_with_tifffile, tiff_tags
 from resnet50.runtime.errors import UserError
 
@@ -133,6 +134,18 @@ def decode_image(
 
 def decode_bytes(content: bytes, shorter_side: int | None, bit_depth: int | None = None) -> DecodedImage:
     """Decode the content of a file; raises whatever its decoder raises if it can't be decoded."""
+    try:
+        return decode_as_it_is(content, shorter_side, bit_depth)
+    except (PixelRangeError, Image.DecompressionBombError):
+        raise
+    except Exception:
+        pixels = without_metadata(content)
+        if len(pixels) == len(content):
+            raise
+        return decode_as_it_is(pixels, shorter_side, bit_depth)
+
+
+def decode_as_it_is(content: bytes, shorter_side: int | None, bit_depth: int | None) -> DecodedImage:
     kind = None if content[:3] == JPEG_START else content_kind(content)
     if kind is not None and kind.hint not in ("", UNKNOWN.hint):
         raise Image.UnidentifiedImageError  # some of them Pillow would open: the preview of a camera raw, PostScript
