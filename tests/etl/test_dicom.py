@@ -101,6 +101,12 @@ def test_stored_bits_are_the_range_without_a_window(bits: int) -> None:
     np.testing.assert_allclose(gray_of(dicom(values, BitsStored=bits)), RAMP * 255, atol=1)
 
 
+def test_a_falling_rescale_slope_inverts() -> None:
+    values = (RAMP * 4095).astype(np.uint16)
+    found = gray_of(dicom(values, BitsStored=12, RescaleSlope=-1, RescaleIntercept=4095))
+    np.testing.assert_allclose(found, 255 - RAMP * 255, atol=1)
+
+
 def test_sixteen_stored_bits_are_an_assumption_that_bit_depth_replaces() -> None:
     content = dicom((RAMP * 4095).astype(np.uint16))
     assert decode_image(content).peak == 4095

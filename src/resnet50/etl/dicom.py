@@ -90,7 +90,9 @@ def gray_levels(file: Any, stored: np.ndarray, bit_depth: int | None) -> GrayLev
         raise PixelRangeError("signed DICOM values without a window: nothing says which are black and white")
     bits = int(file.BitsStored)
     span = PixelRange(0, 2**bits - 1) if bits < 16 else choose_range(stored, bit_depth)
-    return to_uint8(stored, span)
+    levels = to_uint8(stored, span)
+    falling = float(file.get("RescaleSlope") or 1) < 0
+    return levels._replace(pixels=255 - levels.pixels) if falling else levels
 
 
 def first_window(file: Any) -> Window | None:
