@@ -197,3 +197,12 @@ def test_repeated_ids_are_looked_up_once(tmp_path: Path, monkeypatch: pytest.Mon
         "../other/2.jpg", "", "",
     ] * 1000  # fmt: skip
     assert len(asked) == 2
+
+
+def test_a_pattern_that_excludes_nothing_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / name).touch()
+    assert list_files(tmp_path, exclude=["*.png", "masks/*"]).paths.tolist() == ["a.jpg"]
+    warning = " ".join(capsys.readouterr().err.split())
+    assert "matches 'masks/*'" in warning
+    assert "*.png" not in warning

@@ -176,7 +176,7 @@ def list_files(folder: Path, *, allow_outside: bool = False, exclude: Sequence[s
         raise UserError(f"{folder} is not a folder" if there else f"folder {folder} does not exist")
     folder = folder.absolute()
     inside = folder.resolve()
-    excluded = re.compile("|".join(map(translate, exclude))) if exclude else None
+    excluded = Exclusion(exclude)
     paths: list[str] = []
     outside: list[str] = []
     seen: set[tuple[int, int]] = set()
@@ -190,7 +190,7 @@ def list_files(folder: Path, *, allow_outside: bool = False, exclude: Sequence[s
             seen.add((status.st_dev, status.st_ino))
             with os.scandir(folder / below) as entries:
                 for entry in entries:
-                    if is_system_entry(entry.name) or is_excluded(below + entry.name, excluded):
+                    if is_system_entry(entry.name) or excluded.matches(below + entry.name):
                         continue
                     if entry.is_symlink() and not (allow_outside or leads_inside(entry.path, inside)):
                         outside.append(below + entry.name)
@@ -203,6 +203,7 @@ def list_files(folder: Path, *, allow_outside: bool = False, exclude: Sequence[s
     for path in (*paths, *outside):
         if not path.isascii():
             check_utf8(path, folder)
+    excluded.warn_about_unmatched(folder)
     if outside:
         count = f"{len(outside):,}, the first is {outside[0]!r}"
         warn(
@@ -212,9 +213,23 @@ def list_files(folder: Path, *, allow_outside: bool = False, exclude: Sequence[s
     return FileIndex(folder, sorted(paths))
 
 
-def is_excluded(path: str, patterns: re.Pattern[str] | None) -> bool:
-    """Return whether a path, or the name at its end, matches a pattern of --exclude."""
-    return patterns is not None and bool(patterns.match(path) or patterns.match(path.rpartition("/")[2]))
+class Exclusion:
+    """The patterns of --exclude, and which of them have matched nothing yet."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self.patterns = {pattern: re.compile(translate(pattern)) for pattern in patterns}
+        self.unmatched = set(patterns)
+
+    def matches(self, path: str) -> bool:
+        """Return whether a path, or the name at its end, matches a pattern."""
+        name = path.rpartition("/")[2]
+        found = [text for text, pattern in self.patterns.items() if pattern.match(path) or pattern.match(name)]
+        self.unmatched.difference_update(found)
+        return bool(found)
+
+    def warn_about_unmatched(self, folder: Path) -> None:
+        if self.unmatched:
+            warn(f"--exclude: nothing in {folder} matches {', '.join(map(repr, sorted(self.unmatched)))}")
 
 
 def is_system_entry(name: str) -> bool:
