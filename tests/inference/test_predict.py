@@ -293,6 +293,19 @@ def test_existing_files_are_not_overwritten(name: str, trained: Path, images: Pa
     assert (tmp_path / name).read_text() == "precious"
 
 
+def test_what_is_read_is_never_overwritten(trained: Path, images: Path, tmp_path: Path) -> None:
+    image = images / "004.jpg"
+    content = image.read_bytes()
+    with pytest.raises(UserError, match=r"would replace .*004\.jpg, which is read"):
+        predict(options(trained, images, image, overwrite=True))
+    assert image.read_bytes() == content
+    template = tmp_path / "sample.csv"
+    template.write_text("id,label\n004,?\n")
+    asked = options(trained, images, template, overwrite=True, format="submission", template=template)
+    with pytest.raises(UserError, match=r"would replace .*sample\.csv"):
+        predict(asked)
+
+
 def test_an_output_that_cannot_be_written_is_told_before_anything_else(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"file/p\.csv can't be written to \(Not a directory\)"):

@@ -14,7 +14,7 @@ from resnet50.inference.outputs import make_output
 from resnet50.inference.parts import PartFolder, parts_in
 from resnet50.inference.template import read_template
 from resnet50.inference.work import Work
-from resnet50.model.file import load_model
+from resnet50.model.file import load_model, model_file
 from resnet50.options import PredictOptions
 from resnet50.runtime.atomic import check_writable
 from resnet50.runtime.console import rank_zero_output, say
@@ -74,6 +74,17 @@ def check_output(options: PredictOptions, out: Path) -> None:
     check_writable(out)
 
 
+def check_inputs_stay(options: PredictOptions, images: "pd.Series[str]") -> None:
+    """Raise a UserError if the results would replace the template, the model or one of the images."""
+    if options.out is None or not options.out.exists():
+        return
+    inputs = [model_file(options.run), *([options.template] if options.template else [])]
+    names = images[images.str.endswith(options.out.name)]
+    for path in (*inputs, *map(Path, names)):
+        if path.exists() and path.samefile(options.out):
+            raise UserError(f"--out {options.out} would replace {path}, which is read: choose another name")
+
+
 def parts_folder(out: Path) -> Path:
     return Path(f"{out}.parts")
 
@@ -85,6 +96,7 @@ def classify_files(options: PredictOptions, dist: Distributed) -> str:
     device = resolve_device(options.device, options.precision, dist)
     classifier = Classifier(load_model(options.run), device, options.engine)
     output = make_output(options, images, classifier.classes)
+    check_inputs_stay(options, images)
     engine = make_engine(classifier, options.batch_size, len(output.paths))
     work = Work(options, output, classifier, engine, dist)
     if options.out is None:
