@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,16 @@ def test_commands_end_on_a_full_dev_shm(command: str, trained: Path, prepared: P
     assert done.returncode == 0, done.stderr
     assert "no shared memory to load images with" in done.stderr or "no processes could be started" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_processes_that_are_stopped_end_with_a_pass_that_fails() -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    def freeze() -> None:
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    before = set(active_children())
+    with pytest.raises(KeyboardInterrupt):
+        labels_of(loader_of(Rows(freeze, at=1), 2, on_wait=[stop]))
+    assert set(active_children()) <= before

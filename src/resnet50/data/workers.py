@@ -1,5 +1,6 @@
 """The processes that load batches: starting them, waiting for them, and going on with fewer where they fail."""
 
+import multiprocessing.process
 import os
 import signal
 import sys
@@ -106,8 +107,25 @@ class Batches(DataLoader[tuple[Tensor, Tensor]]):
                     self.use_fewer(failure)
                 else:
                     return
+        except GeneratorExit:  # the rest is not wanted; the processes wait for the next pass
+            raise
+        except BaseException:
+            self.abandon()
+            raise
         finally:
             self.from_batch.first = 0
+
+    def abandon(self) -> None:
+        """End the processes at once: one that waits for a disk would keep this one from ending, too."""
+        iterator: Any = self._iterator
+        self._iterator = None
+        processes: list[BaseProcess] = getattr(iterator, "_workers", [])
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.join(POLL)
+            if process.is_alive():  # not even SIGKILL ends a process that the kernel keeps waiting
+                multiprocessing.process._children.discard(process)  # pyright: ignore
 
     def use_fewer(self, failure: LoaderFailure) -> None:
         """Let half as many processes go on, and say so."""
