@@ -1,16 +1,18 @@
 """The processes that load batches: starting them, waiting for them, and going on with fewer where they fail."""
 
+import atexit
 import multiprocessing.process
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from multiprocessing.process import BaseProcess
 from threading import Thread, current_thread, main_thread
 from typing import Any, cast
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -25,6 +27,18 @@ POLL = 1.0
 EXTERNAL_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGBUS) if sys.platform != "win32" else ()
 """What the system sends for lack of memory (SIGKILL) and of shared memory (SIGBUS), or a user. A process that dies of
 anything else would take this one with it if this one did its work."""
+
+
+STARTED = WeakSet[BaseProcess]()
+"""All processes that load batches, or did."""
+
+
+@atexit.register
+def end_processes() -> None:
+    """End what still waits for a disk: Python would wait for it, too."""
+    for process in list(STARTED):
+        if process.is_alive():
+            process.kill()
 
 
 class LoaderFailure(Exception):  # noqa: N818  # not an error while fewer processes can go on
@@ -145,13 +159,7 @@ class Batches(DataLoader[tuple[Tensor, Tensor]]):
             except NoSharedMemoryError as error:
                 raise LoaderFailure(str(error)) from error
             except (RuntimeError, OSError, EOFError) as error:
-                failure = failure_behind(error, batches)
-                if failure is not None:
-                    raise failure from error
-                if "DataLoader timed out" not in str(error):
-                    raise
-                for action in self.on_wait:
-                    action()
+                raise failure_behind(error, batches) or error from error.__cause__
             else:
                 yield batch
 
@@ -159,12 +167,11 @@ class Batches(DataLoader[tuple[Tensor, Tensor]]):
         """Start a pass; its processes, and what threads libraries start in them, have SIGTERM blocked."""
         if not self.num_workers:
             return super().__iter__()
-        if self._iterator is not None:
-            cast(Any, self._iterator)._timeout = 0  # no error while they finish the last pass
+        first = self._iterator is None
         try:
-            if self._iterator is None:
+            if first:
                 check_queues(self.num_workers + 1)
-            with unchanged_signals():
+            with unchanged_signals() if first else nullcontext():  # a wait for the last pass can be ended
                 batches: Any = super().__iter__()
         except OSError as error:
             reason = error.strerror or error
@@ -174,8 +181,25 @@ class Batches(DataLoader[tuple[Tensor, Tensor]]):
             ) from error
         except RuntimeError as error:
             raise failure_behind(error, self._iterator) or error from error.__cause__
-        batches._timeout = POLL
+        if first:
+            STARTED.update(batches._workers)
+            batches._timeout, batches._get_data = POLL, self.patient(batches._get_data)
         return batches
+
+    def patient(self, get: Callable[[], Any]) -> Callable[[], Any]:
+        """Return a function that waits for what the processes send, however long it takes, and calls `on_wait`."""
+
+        def wait() -> Any:
+            while True:
+                try:
+                    return get()
+                except RuntimeError as error:
+                    if "DataLoader timed out" not in str(error):
+                        raise
+                    for action in self.on_wait:
+                        action()
+
+        return wait
 
 
 class SharedBatch:
