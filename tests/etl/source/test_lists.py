@@ -182,3 +182,34 @@ def test_incomplete_or_overlapping_lists_are_no_split_and_said() -> None:
 
 def test_list_of_one_split_alone_is_none() -> None:
     assert published_by_lists(lists(train=[0, 1, 2, 3]), np.arange(4)) == (None, [])
+
+
+def test_lists_with_the_path_last_name_images_and_labels(tmp_path: Path) -> None:
+    lines = [f"{at}\t{int('dog' in path)}.000000\t{path}\n" for at, path in enumerate(IMAGES)]
+    files = source(tmp_path, cats_train__lst="".join(lines[:3] + lines[4:]), cats_val__lst=lines[3] * 2)
+    one = by_path(read_lists(files))["cats_train.lst", "train"]
+    assert named(files, one) == IMAGES[:3] + IMAGES[4:]
+    assert set(one.label) == {"0.000000", "1.000000"}
+
+
+def test_keys_that_are_no_numbers_name_images_too(tmp_path: Path) -> None:
+    keys = [f"{at}a-77" for at in range(6)]
+    files = source(
+        tmp_path,
+        paths__txt="".join(f"{key} {path}\n" for key, path in zip(keys, IMAGES, strict=True)),
+        train_test_split__txt="".join(f"{key} {int(at % 3 != 2)}\n" for at, key in enumerate(keys)),
+    )
+    lists = by_path(read_lists(files))
+    assert named(files, lists["train_test_split.txt", "test"]) == [IMAGES[2], IMAGES[5]]
+
+
+def test_list_of_held_out_images_alone_leaves_the_others_to_train(tmp_path: Path) -> None:
+    files = source(tmp_path, test_images__txt="path\ncat/3.jpg\ndog/3.jpg\n")
+    file = np.flatnonzero(files.is_image)
+    published, (note,) = published_by_lists(read_lists(files), file)
+    assert published is not None
+    assert published.value_counts().to_dict() == {"train": 4, "test": 2}
+    assert "test_images.txt" in note
+
+    several = [ImageList(f"test{at}.txt", "test", file[:2], ("", "")) for at in (1, 2)]
+    assert published_by_lists(several, file)[0] is None

@@ -386,7 +386,7 @@ def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list
 
 
 def read_below(nested: dict[str, Node], above: str) -> list[FolderReading]:
-    """Read the folders below those of a level, whose paths begin with `above`; if no class is among them by its name, all of them are."""
+    """Read the folders of a level below `above`; if no class is among them by its name, all of them are classes."""
     below = joined(nested.values())
     return interpret(below, above) or ([by_children(below.children, above, [])] if len(below.children) > 1 else [])
 

@@ -100,6 +100,22 @@ def as_list(files: FileIndex, path: str, lines: list[str]) -> ImageList | None:
         if first[0] < 0 and (first[1:] >= 0).mean() > 0.9:
             first, cells = first[1:], cells[1:]
         return ImageList(path, split_of_list(path), first, tuple(row[1] for row in cells))
+    return as_list_of_paths_last(files, path, lines)
+
+
+def as_list_of_paths_last(files: FileIndex, path: str, lines: list[str]) -> ImageList | None:
+    """Read lines with the image in the last column: a label before it, or a number of the line and a label (MXNet)."""
+    for separator in ("\t", ",", " "):
+        cells = [[cell.strip() for cell in line.split(separator)] for line in lines]
+        width = len(cells[0])
+        if width < 2 or any(len(row) != width for row in cells):
+            continue
+        position = locate(files, [row[-1] for row in cells], path)
+        if position is None:
+            continue
+        repeated = [at for at in range(width - 1) if len({row[at] for row in cells}) <= len(cells) // 2]
+        label = tuple(row[repeated[0]] for row in cells) if len(repeated) == 1 else ("",) * len(cells)
+        return ImageList(path, split_of_list(path), position, label)
     return None
 
 
@@ -126,18 +142,20 @@ def locate(files: FileIndex, names: list[str], path: str) -> NDArray[np.int64] |
 
 
 def indexed_lists(files: FileIndex, contents: dict[str, list[str]]) -> tuple[list[ImageList], set[str]]:
-    """Read lists that name images by a number which another list gives them; also return the paths of all of these.
+    """Read lists that name images by a key which another list gives them; also return the paths of all of these.
 
     CUB-200-2011 has images.txt (number, path), image_class_labels.txt (number, class) and train_test_split.txt (number,
-    1 for a training image).
+    1 for a training image). A key is a number, or a word that is no image's name.
     """
     pairs = {path: [line.split(None, 1) for line in lines] for path, lines in contents.items()}
-    pairs = {
-        path: rows for path, rows in pairs.items() if rows and all(len(row) == 2 and row[0].isdigit() for row in rows)
-    }
+    pairs = {path: rows for path, rows in pairs.items() if rows and all(len(row) == 2 for row in rows)}
     named: dict[str, NDArray[np.int64]] = {}
     for path, rows in pairs.items():
-        if not rows[0][1].isdigit() and (position := locate(files, [row[1] for row in rows], path)) is not None:
+        keys = [row[0] for row in rows]
+        if rows[0][1].isdigit() or len(set(keys)) < len(keys):
+            continue
+        position = locate(files, [row[1] for row in rows], path)
+        if position is not None and (all(map(str.isdigit, keys)) or locate(files, keys, path) is None):
             named[path] = position
     if len(named) != 1:
         return [], set()
@@ -244,7 +262,10 @@ def published_by_lists(lists: Iterable[ImageList], file: NDArray[np.int64]) -> t
         file: positions of the images.
     """
     named = [one for one in lists if one.split]
-    if len({one.split for one in named}) < 2:
+    splits = {one.split for one in named}
+    if splits in ({"val"}, {"test"}):
+        return published_by_one_list(named, file)
+    if len(splits) < 2:
         return None, []
     split: dict[int, str] = {}
     twice = 0
@@ -260,3 +281,15 @@ def published_by_lists(lists: Iterable[ImageList], file: NDArray[np.int64]) -> t
     if complete < COMPLETE:
         return None, [f"not used: {paths} (they name {complete:.0%} of the images)"]
     return published, [f"splits: {paths}"]
+
+
+def published_by_one_list(named: Sequence[ImageList], file: NDArray[np.int64]) -> tuple[pd.Series | None, list[str]]:
+    """Return the split where the held-out images alone are listed, as names without labels: all others are to train."""
+    if len(named) > 1 or any(named[0].label):
+        return None, []
+    (one,) = named
+    held = np.isin(file, one.file[one.file >= 0])
+    if not held.any() or 2 * held.sum() > len(file) or held.sum() < COMPLETE * (len(one.file) - 1):
+        return None, [f"not used: {one.path} (it names {held.mean():.0%} of the images)"] if held.any() else []
+    said = f"splits: {one.path}; images that it doesn't name are read as train"
+    return pd.Series(np.where(held, one.split, "train"), dtype="str"), [said]
