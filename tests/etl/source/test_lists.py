@@ -213,3 +213,14 @@ def test_list_of_held_out_images_alone_leaves_the_others_to_train(tmp_path: Path
 
     several = [ImageList(f"test{at}.txt", "test", file[:2], ("", "")) for at in (1, 2)]
     assert published_by_lists(several, file)[0] is None
+
+
+def test_lists_of_splits_with_further_words_are_read_together(tmp_path: Path) -> None:
+    files = source(
+        tmp_path,
+        all_train_standard__txt="/cat/1.jpg 0\n/cat/2.jpg 0\n/dog/1.jpg 1\n/dog/2.jpg 1\n",
+        all_val__txt="/cat/3.jpg 0\n/dog/3.jpg 1\n",
+    )
+    (found,) = label_lists(read_lists(files))
+    assert found.published.value_counts().to_dict() == {"train": 4, "val": 2}
+    assert len(found.file) == 6

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resnet50.etl.files import FileIndex, last_part
+from resnet50.etl.files import FileIndex, as_paths, last_part
 from resnet50.etl.source.matching import find_candidates
 from resnet50.etl.source.words import shorten, split_in, split_of, words_of
 
@@ -124,7 +124,7 @@ def locate(files: FileIndex, names: list[str], path: str) -> NDArray[np.int64] |
 
     Of several images that a name could mean, the one nearest to the list is taken.
     """
-    sample = pd.Series(names[:: max(1, len(names) // 50)], dtype="str")
+    sample = as_paths(pd.Series(names[:: max(1, len(names) // 50)], dtype="str"))
     if not len(files.candidates(sample.drop_duplicates().reset_index(drop=True))):
         return None
     found = find_candidates(pd.Series(names, dtype="str"), files)
@@ -218,6 +218,7 @@ def label_lists(lists: Sequence[ImageList]) -> list[LabelList]:
     for one in lists:
         if any(one.label) and not has_more_columns(one):
             groups.setdefault(SPLIT_WORD.sub("*", one.path), []).append(one)
+    groups = with_lone_splits(groups)
     found: list[LabelList] = []
     for pattern, members in groups.items():
         group = members
@@ -241,6 +242,25 @@ def label_lists(lists: Sequence[ImageList]) -> list[LabelList]:
             )
         )
     return sorted(found, key=lambda one: -len(one.file))
+
+
+def with_lone_splits(groups: dict[str, list[ImageList]]) -> dict[str, list[ImageList]]:
+    """Join lists of a folder whose names differ in more than the split: x_train_standard.txt and x_val.txt.
+
+    They belong together if each is alone of its split, they have the same labels, and no image in common.
+    """
+    lone = {pattern: members[0] for pattern, members in groups.items() if len(members) == 1 and members[0].split}
+    lists = list(lone.values())
+    file = np.concatenate([one.file[one.file >= 0] for one in lists]) if lists else np.empty(0, dtype=np.int64)
+    if (
+        len(lists) < 2
+        or len({one.split for one in lists}) < len(lists)
+        or len({one.path.rpartition("/")[0] for one in lists}) > 1
+        or len({frozenset(one.label) for one in lists}) > 1
+        or len(np.unique(file)) < len(file)
+    ):
+        return groups
+    return {name: members for name, members in groups.items() if name not in lone} | {next(iter(lone)): lists}
 
 
 def has_more_columns(one: ImageList) -> bool:
