@@ -16,6 +16,7 @@ from resnet50.etl.source.connect import (
     connect,
     split_of_table,
 )
+from resnet50.etl.source.doubts import check_classes
 from resnet50.etl.source.file_names import fields_in_names, guess_pattern
 from resnet50.etl.source.folder_readings import read_as_folders, read_as_list, read_as_names
 from resnet50.etl.source.folders import Folders, folders_of
@@ -176,7 +177,7 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
     ways = [] if asked else read_folders(folders)
     labels = labels_by(folders, ways)
     images = list_images(options, options.images) if options.images else files
-    found = Tables([], None, [], []) if options.class_folders else tables_of(options, files, images, labels)
+    found = Tables([], None, [], [], []) if options.class_folders else tables_of(options, files, images, labels)
     sets, submission, passed_over = found.sets, found.submission, found.passed_over
     kept, notes = best_sets(sets)
     if asked and not kept:
@@ -192,6 +193,8 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
     most = bool(listed) and 2 * len(listed[0].file) >= len(folders.images)
     if most and (not ways or len(ways) > 1 or ways[0].weak):
         return read_listed(options, folders.files, listed, ways)
+    if len(ways) == 1:
+        check_classes(options, folders, ways[0], found.unconnected)
     if ways:
         unused = [
             f"not used: {one.names()} (no column of labels by its name, and there are class folders)" for one in kept

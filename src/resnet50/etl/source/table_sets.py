@@ -161,12 +161,14 @@ class Tables(NamedTuple):
         submission: what a sample submission asks for.
         passed_over: a line for each file that can't be read as a table.
         without_images: those with a column of labels whose rows name no images.
+        unconnected: all whose rows name no images.
     """
 
     sets: list[TableSet]
     submission: Submission | None
     passed_over: list[str]
     without_images: list[Table]
+    unconnected: list[Table]
 
 
 def tables_of(options: PrepareOptions, files: FileIndex, images: FileIndex, folder_labels: pd.Series | None) -> Tables:
@@ -180,7 +182,7 @@ def tables_of(options: PrepareOptions, files: FileIndex, images: FileIndex, fold
     """
     tables, submission, passed_over = find_tables(options, files)
     connected: list[SourceTable] = []
-    without_images: list[Table] = []
+    unconnected: list[Table] = []
     refused: list[UserError] = []
     splits = splits_of_tables(tables, files.folder)
     for table in sorted(tables, key=lambda table: splits[table.path] == "test"):
@@ -191,11 +193,14 @@ def tables_of(options: PrepareOptions, files: FileIndex, images: FileIndex, fold
             continue
         if one is not None:
             connected.append(one)
-        elif any(normalized(str(name)) in ANY_LABEL_NAME for name in table.frame.columns):
-            without_images.append(table)
+        else:
+            unconnected.append(table)
     if folder_labels is not None:
         folder_labels = folder_labels.reindex(images.paths, fill_value="").reset_index(drop=True)
     sets = table_sets(options, connected, images, submission, None if options.images else folder_labels)
     if refused and not any(one.strength >= NAMED for one in sets):
         raise refused[0]
-    return Tables(sets, submission, passed_over, without_images)
+    without_images = [
+        table for table in unconnected if any(normalized(str(name)) in ANY_LABEL_NAME for name in table.frame.columns)
+    ]
+    return Tables(sets, submission, passed_over, without_images, unconnected)
