@@ -8,6 +8,7 @@ import pytest
 
 from resnet50.etl.files import FileIndex, list_files
 from resnet50.etl.source.lists import ImageList, label_lists, published_by_lists, read_lists, split_of_list
+from resnet50.runtime.errors import UserError
 
 IMAGES = [f"images/{label}/{number}.jpg" for label in ("cat", "dog") for number in (1, 2, 3)]
 
@@ -224,3 +225,27 @@ def test_lists_of_splits_with_further_words_are_read_together(tmp_path: Path) ->
     (found,) = label_lists(read_lists(files))
     assert found.published.value_counts().to_dict() == {"train": 4, "val": 2}
     assert len(found.file) == 6
+
+
+def test_lists_of_several_numbered_divisions_are_a_question() -> None:
+    lists = [
+        ImageList(f"labels/{split}{number}.txt", split, np.array(file), ("",) * len(file))
+        for number, sides in (("1", ([0, 1], [2, 3])), ("2", ([2, 3], [0, 1])))
+        for split, file in zip(("train", "test"), sides, strict=True)
+    ]
+    assert published_by_lists(lists, np.arange(4))[0] is None
+    with pytest.raises(UserError, match="divide the images in 2 ways") as error:
+        published_by_lists(lists, np.arange(4), ask=True)
+    assert error.value.choices == (
+        {"exclude": "*[!0-9]2.txt"},
+        {"exclude": "*[!0-9]1.txt"},
+        {"exclude": "*[0-9].txt"},
+    )
+
+
+def test_trainval_beside_train_and_val_says_the_same_again() -> None:
+    sides = {"train.txt": ("train", [0, 1]), "val.txt": ("val", [2]), "trainval.txt": ("train", [0, 1, 2])}
+    lists = [ImageList(path, split, np.array(file), ("",) * len(file)) for path, (split, file) in sides.items()]
+    published, _ = published_by_lists(lists, np.arange(3))
+    assert published is not None
+    assert published.tolist() == ["train", "train", "val"]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from resnet50.etl.files import FileIndex, as_paths, last_part
 from resnet50.etl.source.matching import find_candidates
 from resnet50.etl.source.words import shorten, split_in, split_of, words_of
+from resnet50.runtime.errors import UserError
 
 MAX_LISTS = 40
 """Text files that are read as lists; a folder with more has one per image or per class."""
@@ -274,14 +275,22 @@ SPLIT_WORD = re.compile(
 )
 
 
-def published_by_lists(lists: Iterable[ImageList], file: NDArray[np.int64]) -> tuple[pd.Series | None, list[str]]:
+def published_by_lists(
+    lists: Iterable[ImageList], file: NDArray[np.int64], ask: bool = False
+) -> tuple[pd.Series | None, list[str]]:
     """Return the split that lists give each of some images, None unless they name nearly all, and each once.
 
     Args:
         lists: of the source.
         file: positions of the images.
+        ask: which of several numbered divisions is meant, rather than to use none.
+
+    Raises:
+        UserError: there are several such divisions.
     """
     named = [one for one in lists if one.split]
+    if {"train", "val"} <= {one.split for one in named}:
+        named = [one for one in named if "trainval" not in words_of(PurePosixPath(one.path).stem)]
     splits = {one.split for one in named}
     if splits in ({"val"}, {"test"}):
         return published_by_one_list(named, file)
@@ -295,12 +304,41 @@ def published_by_lists(lists: Iterable[ImageList], file: NDArray[np.int64]) -> t
             split[position] = one.split
     paths = shorten(sorted({one.path for one in named}))
     if twice:
+        if ask:
+            check_divisions(named)
         return None, [f"not used: {paths} ({twice:,} images are in several splits)"]
     published = pd.Series([split.get(int(position), "") for position in file], dtype="str")
     complete = (published != "").mean() if len(published) else 0.0
     if complete < COMPLETE:
         return None, [f"not used: {paths} (they name {complete:.0%} of the images)"]
     return published, [f"splits: {paths}"]
+
+
+NUMBERED = re.compile(r"(\d+)(\.[^./]*)$")
+"""The end of the name of a list of one of several divisions: train1.txt, val_fold3.csv."""
+
+
+def check_divisions(named: Sequence[ImageList]) -> None:
+    """Raise a UserError if lists of splits are numbered by the division that they belong to; it offers each, and none.
+
+    Lists without a number name no division.
+    """
+    divisions: dict[str, list[ImageList]] = {}
+    for one in named:
+        if match := NUMBERED.search(one.path):
+            divisions.setdefault(match[1], []).append(one)
+    if len(divisions) < 2 or any(len({one.split for one in lists}) < 2 for lists in divisions.values()):
+        return
+    ends = sorted({match[2] for one in named if (match := NUMBERED.search(one.path))})
+    numbers = sorted(divisions, key=lambda number: (len(number), number))
+    others = [
+        ",".join(f"*[!0-9]{other}{end}" for other in numbers if other != number for end in ends) for number in numbers
+    ]
+    raise UserError(
+        f"{shorten(sorted({one.path for one in named}), 3)} divide the images in {len(numbers)} ways: choose one, or "
+        "leave them all out for a split of one's own",
+        [*({"exclude": patterns} for patterns in others[:3]), {"exclude": ",".join(f"*[0-9]{end}" for end in ends)}],
+    )
 
 
 def published_by_one_list(named: Sequence[ImageList], file: NDArray[np.int64]) -> tuple[pd.Series | None, list[str]]:

@@ -25,6 +25,7 @@ UNLABELED_WORDS = {
     "unsupervised",
     "pred",
     "prediction",
+    "predictions",
     "predict",
     "submission",
 }
