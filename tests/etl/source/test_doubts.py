@@ -52,3 +52,6 @@ def test_folders_with_images_of_the_same_names_are_a_question() -> None:
 
 def test_counters_that_start_anew_in_each_class_are_no_question() -> None:
     check([f"{folder}/image_{number:05}.jpg" for folder in ("cat", "dog") for number in range(9)])
+
+    sides = {"train": range(1, 14), "test": range(500, 505)}
+    check([f"{split}/{name}/{at}.jpg" for split, ats in sides.items() for name in ("cat", "dog") for at in ats])

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from itertools import islice, product
 
-import numpy as np
 import pandas as pd
 
 from resnet50.etl.files import last_part
@@ -24,7 +23,7 @@ MAX_TEMPLATES = 64
 """Ways to fill the parts of a path with columns that are tried."""
 
 SPARSE = 10
-"""Numbers per name from which on names that recur are no counters, which start anew in each folder."""
+"""Usual gap between the numbers of names that recur, above which they are no counters, which start anew in a folder."""
 
 
 def check_classes(options: PrepareOptions, folders: Folders, way: FolderReading, tables: Sequence[Table]) -> None:
@@ -69,8 +68,9 @@ def recur(stems: pd.Series, label: pd.Series) -> bool:
     shared = names[names["stem"].duplicated()]["stem"].drop_duplicates()
     if 2 * len(shared) < names["label"].value_counts().min():
         return False
-    number = pd.to_numeric(shared.str.extract(r"(\d+)\D*$", expand=False), errors="coerce").dropna()
-    return len(number) > 1 and number.nunique() == len(shared) and float(np.ptp(number)) > SPARSE * len(shared)
+    number = shared.str.extract(r"(\d+)\D*$", expand=False).dropna().astype("float64")
+    gaps = number.sort_values().diff().dropna()
+    return len(gaps) > 0 and len(number) == len(shared) and float(gaps.median()) > SPARSE
 
 
 def by_template(options: PrepareOptions, table: Table, paths: pd.Series) -> list[dict[str, str]]:
