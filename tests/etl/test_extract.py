@@ -644,3 +644,30 @@ def test_a_table_beside_an_archive_is_told_to_unpack_it(tmp_path: Path) -> None:
     (tmp_path / "train.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(100))
     with pytest.raises(UserError, match=r"train\.7z is a 7z archive: unpack it first"):
         extract(PrepareOptions(source=tmp_path, out=tmp_path / "out"))
+
+
+@pytest.mark.parametrize("header", ["id,label", "id"])
+def test_tables_per_split_beside_one_of_all_labels_say_the_split(
+    tmp_path: Path, write_image: WriteImage, header: str
+) -> None:
+    rows = [(f"{at:03}", ("cat", "dog")[at % 2]) for at in range(12)]
+    for name, _ in rows:
+        write_image(tmp_path / "images" / f"{name}.png")
+    write_table(tmp_path / "labels.csv", "\n".join(["id,label", *map(",".join, rows)]))
+    for split, part in (("train", rows[:8]), ("test", rows[8:])):
+        lines = [",".join(row[: header.count(",") + 1]) for row in part]
+        write_table(tmp_path / f"{split}.csv", "\n".join([header, *lines]))
+    assert extracted(tmp_path).rows["published"].value_counts().to_dict() == {"train": 8, "test": 4}
+
+
+def test_cells_that_begin_with_a_class_label_images_without_folders(tmp_path: Path, write_image: WriteImage) -> None:
+    for name in ("n01", "n02"):
+        for at in range(4):
+            write_image(tmp_path / "train" / name / f"{name}_{at}.png")
+    for at in range(4):
+        write_image(tmp_path / "val" / f"val_{at}.png")
+    lines = [f"val_{at},n0{at % 2 + 1} 10 20 {at} 40" for at in range(4)]
+    write_table(tmp_path / "val_solution.csv", "\n".join(["ImageId,PredictionString", *lines]))
+    rows = extracted(tmp_path).rows
+    assert rows["published"].value_counts().to_dict() == {"train": 8, "val": 4}
+    assert dict(zip(rows["file"], rows["label"], strict=True))["val/val_1.png"] == "n02"

@@ -16,6 +16,7 @@ from resnet50.etl.source.connect import (
     connect,
     split_of_table,
 )
+from resnet50.etl.source.doubts import check_classes
 from resnet50.etl.source.file_names import fields_in_names, guess_pattern
 from resnet50.etl.source.folder_readings import read_as_folders, read_as_list, read_as_names
 from resnet50.etl.source.folders import Folders, folders_of
@@ -26,7 +27,16 @@ from resnet50.etl.source.matching import role_of
 from resnet50.etl.source.reading import Reading
 from resnet50.etl.source.split_columns import split_cells
 from resnet50.etl.source.table_readings import read_set
-from resnet50.etl.source.table_sets import NAMED, Tables, TableSet, best_sets, table_sets, tables_of
+from resnet50.etl.source.table_sets import (
+    NAMED,
+    Tables,
+    TableSet,
+    best_sets,
+    lists_for_folders,
+    lists_of_splits,
+    table_sets,
+    tables_of,
+)
 from resnet50.etl.source.tables import Table, parquet_of, read_table, require_column
 from resnet50.etl.source.words import ID_NAMES, normalized, shorten
 from resnet50.options import PrepareOptions
@@ -176,7 +186,7 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
     ways = [] if asked else read_folders(folders)
     labels = labels_by(folders, ways)
     images = list_images(options, options.images) if options.images else files
-    found = Tables([], None, [], []) if options.class_folders else tables_of(options, files, images, labels)
+    found = Tables([], None, [], [], []) if options.class_folders else tables_of(options, files, images, labels)
     sets, submission, passed_over = found.sets, found.submission, found.passed_over
     kept, notes = best_sets(sets)
     if asked and not kept:
@@ -185,17 +195,21 @@ def read_folder(options: PrepareOptions, files: FileIndex) -> Reading:
         ways = [way for way in ways if len(set(way.label.values())) > 1]
     if kept and (not ways or tables_win(options, kept[0], files, ways, folders)):
         beside = [f"not used: class folders, {way.level} (the table has labels)" for way in ways]
-        return with_notes(with_test_folders(read_sets(options, kept, files, images), files), [*beside, *notes])
+        return with_notes(with_test_folders(read_sets(options, kept, sets, files, images), files), [*beside, *notes])
     if kept and ways[0].weak and kept[0].choices:
         raise tables_or_folders(options, kept[0], ways)
     listed = [] if options.class_folders else label_lists(lists)
     most = bool(listed) and 2 * len(listed[0].file) >= len(folders.images)
     if most and (not ways or len(ways) > 1 or ways[0].weak):
         return read_listed(options, folders.files, listed, ways)
+    if len(ways) == 1:
+        check_classes(options, folders, ways[0], found.unconnected)
     if ways:
         unused = [
             f"not used: {one.names()} (no column of labels by its name, and there are class folders)" for one in kept
         ]
+        classes = {label for way in ways[:1] for label in way.label.values()}
+        lists = [*lists, *lists_for_folders(sets, images, folders.files, classes)]
         return with_notes(read_ways(options, folders, ways, lists), [*unused, *notes])
     if sets:
         raise no_labels(sets[0])
@@ -333,8 +347,10 @@ def tables_or_folders(options: PrepareOptions, best: TableSet, ways: Sequence[Fo
     )
 
 
-def read_sets(options: PrepareOptions, kept: Sequence[TableSet], files: FileIndex, images: FileIndex) -> Reading:
-    """Read the tables that remain; a UserError asks which, if there are several."""
+def read_sets(
+    options: PrepareOptions, kept: Sequence[TableSet], sets: Sequence[TableSet], files: FileIndex, images: FileIndex
+) -> Reading:
+    """Read the tables that remain of all; a UserError asks which, if there are several."""
     if len(kept) > 1:
         paths = [one.tables[0].path for one in kept]
         names = shorten([path.relative_to(files.folder).as_posix() for path in paths], 10)
@@ -344,7 +360,7 @@ def read_sets(options: PrepareOptions, kept: Sequence[TableSet], files: FileInde
         )
     if kept[0].strength < NAMED and len(kept[0].choices) > 1:
         raise cannot_tell_labels(kept[0].choices)
-    return read_set(options, kept[0], images, read_lists(images))
+    return read_set(options, kept[0], images, [*read_lists(images), *lists_of_splits(sets, kept, images)])
 
 
 def read_ways(

@@ -330,3 +330,20 @@ def test_folders_of_one_split_that_differ_in_other_words_may_be_the_classes() ->
     assert {"training_fake", "training_real"} in [set(found.values()) for found in readings]
 
     assert len(read("train_1/cat/*", "train_1/dog/*", "train_2/cat/*", "train_2/dog/*")) == 1
+
+
+def test_splits_that_both_have_classes_of_their_own_are_a_question() -> None:
+    first, second = read("train/wart_T2/*", "train/normal/*", "test/wart/*", "test/normal/*")
+    assert set(first.values()) == {"wart", "normal"}
+    assert set(second.values()) == {"wart_T2", "wart", "normal"}
+
+    assert len(read("train/cat/*", "train/dog/*", "test/cat/*", "test/owl/*")) == 2
+    assert len(read("train/cat/*", "train/dog/*", "train/owl/*", "test/cat/*", "test/dog/*")) == 1
+    assert len(read("train/Cat/*", "train/Dog/*", "test/cat/*", "test/dog/*")) == 1
+
+
+def test_pattern_of_a_lower_level_goes_through_storage_folders() -> None:
+    found = folders("old/images/cat/*", "old/images/dog/*", "new/images/cat/*", "new/images/dog/*")
+    patterns = [reading.choice.get("label_pattern", "") for reading in read_folders(found)]
+    matches = [re.search(pattern, "old/images/cat/1.png") for pattern in patterns]
+    assert "cat" in [match[1] for match in matches if match]

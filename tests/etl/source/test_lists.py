@@ -8,6 +8,7 @@ import pytest
 
 from resnet50.etl.files import FileIndex, list_files
 from resnet50.etl.source.lists import ImageList, label_lists, published_by_lists, read_lists, split_of_list
+from resnet50.runtime.errors import UserError
 
 IMAGES = [f"images/{label}/{number}.jpg" for label in ("cat", "dog") for number in (1, 2, 3)]
 
@@ -182,3 +183,69 @@ def test_incomplete_or_overlapping_lists_are_no_split_and_said() -> None:
 
 def test_list_of_one_split_alone_is_none() -> None:
     assert published_by_lists(lists(train=[0, 1, 2, 3]), np.arange(4)) == (None, [])
+
+
+def test_lists_with_the_path_last_name_images_and_labels(tmp_path: Path) -> None:
+    lines = [f"{at}\t{int('dog' in path)}.000000\t{path}\n" for at, path in enumerate(IMAGES)]
+    files = source(tmp_path, cats_train__lst="".join(lines[:3] + lines[4:]), cats_val__lst=lines[3] * 2)
+    one = by_path(read_lists(files))["cats_train.lst", "train"]
+    assert named(files, one) == IMAGES[:3] + IMAGES[4:]
+    assert set(one.label) == {"0.000000", "1.000000"}
+
+
+def test_keys_that_are_no_numbers_name_images_too(tmp_path: Path) -> None:
+    keys = [f"{at}a-77" for at in range(6)]
+    files = source(
+        tmp_path,
+        paths__txt="".join(f"{key} {path}\n" for key, path in zip(keys, IMAGES, strict=True)),
+        train_test_split__txt="".join(f"{key} {int(at % 3 != 2)}\n" for at, key in enumerate(keys)),
+    )
+    lists = by_path(read_lists(files))
+    assert named(files, lists["train_test_split.txt", "test"]) == [IMAGES[2], IMAGES[5]]
+
+
+def test_list_of_held_out_images_alone_leaves_the_others_to_train(tmp_path: Path) -> None:
+    files = source(tmp_path, test_images__txt="path\ncat/3.jpg\ndog/3.jpg\n")
+    file = np.flatnonzero(files.is_image)
+    published, (note,) = published_by_lists(read_lists(files), file)
+    assert published is not None
+    assert published.value_counts().to_dict() == {"train": 4, "test": 2}
+    assert "test_images.txt" in note
+
+    several = [ImageList(f"test{at}.txt", "test", file[:2], ("", "")) for at in (1, 2)]
+    assert published_by_lists(several, file)[0] is None
+
+
+def test_lists_of_splits_with_further_words_are_read_together(tmp_path: Path) -> None:
+    files = source(
+        tmp_path,
+        all_train_standard__txt="/cat/1.jpg 0\n/cat/2.jpg 0\n/dog/1.jpg 1\n/dog/2.jpg 1\n",
+        all_val__txt="/cat/3.jpg 0\n/dog/3.jpg 1\n",
+    )
+    (found,) = label_lists(read_lists(files))
+    assert found.published.value_counts().to_dict() == {"train": 4, "val": 2}
+    assert len(found.file) == 6
+
+
+def test_lists_of_several_numbered_divisions_are_a_question() -> None:
+    lists = [
+        ImageList(f"labels/{split}{number}.txt", split, np.array(file), ("",) * len(file))
+        for number, sides in (("1", ([0, 1], [2, 3])), ("2", ([2, 3], [0, 1])))
+        for split, file in zip(("train", "test"), sides, strict=True)
+    ]
+    assert published_by_lists(lists, np.arange(4))[0] is None
+    with pytest.raises(UserError, match="divide the images in 2 ways") as error:
+        published_by_lists(lists, np.arange(4), ask=True)
+    assert error.value.choices == (
+        {"exclude": "*[!0-9]2.txt"},
+        {"exclude": "*[!0-9]1.txt"},
+        {"exclude": "*[0-9].txt"},
+    )
+
+
+def test_trainval_beside_train_and_val_says_the_same_again() -> None:
+    sides = {"train.txt": ("train", [0, 1]), "val.txt": ("val", [2]), "trainval.txt": ("train", [0, 1, 2])}
+    lists = [ImageList(path, split, np.array(file), ("",) * len(file)) for path, (split, file) in sides.items()]
+    published, _ = published_by_lists(lists, np.arange(3))
+    assert published is not None
+    assert published.tolist() == ["train", "train", "val"]

@@ -38,6 +38,7 @@ def test_names_are_split_at_capitals_digits_and_marks(name: str, words: list[str
         ("VALID", "val"),
         ("validation_set", "val"),
         ("dev", "val"),
+        ("evaluation", "test"),
         ("train_val", ""),
         ("trained", ""),
         ("tr", ""),

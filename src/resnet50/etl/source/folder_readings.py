@@ -38,7 +38,7 @@ def read_as_folders(
     position, label = folders.images[labeled], label[labeled].reset_index(drop=True)
     published = published[labeled].reset_index(drop=True)
     if (published == "").all():
-        by_lists, said = published_by_lists(lists, position)
+        by_lists, said = published_by_lists(lists, position, ask=True)
         published = published if by_lists is None else by_lists.where(by_lists != "", "train")
         notes += said
     elif (splits := published.unique()).size:

@@ -133,6 +133,8 @@ def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) 
     if not inner:
         return []
     ways = joined_splits(inner, len({splits[name] for name in inner}) > 1, choice, notes)
+    if len(ways) == 1 and not choice:
+        ways = other_names(ways[0], inner, above) or ways
     if choice:  # a folder of unknown standing: with and without it
         extra = [reading for name in other for reading in interpret(node.children[name], f"{above}{re.escape(name)}/")]
         every = {"label_pattern": "([^/]+)/[^/]+$"}
@@ -163,6 +165,38 @@ def joined_splits(
         option = choice | (picked if most > 1 or not choice else {})
         ways.append(FolderReading(label, split, level, option, tuple(notes)))
     return ways
+
+
+def other_names(way: FolderReading, inner: dict[str, list[FolderReading]], above: str) -> list[FolderReading]:
+    """Return the readings of splits that both have classes which the other lacks: with the shorter names, and as it is.
+
+    normal_T2_N0 may mean the class that is called normal in another split; [] if there is no such question. Where names
+    don't begin alike, the second reading is the training images alone.
+    """
+    classes = [set(readings[0].label.values()) for readings in inner.values()]
+    apart = [
+        (one, other) for one in classes for other in classes if plain(one) - plain(other) and plain(other) - plain(one)
+    ]
+    if not apart:
+        return []
+    pattern = way.choice.get("label_pattern", "")
+    short = sorted(min(apart[0], key=lambda names: sum(map(len, names))), key=lambda name: (-len(name), name))
+    began = {name: next((start for start in short if name.startswith(start)), "") for name in way.label.values()}
+    if not all(began.values()) or not pattern.endswith(ANY_CLASS):
+        held_out = [name for name in inner if split_folder(name) != "train"]
+        aside = {"exclude": ",".join(f"*/{name}/*" if above else f"{name}/*" for name in held_out)}
+        return [way, FolderReading(way.label, {}, f"{way.level}, without {shorten(held_out)}", aside, way.notes)]
+    said = {"label_pattern": pattern.removesuffix(ANY_CLASS) + f"({'|'.join(map(re.escape, short))})[^/]*/"}
+    label = {number: began[name] for number, name in way.label.items()}
+    return [FolderReading(label, way.published, f"{shorten(sorted(short))}, as names begin", said, way.notes), way]
+
+
+ANY_CLASS = "([^/]+)/"
+"""The end of a pattern whose label is a whole folder's name."""
+
+
+def plain(names: Iterable[str]) -> set[str]:
+    return {normalized(name) for name in names}
 
 
 def own_words(name: str) -> frozenset[str]:
@@ -302,7 +336,10 @@ def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list
         return [FolderReading(r.label, r.published, r.level, r.choice, (*said, *r.notes), r.weak) for r in inner]
     single = {next(iter(child.children)) for child in children.values() if len(child.children) == 1 and not child.here}
     alike = len(single) == 1 and all(len(child.children) == 1 for child in children.values())
-    inner = {name: unwrap_storage(child, alike) for name, child in children.items()}
+    inner, between = {}, set[str]()
+    for name, child in children.items():
+        inner[name], through = unwrap_storage(child, alike)
+        between |= through
     nested = {name: child for name, child in inner.items() if child.children}
     below: dict[str, int] = {}
     for child in nested.values():
@@ -334,7 +371,7 @@ def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list
     )
     lower = [
         FolderReading(r.label, r.published, f"folders {shorten(sorted(below), 3)}", r.choice, (*said, *r.notes))
-        for r in read_below(nested, above)
+        for r in read_below(nested, f"{above}[^/]+/{optional(between)}")
     ]
     if shared >= SHARED * total:
         return choose_level(upper, lower, list(nested), list(below))
@@ -349,8 +386,8 @@ def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list
 
 
 def read_below(nested: dict[str, Node], above: str) -> list[FolderReading]:
-    """Read the folders below those of a level; if no class is among them by its name, all of them are."""
-    below, above = joined(nested.values()), f"{above}[^/]+/"
+    """Read the folders of a level below `above`; if no class is among them by its name, all of them are classes."""
+    below = joined(nested.values())
     return interpret(below, above) or ([by_children(below.children, above, [])] if len(below.children) > 1 else [])
 
 
@@ -384,19 +421,28 @@ def choose_level(
     return [*first, FolderReading(upper.label, {}, "both levels together", both)]
 
 
-def unwrap_storage(node: Node, alike: bool) -> Node:
+def optional(names: set[str]) -> str:
+    """Return a regular expression for folders that are passed through where they are: (?:images/)?."""
+    return f"(?:(?:{'|'.join(map(re.escape, sorted(names)))})/)*" if names else ""
+
+
+def unwrap_storage(node: Node, alike: bool) -> tuple[Node, set[str]]:
     """Go through a single folder below a class (class/images), and drop what is made from the images beside it.
+
+    Also return the names of the folders that were gone through.
 
     Args:
         node: a class.
         alike: whether all classes have but one folder, of the same name.
     """
+    through = set[str]()
     while True:
         children = {name: child for name, child in node.children.items() if normalized(name) not in AUXILIARY}
         if len(children) == 1 and not node.here and (alike or normalized(next(iter(children))) in STORAGE):
+            through |= children.keys()
             node, alike = next(iter(children.values())), False
         else:
-            return node
+            return node, through
 
 
 def is_aside(name: str) -> bool:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resnet50.etl.files import FileIndex, last_part
+from resnet50.etl.files import FileIndex, as_paths, last_part
 from resnet50.etl.source.matching import find_candidates
 from resnet50.etl.source.words import shorten, split_in, split_of, words_of
+from resnet50.runtime.errors import UserError
 
 MAX_LISTS = 40
 """Text files that are read as lists; a folder with more has one per image or per class."""
@@ -100,6 +101,22 @@ def as_list(files: FileIndex, path: str, lines: list[str]) -> ImageList | None:
         if first[0] < 0 and (first[1:] >= 0).mean() > 0.9:
             first, cells = first[1:], cells[1:]
         return ImageList(path, split_of_list(path), first, tuple(row[1] for row in cells))
+    return as_list_of_paths_last(files, path, lines)
+
+
+def as_list_of_paths_last(files: FileIndex, path: str, lines: list[str]) -> ImageList | None:
+    """Read lines with the image in the last column: a label before it, or a number of the line and a label (MXNet)."""
+    for separator in ("\t", ",", " "):
+        cells = [[cell.strip() for cell in line.split(separator)] for line in lines]
+        width = len(cells[0])
+        if width < 2 or any(len(row) != width for row in cells):
+            continue
+        position = locate(files, [row[-1] for row in cells], path)
+        if position is None:
+            continue
+        repeated = [at for at in range(width - 1) if len({row[at] for row in cells}) <= len(cells) // 2]
+        label = tuple(row[repeated[0]] for row in cells) if len(repeated) == 1 else ("",) * len(cells)
+        return ImageList(path, split_of_list(path), position, label)
     return None
 
 
@@ -108,7 +125,7 @@ def locate(files: FileIndex, names: list[str], path: str) -> NDArray[np.int64] |
 
     Of several images that a name could mean, the one nearest to the list is taken.
     """
-    sample = pd.Series(names[:: max(1, len(names) // 50)], dtype="str")
+    sample = as_paths(pd.Series(names[:: max(1, len(names) // 50)], dtype="str"))
     if not len(files.candidates(sample.drop_duplicates().reset_index(drop=True))):
         return None
     found = find_candidates(pd.Series(names, dtype="str"), files)
@@ -126,18 +143,20 @@ def locate(files: FileIndex, names: list[str], path: str) -> NDArray[np.int64] |
 
 
 def indexed_lists(files: FileIndex, contents: dict[str, list[str]]) -> tuple[list[ImageList], set[str]]:
-    """Read lists that name images by a number which another list gives them; also return the paths of all of these.
+    """Read lists that name images by a key which another list gives them; also return the paths of all of these.
 
     CUB-200-2011 has images.txt (number, path), image_class_labels.txt (number, class) and train_test_split.txt (number,
-    1 for a training image).
+    1 for a training image). A key is a number, or a word that is no image's name.
     """
     pairs = {path: [line.split(None, 1) for line in lines] for path, lines in contents.items()}
-    pairs = {
-        path: rows for path, rows in pairs.items() if rows and all(len(row) == 2 and row[0].isdigit() for row in rows)
-    }
+    pairs = {path: rows for path, rows in pairs.items() if rows and all(len(row) == 2 for row in rows)}
     named: dict[str, NDArray[np.int64]] = {}
     for path, rows in pairs.items():
-        if not rows[0][1].isdigit() and (position := locate(files, [row[1] for row in rows], path)) is not None:
+        keys = [row[0] for row in rows]
+        if rows[0][1].isdigit() or len(set(keys)) < len(keys):
+            continue
+        position = locate(files, [row[1] for row in rows], path)
+        if position is not None and (all(map(str.isdigit, keys)) or locate(files, keys, path) is None):
             named[path] = position
     if len(named) != 1:
         return [], set()
@@ -200,6 +219,7 @@ def label_lists(lists: Sequence[ImageList]) -> list[LabelList]:
     for one in lists:
         if any(one.label) and not has_more_columns(one):
             groups.setdefault(SPLIT_WORD.sub("*", one.path), []).append(one)
+    groups = with_lone_splits(groups)
     found: list[LabelList] = []
     for pattern, members in groups.items():
         group = members
@@ -225,6 +245,25 @@ def label_lists(lists: Sequence[ImageList]) -> list[LabelList]:
     return sorted(found, key=lambda one: -len(one.file))
 
 
+def with_lone_splits(groups: dict[str, list[ImageList]]) -> dict[str, list[ImageList]]:
+    """Join lists of a folder whose names differ in more than the split: x_train_standard.txt and x_val.txt.
+
+    They belong together if each is alone of its split, they have the same labels, and no image in common.
+    """
+    lone = {pattern: members[0] for pattern, members in groups.items() if len(members) == 1 and members[0].split}
+    lists = list(lone.values())
+    file = np.concatenate([one.file[one.file >= 0] for one in lists]) if lists else np.empty(0, dtype=np.int64)
+    if (
+        len(lists) < 2
+        or len({one.split for one in lists}) < len(lists)
+        or len({one.path.rpartition("/")[0] for one in lists}) > 1
+        or len({frozenset(one.label) for one in lists}) > 1
+        or len(np.unique(file)) < len(file)
+    ):
+        return groups
+    return {name: members for name, members in groups.items() if name not in lone} | {next(iter(lone)): lists}
+
+
 def has_more_columns(one: ImageList) -> bool:
     """Return whether numbers follow each name: boxes, or the columns of a table without a header."""
     several = [re.match(r"-?\d+(?:\.\d+)?[\s,]+\S", label) is not None for label in one.label[:200]]
@@ -236,15 +275,26 @@ SPLIT_WORD = re.compile(
 )
 
 
-def published_by_lists(lists: Iterable[ImageList], file: NDArray[np.int64]) -> tuple[pd.Series | None, list[str]]:
+def published_by_lists(
+    lists: Iterable[ImageList], file: NDArray[np.int64], ask: bool = False
+) -> tuple[pd.Series | None, list[str]]:
     """Return the split that lists give each of some images, None unless they name nearly all, and each once.
 
     Args:
         lists: of the source.
         file: positions of the images.
+        ask: which of several numbered divisions is meant, rather than to use none.
+
+    Raises:
+        UserError: there are several such divisions.
     """
     named = [one for one in lists if one.split]
-    if len({one.split for one in named}) < 2:
+    if {"train", "val"} <= {one.split for one in named}:
+        named = [one for one in named if "trainval" not in words_of(PurePosixPath(one.path).stem)]
+    splits = {one.split for one in named}
+    if splits in ({"val"}, {"test"}):
+        return published_by_one_list(named, file)
+    if len(splits) < 2:
         return None, []
     split: dict[int, str] = {}
     twice = 0
@@ -254,9 +304,50 @@ def published_by_lists(lists: Iterable[ImageList], file: NDArray[np.int64]) -> t
             split[position] = one.split
     paths = shorten(sorted({one.path for one in named}))
     if twice:
+        if ask:
+            check_divisions(named)
         return None, [f"not used: {paths} ({twice:,} images are in several splits)"]
     published = pd.Series([split.get(int(position), "") for position in file], dtype="str")
     complete = (published != "").mean() if len(published) else 0.0
     if complete < COMPLETE:
         return None, [f"not used: {paths} (they name {complete:.0%} of the images)"]
     return published, [f"splits: {paths}"]
+
+
+NUMBERED = re.compile(r"(\d+)(\.[^./]*)$")
+"""The end of the name of a list of one of several divisions: train1.txt, val_fold3.csv."""
+
+
+def check_divisions(named: Sequence[ImageList]) -> None:
+    """Raise a UserError if lists of splits are numbered by the division that they belong to; it offers each, and none.
+
+    Lists without a number name no division.
+    """
+    divisions: dict[str, list[ImageList]] = {}
+    for one in named:
+        if match := NUMBERED.search(one.path):
+            divisions.setdefault(match[1], []).append(one)
+    if len(divisions) < 2 or any(len({one.split for one in lists}) < 2 for lists in divisions.values()):
+        return
+    ends = sorted({match[2] for one in named if (match := NUMBERED.search(one.path))})
+    numbers = sorted(divisions, key=lambda number: (len(number), number))
+    others = [
+        ",".join(f"*[!0-9]{other}{end}" for other in numbers if other != number for end in ends) for number in numbers
+    ]
+    raise UserError(
+        f"{shorten(sorted({one.path for one in named}), 3)} divide the images in {len(numbers)} ways: choose one, or "
+        "leave them all out for a split of one's own",
+        [*({"exclude": patterns} for patterns in others[:3]), {"exclude": ",".join(f"*[0-9]{end}" for end in ends)}],
+    )
+
+
+def published_by_one_list(named: Sequence[ImageList], file: NDArray[np.int64]) -> tuple[pd.Series | None, list[str]]:
+    """Return the split where the held-out images alone are listed, as names without labels: all others are to train."""
+    if len(named) > 1 or any(named[0].label):
+        return None, []
+    (one,) = named
+    held = np.isin(file, one.file[one.file >= 0])
+    if not held.any() or 2 * held.sum() > len(file) or held.sum() < COMPLETE * (len(one.file) - 1):
+        return None, [f"not used: {one.path} (it names {held.mean():.0%} of the images)"] if held.any() else []
+    said = f"splits: {one.path}; images that it doesn't name are read as train"
+    return pd.Series(np.where(held, one.split, "train"), dtype="str"), [said]

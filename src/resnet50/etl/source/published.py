@@ -48,7 +48,7 @@ def published_of(
     here = paths != ""
     if here.any() and roles[here].isin(SPLITS).all() and len(set(roles[here])) > 1:
         return roles.where(here, "train").astype("str"), None, ["splits: the folders of the images"]
-    listed, notes = published_by_lists(lists, one.file[one.file >= 0])
+    listed, notes = published_by_lists(lists, one.file[one.file >= 0], ask=True)
     if listed is None:
         return none, None, notes
     none.iloc[np.flatnonzero(one.file >= 0)] = listed.to_numpy()

@@ -17,14 +17,18 @@ from resnet50.etl.source.connect import (
     find_tables,
     splits_of_tables,
 )
+from resnet50.etl.source.lists import ImageList
 from resnet50.etl.source.split_columns import find_split_column
 from resnet50.etl.source.tables import Table
-from resnet50.etl.source.words import ANY_LABEL_NAME, is_part, normalized, shorten
+from resnet50.etl.source.words import ANY_LABEL_NAME, is_part, is_unlabeled, normalized, shorten
 from resnet50.options import PrepareOptions
 from resnet50.runtime.errors import UserError
 
 NAMED = 2.0
 """Strength of evidence from which on a column counts as labels by its name, a submission, or the images' folders."""
+
+MOSTLY = 0.95
+"""Share of a column's cells that begin with the name of a class, so that it has the labels."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,50 @@ def reason(one: TableSet, kept: Sequence[TableSet]) -> str:
     return "it is of the test split" if one.tables[0].split == "test" else "no column of labels by its name"
 
 
+def lists_of_splits(sets: Sequence[TableSet], kept: Sequence[TableSet], files: FileIndex) -> list[ImageList]:
+    """Return the tables beside those that are read, such as train.csv and test.csv, as lists of a split's images."""
+    return [
+        ImageList(table.path.relative_to(files.folder).as_posix(), table.split, table.file, ("",) * len(table.file))
+        for one in sets
+        if one not in kept
+        for table in one.tables
+        if table.split and table.path.is_relative_to(files.folder) and not is_unlabeled(table.path.stem)
+    ]
+
+
+def lists_for_folders(
+    sets: Sequence[TableSet], files: FileIndex, kept: FileIndex, classes: set[str]
+) -> list[ImageList]:
+    """Return tables as lists for class folders: of the images of a split, with a label where cells begin with a class.
+
+    Args:
+        sets: of tables.
+        files: that they name.
+        kept: those of them that the lists name.
+        classes: folders' names; ImageNet has val_1 in a row with 'n02017213 115 49 448 294', a class and a box.
+    """
+    position = pd.Series(np.arange(len(kept.paths)), index=kept.paths.to_numpy())
+    found: list[ImageList] = []
+    for table in (table for one in sets for table in one.tables):
+        here = table.file >= 0
+        file = position.reindex(files.paths.iloc[table.file[here]]).fillna(-1).to_numpy(dtype=np.int64)
+        label = class_cells(table.table.frame[here], table.id_column, classes)
+        if (label or table.split) and not is_unlabeled(table.path.stem):
+            path = table.path.relative_to(files.folder).as_posix()
+            found.append(ImageList(path, table.split, file, label or ("",) * len(file)))
+    return found
+
+
+def class_cells(frame: pd.DataFrame, id_column: str, classes: set[str]) -> tuple[str, ...]:
+    """Return the classes that the cells of a column begin with; () if no column's do."""
+    for name in (name for name in frame.columns if name != id_column):
+        first = frame[name].str.extract(r"^(\S+)", expand=False)
+        whole = frame[name].where(frame[name].isin(classes), first)
+        if whole.isin(classes).mean() >= MOSTLY:
+            return tuple(whole.fillna(""))
+    return ()
+
+
 def same_labels(first: TableSet, second: TableSet) -> bool:
     """Return whether every image that one table labels has the same label in the other."""
     if not first.choices or not second.choices:
@@ -161,12 +209,14 @@ class Tables(NamedTuple):
         submission: what a sample submission asks for.
         passed_over: a line for each file that can't be read as a table.
         without_images: those with a column of labels whose rows name no images.
+        unconnected: all whose rows name no images.
     """
 
     sets: list[TableSet]
     submission: Submission | None
     passed_over: list[str]
     without_images: list[Table]
+    unconnected: list[Table]
 
 
 def tables_of(options: PrepareOptions, files: FileIndex, images: FileIndex, folder_labels: pd.Series | None) -> Tables:
@@ -180,7 +230,7 @@ def tables_of(options: PrepareOptions, files: FileIndex, images: FileIndex, fold
     """
     tables, submission, passed_over = find_tables(options, files)
     connected: list[SourceTable] = []
-    without_images: list[Table] = []
+    unconnected: list[Table] = []
     refused: list[UserError] = []
     splits = splits_of_tables(tables, files.folder)
     for table in sorted(tables, key=lambda table: splits[table.path] == "test"):
@@ -191,11 +241,14 @@ def tables_of(options: PrepareOptions, files: FileIndex, images: FileIndex, fold
             continue
         if one is not None:
             connected.append(one)
-        elif any(normalized(str(name)) in ANY_LABEL_NAME for name in table.frame.columns):
-            without_images.append(table)
+        else:
+            unconnected.append(table)
     if folder_labels is not None:
         folder_labels = folder_labels.reindex(images.paths, fill_value="").reset_index(drop=True)
     sets = table_sets(options, connected, images, submission, None if options.images else folder_labels)
     if refused and not any(one.strength >= NAMED for one in sets):
         raise refused[0]
-    return Tables(sets, submission, passed_over, without_images)
+    without_images = [
+        table for table in unconnected if any(normalized(str(name)) in ANY_LABEL_NAME for name in table.frame.columns)
+    ]
+    return Tables(sets, submission, passed_over, without_images, unconnected)

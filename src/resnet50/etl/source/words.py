@@ -6,7 +6,7 @@ from collections.abc import Iterable
 SPLIT_NAMES = {
     "train": "train", "training": "train", "trn": "train", "tr": "train", "val": "val", "valid": "val",
     "validation": "val", "dev": "val", "eval": "val", "test": "test", "testing": "test", "tst": "test",
-    "holdout": "test",
+    "holdout": "test", "evaluation": "test",
 }  # fmt: skip
 """Names of published splits, and the split that each means."""
 
@@ -25,6 +25,7 @@ UNLABELED_WORDS = {
     "unsupervised",
     "pred",
     "prediction",
+    "predictions",
     "predict",
     "submission",
 }
