@@ -347,3 +347,21 @@ def test_pattern_of_a_lower_level_goes_through_storage_folders() -> None:
     patterns = [reading.choice.get("label_pattern", "") for reading in read_folders(found)]
     matches = [re.search(pattern, "old/images/cat/1.png") for pattern in patterns]
     assert "cat" in [match[1] for match in matches if match]
+
+
+def test_a_class_called_like_a_folder_of_images_is_asked_about() -> None:
+    found = folders("image/*", "text/*", "table/*")
+    without, every = read_folders(found)
+    assert set(labels(found, without).values()) == {"text", "table"}
+    assert without.choice == {"exclude": "image/*"}
+    assert set(labels(found, every).values()) == {"image", "text", "table"}
+
+
+def test_what_a_level_and_its_renderings_leave_out_is_excluded_together() -> None:
+    found = folders(*(f"{look}/{name}/*" for look in ("color", "grayscale") for name in ("image", "text", "table")))
+    readings = read_folders(found)
+    assert {tuple(sorted(set(labels(found, reading).values()))) for reading in readings} == {
+        ("table", "text"),
+        ("image", "table", "text"),
+    }
+    assert readings[0].choice == {"exclude": "grayscale/*,*/image/*"}

@@ -11,6 +11,7 @@ from resnet50.etl.source.words import (
     CLUTTER,
     PARTS,
     RENDERINGS,
+    SINGULAR,
     SPLIT_WORDS,
     STORAGE,
     is_id_like,
@@ -162,7 +163,7 @@ def joined_splits(
             level = level or reading.level
             picked = picked or generalized(reading.choice, name)
             notes += [note for note in reading.notes if note not in notes]
-        option = choice | (picked if most > 1 or not choice else {})
+        option = joined_choices(choice, picked if most > 1 or not choice else {})
         ways.append(FolderReading(label, split, level, option, tuple(notes)))
     return ways
 
@@ -184,7 +185,7 @@ def other_names(way: FolderReading, inner: dict[str, list[FolderReading]], above
     began = {name: next((start for start in short if name.startswith(start)), "") for name in way.label.values()}
     if not all(began.values()) or not pattern.endswith(ANY_CLASS):
         held_out = [name for name in inner if split_folder(name) != "train"]
-        aside = {"exclude": ",".join(f"*/{name}/*" if above else f"{name}/*" for name in held_out)}
+        aside = excluding(held_out, above)
         return [way, FolderReading(way.label, {}, f"{way.level}, without {shorten(held_out)}", aside, way.notes)]
     said = {"label_pattern": pattern.removesuffix(ANY_CLASS) + f"({'|'.join(map(re.escape, short))})[^/]*/"}
     label = {number: began[name] for number, name in way.label.items()}
@@ -239,7 +240,16 @@ def read_levels(node: Node, above: str) -> list[FolderReading]:
         beside = shorten([f"{name}/" for name in children if name not in named])
         notes.append(f"not used: {beside} (no class by its name)")
         inner = interpret(Node(named, [], sum(child.images for child in named.values())), above) if named else []
-        return [FolderReading(r.label, r.published, r.level, r.choice, (*notes, *r.notes), r.weak) for r in inner]
+        further = with_storage(children, named, above) if inner else []
+        choices = [r.choice for r in inner]
+        if further:
+            aside = excluding((name for name in children if name not in named), above)
+            choices = [joined_choices(aside, r.choice if len(inner) > 1 else {}) for r in inner]
+        ways = [
+            FolderReading(r.label, r.published, r.level, choice, (*notes, *r.notes), r.weak)
+            for r, choice in zip(inner, choices, strict=True)
+        ]
+        return [*ways, *further]
     if is_hashed(children):
         merged, folders = below_hashed(Node(children))
         inner = interpret(merged, above + folders) if merged.children else []
@@ -247,6 +257,16 @@ def read_levels(node: Node, above: str) -> list[FolderReading]:
     if all(not child.children for child in children.values()):
         return [by_children(children, above, notes)]
     return read_nested(children, above, notes)
+
+
+def with_storage(children: dict[str, Node], named: dict[str, Node], above: str) -> list[FolderReading]:
+    """Return the reading in which `image` beside `text` and `table` is a class, where its images are no fewer."""
+    aside = {name: child for name, child in children.items() if name not in named and normalized(name) in SINGULAR}
+    flat = not any(child.children for child in children.values())
+    fewest = min(child.images for child in named.values())
+    if not flat or not aside or any(2 * child.images < fewest for child in aside.values()):
+        return []
+    return [by_children({**named, **aside}, above, [])]
 
 
 def is_hash(name: str) -> bool:
@@ -304,12 +324,22 @@ def renderings(children: dict[str, Node], above: str) -> list[FolderReading]:
     for name, child in sorted(children.items(), key=lambda item: -item[1].images):
         inner = interpret(child, f"{above}{re.escape(name)}/")
         others = [other for other in children if other != name]
-        exclude = {"exclude": ",".join(f"{other}/*" if not above else f"*/{other}/*" for other in others)}
         for reading in inner:
             level = f"the images in {name}/" + (f", {reading.level}" if len(inner) > 1 else "")
-            choice = exclude | (reading.choice if len(inner) > 1 else {})
+            choice = joined_choices(excluding(others, above), reading.choice if len(inner) > 1 else {})
             ways.append(FolderReading(reading.label, reading.published, level, choice, reading.notes))
     return ways
+
+
+def excluding(names: Iterable[str], above: str) -> dict[str, str]:
+    """Return the option that leaves folders out."""
+    return {"exclude": ",".join(f"*/{name}/*" if above else f"{name}/*" for name in names)}
+
+
+def joined_choices(one: dict[str, str], other: dict[str, str]) -> dict[str, str]:
+    """Return the options of both; what either excludes is excluded."""
+    excluded = [choice["exclude"] for choice in (one, other) if "exclude" in choice]
+    return one | other | ({"exclude": ",".join(excluded)} if excluded else {})
 
 
 def by_children(children: dict[str, Node], above: str, notes: list[str], level: str = "") -> FolderReading:

@@ -84,6 +84,9 @@ STORAGE = {
 }  # fmt: skip
 """Folders whose name says only that images are in it."""
 
+SINGULAR = {"image", "photo", "raw", "original"}
+"""Those of them that may be classes: image beside text, photo beside sketch, raw beside ripe, original beside forged."""
+
 CLUTTER = {"docs", "doc", "documentation", "assets", "screenshots", "figures", "scripts", "notebooks"}
 """Folders of what comes with data: their images explain it."""
 
