@@ -85,7 +85,7 @@ STORAGE = {
 """Folders whose name says only that images are in it."""
 
 SINGULAR = {"image", "photo", "raw", "original"}
-"""Those of them that may be classes: image beside text, photo beside sketch, raw beside ripe, original beside forged."""
+"""Those of them that may be classes: image beside text, photo beside sketch, original beside forged."""
 
 CLUTTER = {"docs", "doc", "documentation", "assets", "screenshots", "figures", "scripts", "notebooks"}
 """Folders of what comes with data: their images explain it."""
