@@ -355,6 +355,7 @@ def test_a_class_called_like_a_folder_of_images_is_asked_about() -> None:
     assert set(labels(found, without).values()) == {"text", "table"}
     assert without.choice == {"exclude": "image/*"}
     assert set(labels(found, every).values()) == {"image", "text", "table"}
+    assert read("image/*", "text/*") == [{"image": "image", "text": "text"}]
 
 
 def test_what_a_level_and_its_renderings_leave_out_is_excluded_together() -> None:

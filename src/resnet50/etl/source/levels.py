@@ -240,7 +240,7 @@ def read_levels(node: Node, above: str) -> list[FolderReading]:
         beside = shorten([f"{name}/" for name in children if name not in named])
         notes.append(f"not used: {beside} (no class by its name)")
         inner = interpret(Node(named, [], sum(child.images for child in named.values())), above) if named else []
-        further = with_storage(children, named, above) if inner else []
+        further = with_storage(children, named, above)
         choices = [r.choice for r in inner]
         if further:
             aside = excluding((name for name in children if name not in named), above)
@@ -263,8 +263,8 @@ def with_storage(children: dict[str, Node], named: dict[str, Node], above: str) 
     """Return the reading in which `image` beside `text` and `table` is a class, where its images are no fewer."""
     aside = {name: child for name, child in children.items() if name not in named and normalized(name) in SINGULAR}
     flat = not any(child.children for child in children.values())
-    fewest = min(child.images for child in named.values())
-    if not flat or not aside or any(2 * child.images < fewest for child in aside.values()):
+    fewest = min((child.images for child in named.values()), default=0)
+    if not flat or not aside or not named or any(2 * child.images < fewest for child in aside.values()):
         return []
     return [by_children({**named, **aside}, above, [])]
 
