@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 
 help:
 	@echo "make demo    fine-tune ResNet-50 on images of solar cells (WEIGHTS=none: train it from scratch)"
-	@echo "make test    the whole test suite (6 minutes on two cores)"
+	@echo "make test    the whole test suite (7 minutes on two cores)"
 	@echo "make test-fast    what a change needs first: without slow tests, study, recovery and injected faults (a minute)"
 	@echo "make test-faults    kills, full disks, dead processes, bad data: what is survived (up to 50 minutes)"
 	@echo "make coverage    the test suite, and which lines and branches it reaches: htmlcov/index.html"

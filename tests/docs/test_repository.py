@@ -76,7 +76,7 @@ def test_yaml_file_is_a_mapping(path: Path) -> None:
 def test_every_make_target_named_exists(path: Path) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z][a-z-]*):(?!=)", makefile, re.MULTILINE))
-    named = set(re.findall(r"(?:^|[\s\"])make ([a-z][a-z-]*)", code(path)))
+    named = set(re.findall(r"(?:^|[\n\"]|\$ |: |&& )\s*make ([a-z][a-z-]*)", code(path)))
     assert named <= targets
 
 
