@@ -671,3 +671,21 @@ def test_cells_that_begin_with_a_class_label_images_without_folders(tmp_path: Pa
     rows = extracted(tmp_path).rows
     assert rows["published"].value_counts().to_dict() == {"train": 8, "val": 4}
     assert dict(zip(rows["file"], rows["label"], strict=True))["val/val_1.png"] == "n02"
+
+
+def test_a_table_and_folders_that_disagree_in_the_same_words_are_asked_about(
+    tmp_path: Path, write_image: WriteImage
+) -> None:
+    names = [f"{('angry', 'happy')[number % 2]}/{number}.png" for number in range(12)]
+    for name in names:
+        write_image(tmp_path / name)
+    labels = [name.partition("/")[0].title() for name in names]
+    labels[3] = "Angry"
+    rows = [f"{name},{label}" for name, label in zip(names, labels, strict=True)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows, ""]))
+    with pytest.raises(UserError, match=r"could be in labels\.csv .* or be the folders of the images") as error:
+        extract(PrepareOptions(source=tmp_path, out=tmp_path / "out"))
+    assert error.value.choices == ({"label_column": "label"}, {"class_folders": "true"})
+    for choice, angry in zip(({"label_column": "label"}, {"class_folders": True}), (7, 6), strict=True):
+        reading = extract(PrepareOptions(source=tmp_path, out=tmp_path / "out", **choice))
+        assert reading.rows["label"].str.casefold().eq("angry").sum() == angry

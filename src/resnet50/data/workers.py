@@ -35,7 +35,7 @@ STARTED = WeakSet[BaseProcess]()
 
 @atexit.register
 def end_processes() -> None:
-    """End what still waits for a disk: Python would wait for it, too."""
+    """End processes that still wait for a disk: Python would wait for them at its own end."""
     for process in list(STARTED):
         if process.is_alive():
             process.kill()

@@ -140,7 +140,7 @@ def decode_bytes(content: bytes, shorter_side: int | None, bit_depth: int | None
         raise
     except Exception:
         pixels = without_metadata(content)
-        if len(pixels) == len(content):
+        if pixels == content:
             raise
         return decode_as_it_is(pixels, shorter_side, bit_depth)
 

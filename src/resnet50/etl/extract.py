@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from resnet50.etl.embedded import EmbeddedSource, find_embedded, unreadable_container, unreadable_containers
+from resnet50.etl.embedded import EmbeddedSource, find_embedded, unreadable_container
 from resnet50.etl.files import FileIndex, first_part, is_there, last_part, list_files, parent
-from resnet50.etl.source.columns import Submission, cannot_tell_labels, find_group_columns, same_partition
+from resnet50.etl.source.class_folders import FolderReading
+from resnet50.etl.source.columns import Submission, cannot_tell_labels, find_group_columns
 from resnet50.etl.source.connect import (
     SourceTable,
     connect,
@@ -20,12 +21,14 @@ from resnet50.etl.source.doubts import check_classes
 from resnet50.etl.source.file_names import fields_in_names, guess_pattern
 from resnet50.etl.source.folder_readings import read_as_folders, read_as_list, read_as_names
 from resnet50.etl.source.folders import Folders, folders_of
-from resnet50.etl.source.labels import check_single_label, kind_of_labels
-from resnet50.etl.source.levels import FolderReading, read_folders
+from resnet50.etl.source.labels import check_single_label
+from resnet50.etl.source.lacking import no_images, no_labels, nothing_found
+from resnet50.etl.source.levels import read_folders
 from resnet50.etl.source.lists import ImageList, LabelList, label_lists, read_lists
 from resnet50.etl.source.matching import role_of
 from resnet50.etl.source.reading import Reading
 from resnet50.etl.source.split_columns import split_cells
+from resnet50.etl.source.table_or_folders import labels_by, tables_or_folders, tables_win
 from resnet50.etl.source.table_readings import read_set
 from resnet50.etl.source.table_sets import (
     NAMED,
@@ -286,67 +289,6 @@ def with_test_folders(reading: Reading, files: FileIndex) -> Reading:
     )
 
 
-def no_labels(one: TableSet) -> UserError:
-    """Return the error for tables that name images and have no column of labels."""
-    frame = one.tables[0].table.frame
-    for name in reversed(list(map(str, frame.columns))):
-        kind = kind_of_labels(frame[name])
-        if name != one.tables[0].id_column and kind.number:
-            return UserError(
-                f"{one.names()} has a number per image in column {name!r} ({kind.reason}) and no class: predicting "
-                "numbers is not supported; make a column with a few classes from it, such as low and high"
-            )
-    return UserError(
-        f"{one.names()} names images in column {one.tables[0].id_column!r}, but has no column that could be labels"
-    )
-
-
-def labels_by(folders: Folders, ways: Sequence[FolderReading]) -> pd.Series | None:
-    """Return the class folder of each image by its path, None where folders have no one reading."""
-    if len(ways) != 1:
-        return None
-    label = pd.Series(folders.number).map(ways[0].label).fillna("")
-    return pd.Series(label.to_numpy(), index=folders.files.paths.iloc[folders.images].to_numpy())
-
-
-def tables_win(
-    options: PrepareOptions, best: TableSet, files: FileIndex, ways: Sequence[FolderReading], folders: Folders
-) -> bool:
-    """Return whether a table has the labels rather than the class folders around its images.
-
-    It needs a column that is a label by its name, a submission or the folders themselves. Where it says the same as the
-    folders for fewer images, these are read.
-
-    Raises:
-        UserError: it says something else than the folders, for fewer than half of their images.
-    """
-    if best.strength < NAMED:
-        return False
-    by_folder = labels_by(folders, ways)
-    if by_folder is None or ways[0].weak:
-        return True
-    here = best.file >= 0
-    named = files.paths.iloc[best.file[here]].to_numpy()
-    missing = (~by_folder[by_folder != ""].index.isin(named)).mean()
-    same = by_folder.reindex(named, fill_value="").reset_index(drop=True)
-    if missing < 0.1 or len(named) > len(by_folder):
-        return True
-    if same_partition(best.labels()[here].reset_index(drop=True), same):
-        return False
-    if missing > 0.5:
-        raise tables_or_folders(options, best, ways)
-    return True
-
-
-def tables_or_folders(options: PrepareOptions, best: TableSet, ways: Sequence[FolderReading]) -> UserError:
-    choices = [choice.option for choice in best.choices[:4]]
-    return UserError(
-        f"the labels of {options.source} could be in {best.names()} ({best.choices[0]}"
-        f"{' or others' if len(best.choices) > 1 else ''}) or be the folders of the images ({ways[0].level})",
-        [*choices, *([way.choice for way in ways[:3]] if len(ways) > 1 else [{"class_folders": "true"}])],
-    )
-
-
 def read_sets(
     options: PrepareOptions, kept: Sequence[TableSet], sets: Sequence[TableSet], files: FileIndex, images: FileIndex
 ) -> Reading:
@@ -415,29 +357,6 @@ def read_flat(
         )
     evidence = (f"names: {count:,} images match it, {submission.name} asks for labels, and no table has them",)
     return read_as_names(options, files, pattern, evidence, lists)
-
-
-def nothing_found(options: PrepareOptions, files: FileIndex, passed_over: list[str]) -> UserError:
-    """Return the error for a source without labels; it names files that can't be read as they are."""
-    message = f"{options.source} has neither a table whose rows refer to images nor class folders with images"
-    packed = unreadable_containers(files)
-    if packed:
-        message += "; " + "; ".join(packed)
-    elif passed_over:
-        message += "; " + "; ".join(passed_over[:3])
-    return UserError(message)
-
-
-def no_images(options: PrepareOptions, table: Table, files: FileIndex) -> UserError:
-    """Return the error for a table of which no row has an image."""
-    images, packed = files.images(), unreadable_containers(files)
-    content = f"the folder holds files such as {images.iloc[0]!r}" if len(images) else "the folder holds no images"
-    name = options.id_column or str(table.frame.columns[0])
-    advice = "name the folder with --images, the column with --id-column, or the pattern with --path-template"
-    return UserError(
-        f"none of the {len(table.frame):,} rows of {table.path.name} has an image in {files.folder}: column "
-        f"{name!r} has values such as {table.frame[name].iloc[0]!r}, but {content}; {'; '.join(packed) or advice}"
-    )
 
 
 def with_notes(reading: Reading, notes: Sequence[str]) -> Reading:

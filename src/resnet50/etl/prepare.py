@@ -268,7 +268,9 @@ def show_audit(source: Reading, found: Audit, dropped: list[str], rows: pd.DataF
             table.add_row(title, f"{count:,}", rows_out, found.action(kind), style="bold")
     absent = sum(not found.items[kind] for kind in KINDS)
     if absent:
-        table.add_row(f"{absent} other kinds of findings" if absent < len(KINDS) else "anything", "0", style="dim")
+        table.add_row(
+            f"{absent} other kinds of findings" if absent < len(KINDS) else "findings of any kind", "0", style="dim"
+        )
     for label in dropped:
         here = rows["label"] == label
         rows_out = f"{(here & (found.cause == '')).sum():,}"

@@ -143,11 +143,8 @@ class Classifier:
             images: As in `predict`.
             batch_size: Images per forward pass.
         """
-        network, preprocess, batch_size = (
-            self.model.network.eval(),
-            self.model.preprocess,
-            checked_batch_size(batch_size),
-        )
+        network, preprocess = self.model.network.eval(), self.model.preprocess
+        batch_size = checked_batch_size(batch_size)
 
         def features_of(batch: Tensor) -> np.ndarray:
             with self.device.autocast():

@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from resnet50.etl.files import FileIndex, list_files
+from resnet50.etl.source.class_folders import FolderReading
 from resnet50.etl.source.file_names import label_pattern_of
 from resnet50.etl.source.folders import Folders, folders_of
-from resnet50.etl.source.levels import FolderReading, read_folders
+from resnet50.etl.source.levels import read_folders
 
 WriteImage = Callable[..., Path]
 

@@ -7,10 +7,10 @@ from itertools import islice, product
 import pandas as pd
 
 from resnet50.etl.files import last_part
+from resnet50.etl.source.class_folders import FolderReading
 from resnet50.etl.source.columns import label_choices
 from resnet50.etl.source.file_names import fields_in_names
 from resnet50.etl.source.folders import Folders
-from resnet50.etl.source.levels import FolderReading
 from resnet50.etl.source.tables import Table, file_names
 from resnet50.etl.source.words import is_id_like, shorten
 from resnet50.options import PrepareOptions
@@ -23,14 +23,14 @@ MAX_TEMPLATES = 64
 """Ways to fill the parts of a path with columns that are tried."""
 
 SPARSE = 10
-"""Usual gap between the numbers of names that recur, above which they are no counters, which start anew in a folder."""
+"""Median gap between the numbers in shared names from which they are not counters that start anew in each folder."""
 
 
 def check_classes(options: PrepareOptions, folders: Folders, way: FolderReading, tables: Sequence[Table]) -> None:
     """Ask whether folders are the classes, where something speaks against it.
 
     Args:
-        options: tell that they are, perhaps.
+        options: --class-folders answers the question.
         folders: of the source.
         way: the one reading of them.
         tables: beside them that name no images.

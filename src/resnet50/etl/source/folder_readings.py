@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from resnet50.etl.files import FileIndex, extension, last_part, parent
+from resnet50.etl.source.class_folders import FolderReading
 from resnet50.etl.source.folders import Folders
 from resnet50.etl.source.labels import check_single_label
-from resnet50.etl.source.levels import FolderReading
 from resnet50.etl.source.lists import ImageList, LabelList, published_by_lists
 from resnet50.etl.source.matching import role_of
 from resnet50.etl.source.reading import Reading, with_images

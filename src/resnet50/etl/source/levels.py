@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
+from resnet50.etl.source.class_folders import FolderReading, by_children, excluding, has_word, joined_choices
 from resnet50.etl.source.folders import Folders
+from resnet50.etl.source.split_folders import joined_splits, other_names, own_words
 from resnet50.etl.source.tree import Node, class_names, has_classes, has_splits, joined, split_folder, tree_of
 from resnet50.etl.source.words import (
     AUXILIARY,
     CLUTTER,
-    PARTS,
     RENDERINGS,
     SINGULAR,
     SPLIT_WORDS,
@@ -28,27 +28,6 @@ MINOR = 0.05
 
 SHARED = 0.8
 """Share of the images in folders whose names turn up below several others; from here on they are the classes."""
-
-
-@dataclass(frozen=True)
-class FolderReading:
-    """One way to read class folders.
-
-    Attributes:
-        label: by the number of a folder with images; folders that aren't in it have no labels.
-        published: likewise, the name of the split folder; {} if there is none.
-        level: what the class folders are, in words.
-        choice: options that select this reading, where there are several.
-        notes: what was decided.
-        weak: whether nothing but the existence of folders speaks for these classes.
-    """
-
-    label: dict[int, str]
-    published: dict[int, str] = field(default_factory=dict)
-    level: str = ""
-    choice: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    weak: bool = False
 
 
 def read_folders(folders: Folders) -> list[FolderReading]:
@@ -143,71 +122,6 @@ def read_splits(node: Node, splits: dict[str, str], deep: set[str], above: str) 
     if len({splits[name] for name in used}) == 1 and (choice or len({own_words(name) for name in used}) > 1):
         ways += read_levels(node, above)  # train/ beside bus/ and car/, or training_fake/ beside training_real/
     return ways
-
-
-def joined_splits(
-    inner: dict[str, list[FolderReading]], published: bool, choice: dict[str, str], notes: list[str]
-) -> list[FolderReading]:
-    """Join the readings of each split folder: the likeliest of all, then the next of all."""
-    most = max(len(readings) for readings in inner.values())
-    ways: list[FolderReading] = []
-    for at in range(most):
-        label: dict[int, str] = {}
-        split: dict[int, str] = {}
-        picked: dict[str, str] = {}
-        level = ""
-        for name, readings in inner.items():
-            reading = readings[min(at, len(readings) - 1)]
-            label |= reading.label
-            split |= dict.fromkeys(reading.label, name) if published else {}
-            level = level or reading.level
-            picked = picked or generalized(reading.choice, name)
-            notes += [note for note in reading.notes if note not in notes]
-        option = joined_choices(choice, picked if most > 1 or not choice else {})
-        ways.append(FolderReading(label, split, level, option, tuple(notes)))
-    return ways
-
-
-def other_names(way: FolderReading, inner: dict[str, list[FolderReading]], above: str) -> list[FolderReading]:
-    """Return the readings of splits that both have classes which the other lacks: with the shorter names, and as it is.
-
-    normal_T2_N0 may mean the class that is called normal in another split; [] if there is no such question. Where names
-    don't begin alike, the second reading is the training images alone.
-    """
-    classes = [set(readings[0].label.values()) for readings in inner.values()]
-    apart = [
-        (one, other) for one in classes for other in classes if plain(one) - plain(other) and plain(other) - plain(one)
-    ]
-    if not apart:
-        return []
-    pattern = way.choice.get("label_pattern", "")
-    short = sorted(min(apart[0], key=lambda names: sum(map(len, names))), key=lambda name: (-len(name), name))
-    began = {name: next((start for start in short if name.startswith(start)), "") for name in way.label.values()}
-    if not all(began.values()) or not pattern.endswith(ANY_CLASS):
-        held_out = [name for name in inner if split_folder(name) != "train"]
-        aside = excluding(held_out, above)
-        return [way, FolderReading(way.label, {}, f"{way.level}, without {shorten(held_out)}", aside, way.notes)]
-    said = {"label_pattern": pattern.removesuffix(ANY_CLASS) + f"({'|'.join(map(re.escape, short))})[^/]*/"}
-    label = {number: began[name] for number, name in way.label.items()}
-    return [FolderReading(label, way.published, f"{shorten(sorted(short))}, as names begin", said, way.notes), way]
-
-
-ANY_CLASS = "([^/]+)/"
-"""The end of a pattern whose label is a whole folder's name."""
-
-
-def plain(names: Iterable[str]) -> set[str]:
-    return {normalized(name) for name in names}
-
-
-def own_words(name: str) -> frozenset[str]:
-    """Return the words of a split folder's name that say neither the split nor a part of it."""
-    return frozenset(w for w in words_of(name) if w not in SPLIT_WORDS and w not in PARTS and not w.isdigit())
-
-
-def generalized(choice: dict[str, str], split: str) -> dict[str, str]:
-    """Make a pattern for one split's folders fit the other splits'."""
-    return {name: value.replace(re.escape(split) + "/", "[^/]+/", 1) for name, value in choice.items()}
 
 
 def read_levels(node: Node, above: str) -> list[FolderReading]:
@@ -329,31 +243,6 @@ def renderings(children: dict[str, Node], above: str) -> list[FolderReading]:
             choice = joined_choices(excluding(others, above), reading.choice if len(inner) > 1 else {})
             ways.append(FolderReading(reading.label, reading.published, level, choice, reading.notes))
     return ways
-
-
-def excluding(names: Iterable[str], above: str) -> dict[str, str]:
-    """Return the option that leaves folders out."""
-    return {"exclude": ",".join(f"*/{name}/*" if above else f"{name}/*" for name in names)}
-
-
-def joined_choices(one: dict[str, str], other: dict[str, str]) -> dict[str, str]:
-    """Return the options of both; what either excludes is excluded."""
-    excluded = [choice["exclude"] for choice in (one, other) if "exclude" in choice]
-    return one | other | ({"exclude": ",".join(excluded)} if excluded else {})
-
-
-def by_children(children: dict[str, Node], above: str, notes: list[str], level: str = "") -> FolderReading:
-    """Read the folders of one level as the classes, with all that is in them."""
-    label = {number: name for name, child in children.items() for number in child.below()}
-    choice = {"label_pattern": f"^{above}([^/]+)/"}
-    return FolderReading(
-        label, {}, level or shorten(sorted(children)), choice, tuple(notes), weak=not any(map(has_word, children))
-    )
-
-
-def has_word(name: str) -> bool:
-    """Return whether a folder's name has a word, as 001.Albatross has, and c0 or p012 has not."""
-    return re.search(r"[^\W\d_]{3}", name) is not None
 
 
 def read_nested(children: dict[str, Node], above: str, notes: list[str]) -> list[FolderReading]:

@@ -336,13 +336,13 @@ def check_divisions(named: Sequence[ImageList]) -> None:
     ]
     raise UserError(
         f"{shorten(sorted({one.path for one in named}), 3)} divide the images in {len(numbers)} ways: choose one, or "
-        "leave them all out for a split of one's own",
+        "exclude all of them for a new split",
         [*({"exclude": patterns} for patterns in others[:3]), {"exclude": ",".join(f"*[0-9]{end}" for end in ends)}],
     )
 
 
 def published_by_one_list(named: Sequence[ImageList], file: NDArray[np.int64]) -> tuple[pd.Series | None, list[str]]:
-    """Return the split where the held-out images alone are listed, as names without labels: all others are to train."""
+    """Return the split where the held-out images alone are listed, as names without labels; all others train."""
     if len(named) > 1 or any(named[0].label):
         return None, []
     (one,) = named
