@@ -32,12 +32,15 @@ def cell(part: str, name: str) -> NotebookNode:
 
 
 def execute(book: NotebookNode, folder: Path) -> None:
-    """Execute a notebook in a folder, which adds the outputs, and remove the cleared progress bars."""
+    """Execute a notebook in a folder, which adds the outputs; progress bars are removed, and the folder's path."""
     NotebookClient(book, timeout=300, resources={"metadata": {"path": str(folder)}}, record_timing=False).execute()
     for cell in book.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if output.get("data", {}).get("text/html") != ""]
             join_streams(cell)
+            for output in cell.outputs:
+                if output.output_type == "stream":
+                    output.text = output.text.replace(str(folder), "/home/me")
 
 
 def join_streams(cell: NotebookNode) -> None:
