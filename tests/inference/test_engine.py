@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -165,10 +166,40 @@ def test_openvino_has_a_graph_for_batches_and_one_for_single_images(
     engine = make_engine(model, FP32, "openvino", batch_size=8)
     assert isinstance(engine, OpenVinoEngine)
     engine(digits[0][:1])
-    assert set(engine.graphs) == {1}
+    assert set(engine.graphs) == {(1, "LATENCY")}
     for count in (2, 5, 8, 13, 33):
         engine(digits[0][:count])
-    assert set(engine.graphs) == {1, 8}
+    assert set(engine.graphs) == {(1, "LATENCY"), (8, "LATENCY")}
+
+
+@pytest.mark.parametrize("name", ["torch", pytest.param("openvino", marks=needs_openvino)])
+@pytest.mark.parametrize("count", [0, 1, 5, 8, 16, 41, 47])
+def test_a_stream_gives_the_logits_of_its_batches_in_order(
+    model: Model, digits: tuple[Tensor, Tensor], name: EngineName, count: int
+) -> None:
+    engine = make_engine(model, FP32, name, batch_size=8)
+    batches = [digits[0][start : min(start + 8, count)] for start in range(0, count, 8)]
+    streamed = list(engine.stream(iter(batches)))
+    assert [len(logits) for logits in streamed] == [len(batch) for batch in batches]
+    for logits, batch in zip(streamed, batches, strict=True):
+        assert_same(logits, engine(batch))
+
+
+@needs_openvino
+def test_a_stream_reads_no_further_ahead_than_it_has_requests(model: Model, digits: tuple[Tensor, Tensor]) -> None:
+    engine = make_engine(model, FP32, "openvino", batch_size=8)
+    assert isinstance(engine, OpenVinoEngine)
+    read = 0
+
+    def batches() -> Iterator[Tensor]:
+        nonlocal read
+        for start in range(0, 800, 8):
+            read += 1
+            yield digits[0][start : start + 8]
+
+    requests = engine.graph(8, "THROUGHPUT").get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+    for number, _ in enumerate(engine.stream(batches()), start=1):
+        assert read <= number + requests
 
 
 @pytest.mark.slow

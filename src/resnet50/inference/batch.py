@@ -1,7 +1,8 @@
 """Classify image files in batches: all at once for `evaluate`, in parts that are forgotten for `predict`."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
@@ -85,9 +86,10 @@ def predict_sharded(
 def classify(engine: Engine, dataset: ImageDataset, batch_size: int, workers: int | None) -> np.ndarray:
     logits: list[Tensor] = []
     with progress("classifying", len(dataset), "images") as advance:
-        for images, _ in evaluation_loader(dataset, batch_size, loader_processes(workers)):
-            logits.append(engine(images))
-            advance(len(images))
+        loader = evaluation_loader(dataset, batch_size, loader_processes(workers))
+        for batch in engine.stream(images for images, _ in loader):
+            logits.append(batch)
+            advance(len(batch))
     return to_probabilities(logits)
 
 
@@ -158,15 +160,21 @@ def classify_parts(
     dataset = ReadableOrNot(paths.take(rows), preprocess)
     del rows
     loader = evaluation_loader(cast(Any, dataset), batch_size, loader_processes(workers))
-    batches = cast(Iterator[tuple[Tensor, Sequence[str]]], iter(loader))
+    reasons: deque[str] = deque()
+
+    def checked_batches() -> Iterator[Tensor]:
+        for images, batch_reasons in cast(Iterable[tuple[Tensor, Sequence[str]]], loader):
+            if strict and any(batch_reasons):
+                raise UserError(f"--strict: {next(filter(None, batch_reasons))}")
+            reasons.extend(batch_reasons)
+            yield images
+
+    logits = engine.stream(checked_batches())
     with progress("classifying", len(dataset), "images") as advance:
         for part in parts:
-            logits: list[Tensor] = []
-            errors: list[str] = []
-            for images, reasons in islice(batches, math.ceil((part.stop - part.start) / batch_size)):
-                if strict and any(reasons):
-                    raise UserError(f"--strict: {next(filter(None, reasons))}")
-                logits.append(engine(images))
-                errors.extend(reasons)
-                advance(len(images))
-            yield Classified(part, to_probabilities(logits), errors)
+            of_part: list[Tensor] = []
+            for batch in islice(logits, math.ceil((part.stop - part.start) / batch_size)):
+                of_part.append(batch)
+                advance(len(batch))
+            errors = [reasons.popleft() for _ in range(part.stop - part.start)]
+            yield Classified(part, to_probabilities(of_part), errors)

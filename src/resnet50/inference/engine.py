@@ -5,8 +5,9 @@ network in the device's precision. In fp32 its logits equal those of the eager n
 """
 
 import threading
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from resnet50.runtime.errors import UserError
 
 OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
+PerformanceHint = Literal["LATENCY", "THROUGHPUT"]
+
 FEW = 1 / 4
 """Share of a batch up to which its images are run one by one, or uncompiled, rather than padded to a whole batch."""
 
@@ -42,6 +45,10 @@ class Engine(Protocol):
     why: str
 
     def __call__(self, images: Tensor) -> Tensor: ...
+
+    def stream(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the logits of each batch, in order, at the highest rate; a batch may wait for the next to arrive."""
+        ...
 
 
 def make_engine(
@@ -109,6 +116,10 @@ class TorchEngine:
         """Map uint8 images to logits."""
         return torch.cat([self.logits(part) for part in images.split(self.batch_size)])
 
+    def stream(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Map batches to logits, one after another."""
+        return map(self, batches)
+
     def logits(self, images: Tensor) -> Tensor:
         """Run at most one batch: uncompiled if it is small, since the only compiled graph is of whole batches."""
         if self.compiled is None or is_few(images, self.batch_size):
@@ -132,7 +143,7 @@ def compile_graph(graph: ImagesToLogits, device: Device) -> Any:
 
 
 class OpenVinoEngine:
-    """OpenVINO: one graph for whole batches and one for single images, each compiled on first use (0.1 s)."""
+    """OpenVINO: a graph for whole batches, one for single images and one for streams, compiled on first use (0.1 s)."""
 
     name = "openvino"
 
@@ -141,9 +152,8 @@ class OpenVinoEngine:
         self.why, self.batch_size, self.classes = why, batch_size, len(model.classes)
         self.size = model.preprocess.size
         self.core, self.model = openvino.Core(), build_graph(fold_batch_norms(model.network), model.preprocess)
-        self.graphs: dict[int, Any] = {}
+        self.graphs: dict[tuple[int, PerformanceHint], Any] = {}
         self.settings = {
-            "PERFORMANCE_HINT": "LATENCY",  # all threads on one batch
             "INFERENCE_PRECISION_HINT": OPENVINO_PRECISIONS[device.precision],
             "INFERENCE_NUM_THREADS": min(torch.get_num_threads(), available_cores()),
             "ENABLE_CPU_PINNING": False,  # pinned processes would all share the first cores
@@ -164,12 +174,65 @@ class OpenVinoEngine:
 
     def run(self, images: Tensor) -> Tensor:
         """Run the graph of exactly this batch size."""
-        count = len(images)
-        if count not in self.graphs:
-            self.model.reshape([count, 3, self.size, self.size])
-            self.graphs[count] = self.core.compile_model(self.model, "CPU", self.settings)
-        result = self.graphs[count](images.contiguous().numpy(), share_inputs=True)
+        result = self.graph(len(images), "LATENCY")(as_input(images), share_inputs=True)
         return torch.from_numpy(result[0])
+
+    @torch.no_grad()
+    def stream(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Run several batches at once, each on few threads, which wait for one another less than many on one batch.
+
+        Programs that prepare the next batches on the same cores then delay only some of them.
+        """
+        running: deque[Running] = deque()
+        for images in batches:
+            if is_few(images, self.batch_size):  # at the end
+                yield from map(Running.logits, running)
+                running.clear()
+                yield self(images)
+                continue
+            graph = self.graph(self.batch_size, "THROUGHPUT")
+            if len(running) < graph.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"):
+                request, logits = graph.create_infer_request(), None
+            else:
+                request, logits = running[0].request, running.popleft().logits()
+            shared = as_input(padded(images, self.batch_size))
+            request.start_async(shared, share_inputs=True)
+            running.append(Running(request, shared, len(images)))
+            if logits is not None:
+                yield logits
+        yield from map(Running.logits, running)
+
+    def graph(self, count: int, hint: PerformanceHint) -> Any:
+        """Return the graph of a batch size: all threads on one batch (LATENCY) or shared among several (THROUGHPUT)."""
+        if (count, hint) not in self.graphs:
+            self.model.reshape([count, 3, self.size, self.size])
+            self.graphs[count, hint] = self.core.compile_model(
+                self.model, "CPU", {**self.settings, "PERFORMANCE_HINT": hint}
+            )
+        return self.graphs[count, hint]
+
+
+def as_input(images: Tensor) -> np.ndarray:
+    return images.contiguous().numpy()
+
+
+class Running(NamedTuple):
+    """A batch that is being classified.
+
+    Attributes:
+        request: OpenVINO's.
+        shared: The images, padded to a whole batch; OpenVINO reads them where they are.
+        images: How many there are without the padding.
+    """
+
+    request: Any
+    shared: np.ndarray
+    images: int
+
+    def logits(self) -> Tensor:
+        """Wait for the logits and return them."""
+        self.request.wait()
+        return torch.from_numpy(self.request.get_output_tensor(0).data[: self.images].copy())
 
 
 def is_few(images: Tensor, batch_size: int) -> bool:
