@@ -137,8 +137,8 @@ def test_a_launcher_told_to_stop_leaves_a_checkpoint(prepared: Path, tmp_path: P
         launcher.send_signal(signal.SIGTERM)
         launcher.wait(timeout=60)
     assert json.loads((folder / "run.json").read_text())["stopped"] == "stopped by SIGTERM", log.read_text()
-    resumed = run(torchrun(2, ["train", "--resume", str(folder), "--max-time", "1s"]))
     epochs = len(pd.read_csv(folder / "metrics.csv"))
+    resumed = run(torchrun(2, ["train", "--resume", str(folder), "--max-time", "1s"]))
     assert re.search(rf"resumed after (step \d+ of 5 of epoch {epochs + 1}|epoch {epochs})", resumed.stdout)
 
 
