@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -202,6 +203,24 @@ def test_no_pixel_is_skipped_however_much_an_image_shrinks(width: int, interpola
         pixels = np.zeros((64, width, 3), np.uint8)
         pixels[:, column] = 255
         assert resize(pixels, 64, interpolation, None).any()
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(("height", "width"), [(64, 80), (64, 96), (96, 96), (110, 128), (40, 96)])
+def test_every_pixel_counts_alike_on_a_side_that_shrinks(height: int, width: int, interpolation: Interpolation) -> None:
+    columns = np.repeat(np.arange(width) % 2 * 255, 3).reshape(1, width, 3).astype(np.uint8)
+    stripes = resize(np.repeat(columns, height, axis=0), 64, interpolation, None)
+    assert abs(stripes.mean() - 127.5) < 2
+    assert stripes.std() < 127.5 * 64 / width  # stripes of a pixel fade; without antialiasing they would stay
+
+
+@pytest.mark.parametrize("size", [96, 128, 160])
+def test_training_pixels_are_near_those_of_evaluation(size: int) -> None:
+    image = noise(200, 180)
+    evaluated = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)).astype(int)
+    trained = resize(np.asarray(image), size, "bilinear", None).astype(int)
+    skipping = cv2.resize(np.asarray(image), (size, size), interpolation=cv2.INTER_LINEAR).astype(int)
+    assert np.abs(trained - evaluated).mean() < 0.7 * np.abs(skipping - evaluated).mean()
 
 
 @pytest.mark.parametrize("level", ["none", "light", "standard"])

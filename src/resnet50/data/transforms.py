@@ -254,12 +254,16 @@ def crop_pixels(image: DecodedImage, top: int, left: int, height: int, width: in
 def resize(pixels: np.ndarray, size: int, interpolation: Interpolation, out: np.ndarray | None) -> np.ndarray:
     """Scale to size×size, into `out` if given.
 
-    Down to half the size, interpolation skips no pixel; beyond that, each result is the mean of its area.
+    A side that shrinks is antialiased, as in evaluation: each result is the mean of its area. A side that grows is
+    interpolated.
     """
-    if max(pixels.shape[:2]) > 2 * size:
-        mode = cv2.INTER_AREA
-    else:
-        mode = cv2.INTER_LINEAR if interpolation == "bilinear" else cv2.INTER_CUBIC
+    height, width = pixels.shape[:2]
+    shrunk = (min(width, size), min(height, size))
+    mode = cv2.INTER_LINEAR if interpolation == "bilinear" else cv2.INTER_CUBIC
+    if shrunk == (size, size):
+        return cv2.resize(pixels, shrunk, dst=out, interpolation=cv2.INTER_AREA)
+    if shrunk != (width, height):  # OpenCV averages areas only where no side grows
+        pixels = cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA)
     return cv2.resize(pixels, (size, size), dst=out, interpolation=mode)
 
 
