@@ -1,0 +1,222 @@
+"""Compare training recipes on your own data: rates, length, size, averaging, crops. No test image is looked at.
+
+    python tools/recipes.py --data cells=demo/dataset --data clothing=clothing --work FOLDER [RECIPE ...]
+    python tools/recipes.py --table
+
+Each recipe changes a few options of the base and is trained on every dataset with three seeds. A seed also draws
+another third of the images to validate on, without those of the test split and with groups kept together. `cells:0.33`
+takes a third of the images first. A result is a row of docs/recipes/runs.csv, and how each network does with other
+preprocessing a row of docs/recipes/preprocessing.csv. What is there is not repeated, so an interrupted comparison goes
+on. `--table` prints each recipe's paired difference to the base, with its standard error.
+"""
+
+import argparse
+import csv
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import log_loss
+
+import resnet50
+from resnet50.data.transforms import Preprocess
+from resnet50.inference.classifier import Classifier
+from resnet50.model.file import load_model
+from resnet50.runtime.device import choose_precision, resolve_device
+
+RESULTS = Path(__file__).parents[1] / "docs" / "recipes"
+
+BASE = {"image_size": 128, "epochs": 6}
+"""Options that every recipe starts from; all others are at their defaults."""
+
+CELLS = {"flips": "both", "crop_scale": 0.7}
+"""Options that belong to the data: a cell has no up and no left, and its defects may be anywhere."""
+
+RECIPES: dict[str, dict[str, object]] = {
+    "base": {},
+    "rate / 4": {"lr": 5e-5, "head_lr": 5e-4},
+    "rate / 2": {"lr": 1e-4, "head_lr": 1e-3},
+    "rate x 2": {"lr": 4e-4, "head_lr": 4e-3},
+    "head at backbone's rate": {"lr": 3e-4, "head_lr": 3e-4},
+    "head x 3": {"lr": 2e-4, "head_lr": 6e-4},
+    "cosine, EMA 0.99": {"schedule": "cosine", "ema": 0.99},
+    "EMA 0.9": {"ema": 0.9},
+    "EMA 0.98": {"ema": 0.98},
+    "EMA 0.99": {"ema": 0.99},
+    "SGD": {"optimizer": "sgd"},
+    "SGD, rate / 3": {"optimizer": "sgd", "lr": 3e-3, "head_lr": 3e-2},
+    "3 epochs": {"epochs": 3},
+    "12 epochs": {"epochs": 12},
+    "96 pixels, 11 epochs": {"image_size": 96, "epochs": 11},
+    "160 pixels, 4 epochs": {"image_size": 160, "epochs": 4},
+    "standard augmentation": {"augment": "standard"},
+    "crops from 0.2": {"crop_scale": 0.2},
+    "crops from 0.7": {"crop_scale": 0.7},
+    "no label smoothing": {"label_smoothing": 0.0},
+    "label smoothing 0.1": {"label_smoothing": 0.1},
+    "weight decay 0.01": {"weight_decay": 0.01},
+    "weight decay 0.2": {"weight_decay": 0.2},
+    "batch 16": {"batch_size": 16},
+    "batch 64": {"batch_size": 64},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A prepared dataset, and the share of its images that is used."""
+
+    name: str
+    path: Path
+    share: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Data":
+        name, _, path = text.partition("=")
+        name, _, share = name.partition(":")
+        return cls(name, Path(path), float(share or 1))
+
+
+def fold(data: Data, seed: int, work: Path) -> Path:
+    """Prepare a share of the images outside the test split, a third of them to validate on; return the dataset."""
+    out = work / f"{data.name}-{data.share:g}-{seed}"
+    if (out / "dataset.yaml").is_file():
+        return out
+    rows = resnet50.Dataset(data.path).manifest
+    rows = rows[rows["split"] != "test"]
+    groups = rows["group"].drop_duplicates().sort_values().sample(frac=data.share, random_state=seed)
+    rows = rows[rows["group"].isin(groups)]
+    resnet50.prepare(
+        rows[["path", "label", "group"]],
+        out,
+        images=Path(rows["path"].iloc[0]).parent,
+        id_column="path",
+        label_column="label",
+        group_column="group",
+        split="0.67/0.33",
+        seed=seed,
+        overwrite=True,
+    )
+    return out
+
+
+def options_of(recipe: str, data: Data) -> dict[str, object]:
+    return BASE | (CELLS if data.name == "cells" else {}) | RECIPES[recipe]
+
+
+def train(dataset: Path, run: Path, options: dict[str, object], seed: int) -> float:
+    """Train in a process of its own; return the seconds it took."""
+    flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    command = [sys.executable, "-m", "resnet50", "train", str(dataset), "--out", str(run), "--overwrite"]
+    start = time.monotonic()
+    subprocess.run([*command, *flags, "--seed", str(seed)], check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - start
+
+
+def preprocessings(size: int) -> dict[str, Preprocess]:
+    """Return ways to look at an image in evaluation, for a network trained at a size."""
+    larger = round(size * 1.25 / 32) * 32
+    return {
+        "crop 7/8 of the side": Preprocess(size=size, resize=round(size * 8 / 7)),
+        "shorter side": Preprocess(size=size, resize=size),
+        "squash": Preprocess(size=size, resize=size, resize_mode="squash"),
+        "pad": Preprocess(size=size, resize=size, resize_mode="pad"),
+        "squash, 1.25 times the size": Preprocess(size=larger, resize=larger, resize_mode="squash"),
+    }
+
+
+def measure(run: Path, dataset: Path, size: int) -> dict[str, tuple[float, float]]:
+    """Return accuracy and log loss on the validation images under each preprocessing."""
+    model = load_model(run)
+    val = resnet50.Dataset(dataset).split("val")
+    results = {}
+    for name, preprocess in preprocessings(size).items():
+        own = dataclasses.replace(preprocess, interpolation=model.preprocess.interpolation)
+        classifier = Classifier(dataclasses.replace(model, preprocess=own), resolve_device("auto", "auto"))
+        probabilities = classifier.predict_proba(val["path"].tolist())
+        truth = np.array([model.classes.index(label) for label in val["label"]])
+        accuracy = float((probabilities.argmax(1) == truth).mean())
+        results[name] = accuracy, float(log_loss(truth, probabilities, labels=range(len(model.classes))))
+    return results
+
+
+def append(path: Path, row: Mapping[str, object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(row), lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def done(path: Path) -> set[tuple[str, ...]]:
+    if not path.exists():
+        return set()
+    table = pd.read_csv(path, dtype=str)
+    return set(table[["cpu", "data", "share", "recipe", "seed"]].itertuples(index=False, name=None))
+
+
+def compare(data: list[Data], recipes: list[str], seeds: int, work: Path) -> None:
+    """Train what is missing: seed by seed, so that all recipes are soon there."""
+    cpu = choose_precision(torch.device("cpu"))[0]
+    there = done(RESULTS / "runs.csv")
+    for seed in range(seeds):
+        for one in data:
+            for recipe in recipes:
+                key = {"cpu": cpu, "data": one.name, "share": f"{one.share:g}", "recipe": recipe, "seed": str(seed)}
+                if tuple(key.values()) in there:
+                    continue
+                print(" ".join(key.values()), flush=True)
+                dataset, options = fold(one, seed, work), options_of(recipe, one)
+                run = work / "run"
+                seconds = train(dataset, run, options, seed)
+                last = pd.read_csv(run / "metrics.csv").iloc[-1]
+                for name, (accuracy, loss) in measure(run, dataset, int(str(options["image_size"]))).items():
+                    extra = {"preprocessing": name, "accuracy": f"{accuracy:.4f}", "log_loss": f"{loss:.4f}"}
+                    append(RESULTS / "preprocessing.csv", key | extra)
+                columns = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+                numbers = {name: f"{last[name]:.4f}" for name in columns}
+                append(
+                    RESULTS / "runs.csv", key | numbers | {"seconds": f"{seconds:.0f}", "options": json.dumps(options)}
+                )
+
+
+def table(path: Path = RESULTS / "runs.csv") -> pd.DataFrame:
+    """Return each recipe's difference to the base, paired by data and seed, with its standard error."""
+    runs = pd.read_csv(path)
+    keys = ["cpu", "data", "share", "seed"]
+    base = runs[runs["recipe"] == "base"].set_index(keys)
+    rows = []
+    for recipe, group in runs.groupby("recipe", sort=False):
+        pairs = group.set_index(keys).join(base.add_suffix("_base"), how="inner")
+        accuracy = 100 * (pairs["val_accuracy"] - pairs["val_accuracy_base"])
+        loss = pairs["val_loss"] - pairs["val_loss_base"]
+        errors = [change.std() / math.sqrt(len(change)) if len(change) > 1 else math.nan for change in (accuracy, loss)]
+        rows.append((recipe, len(pairs), accuracy.mean(), errors[0], loss.mean(), errors[1]))
+    return pd.DataFrame(rows, columns=["recipe", "pairs", "accuracy", "± ", "log loss", "±"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", default=list(RECIPES))
+    parser.add_argument("--data", action="append", type=Data.parse, default=[], metavar="NAME[:SHARE]=DATASET")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--work", type=Path, default=Path("build/recipes"), help="folder for datasets and runs")
+    parser.add_argument("--table", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.table:
+        print(table().round(3).to_string(index=False))
+    else:
+        compare(arguments.data, arguments.recipes, arguments.seeds, arguments.work)
+
+
+if __name__ == "__main__":
+    main()
