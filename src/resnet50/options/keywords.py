@@ -119,6 +119,10 @@ class TrainKeywords(TypedDict, total=False):
     """Side for validation, evaluation and prediction. Left out: image_size. Must be at least 32."""
     resize_mode: Literal["crop", "squash", "pad"] | None
     """How an image is made square: crop its center, squash it, or pad it. Left out: as the weights have it."""
+    eval_crop: float
+    """Share of an image's shorter side that the crop of evaluation keeps; with resize_mode crop. Default: 1.0. Must be
+    above 0 and at most 1.
+    """
     store: bool
     """Read training images from the dataset's pixel store, if it has one. Default: True."""
     augment: Literal["none", "light", "standard"]

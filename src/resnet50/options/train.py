@@ -44,6 +44,12 @@ class DataOptions(Options):
     resize_mode: ResizeMode | None = option(
         "How an image is made square: crop its center, squash it, or pad it. Left out: as the weights have it.", None
     )
+    eval_crop: float = option(
+        "Share of an image's shorter side that the crop of evaluation keeps; with --resize-mode crop.",
+        1.0,
+        above=0,
+        at_most=1,
+    )
     store: bool = option("Read training images from the dataset's pixel store, if it has one.", True)
 
 
