@@ -357,6 +357,13 @@ def test_folder_without_labels_is_refused(tmp_path: Path, write_image: WriteImag
         extracted(tmp_path / "heap")
 
 
+def test_a_single_class_folder_is_refused_by_its_name(tmp_path: Path, write_image: WriteImage) -> None:
+    for number in range(3):
+        write_image(tmp_path / "animals" / "cat" / f"{number}.png")
+    with pytest.raises(UserError, match=r"all 3 images of \S*animals are in one folder, cat, and one class"):
+        extracted(tmp_path / "animals")
+
+
 def test_column_options_are_refused_for_class_folders(tmp_path: Path, write_image: WriteImage) -> None:
     for path in ("cat/1.png", "dog/1.png"):
         write_image(tmp_path / "pets" / path)

@@ -1,7 +1,7 @@
 """What a source lacks to be read: the errors for sources without labels, without images, or with neither."""
 
 from resnet50.etl.embedded import unreadable_containers
-from resnet50.etl.files import FileIndex
+from resnet50.etl.files import FileIndex, parent
 from resnet50.etl.source.labels import kind_of_labels
 from resnet50.etl.source.table_sets import TableSet
 from resnet50.etl.source.tables import Table
@@ -26,7 +26,14 @@ def no_labels(one: TableSet) -> UserError:
 
 def nothing_found(options: PrepareOptions, files: FileIndex, passed_over: list[str]) -> UserError:
     """Return the error for a source without labels; it names files that can't be read as they are."""
+    images = files.images()
+    folders = sorted(set(parent(images)))
     message = f"{options.source} has neither a table whose rows refer to images nor class folders with images"
+    if len(folders) == 1 and folders[0]:
+        message = (
+            f"all {len(images):,} images of {options.source} are in one folder, {folders[0]}, and one class can't be "
+            "told from another: add the folders of the others, or a table that names each image's label"
+        )
     packed = unreadable_containers(files)
     if packed:
         message += "; " + "; ".join(packed)
