@@ -26,20 +26,16 @@ def no_labels(one: TableSet) -> UserError:
 
 def nothing_found(options: PrepareOptions, files: FileIndex, passed_over: list[str]) -> UserError:
     """Return the error for a source without labels; it names files that can't be read as they are."""
+    reasons = unreadable_containers(files) or passed_over[:3]
     images = files.images()
     folders = sorted(set(parent(images)))
-    message = f"{options.source} has neither a table whose rows refer to images nor class folders with images"
-    if len(folders) == 1 and folders[0]:
-        message = (
+    if not reasons and len(folders) == 1 and folders[0]:
+        return UserError(
             f"all {len(images):,} images of {options.source} are in one folder, {folders[0]}, and one class can't be "
             "told from another: add the folders of the others, or a table that names each image's label"
         )
-    packed = unreadable_containers(files)
-    if packed:
-        message += "; " + "; ".join(packed)
-    elif passed_over:
-        message += "; " + "; ".join(passed_over[:3])
-    return UserError(message)
+    message = f"{options.source} has neither a table whose rows refer to images nor class folders with images"
+    return UserError("; ".join([message, *reasons]))
 
 
 def no_images(options: PrepareOptions, table: Table, files: FileIndex) -> UserError:
