@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 help:
 	@echo "make demo    fine-tune ResNet-50 on images of solar cells (WEIGHTS=none: train it from scratch)"
 	@echo "make test    the whole test suite (7 minutes on two cores)"
-	@echo "make test-fast    what a change needs first: without slow tests, study, recovery and injected faults (a minute)"
+	@echo "make test-fast    what a change needs first: without slow tests, documentation, study and injected faults (two minutes)"
 	@echo "make test-faults    kills, full disks, dead processes, bad data: what is survived (up to 50 minutes)"
 	@echo "make coverage    the test suite, and which lines and branches it reaches: htmlcov/index.html"
 	@echo "make mutants    change the code in 300 places, one at a time, and list the changes that no test notices (an hour)"
@@ -30,7 +30,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-fast: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow and not faults" --ignore tests/study --ignore tests/faults --ignore tests/training/recovery
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal -m "not slow and not faults" --ignore tests/docs --ignore tests/tools --ignore tests/bench --ignore tests/etl/layouts --ignore tests/study --ignore tests/faults --ignore tests/training/recovery
 
 # Kills, full disks, dead processes, bad data, a fuzzer; a table of what was survived at the end.
 FUZZ_S ?= 300

@@ -43,6 +43,7 @@ def test_evaluate_returns_what_the_file_holds(trained: Path, prepared: Path) -> 
     assert len(measured.table) == written["images"] == len(rn.Dataset(prepared).split("val"))
 
 
+@pytest.mark.slow
 def test_an_evaluation_on_another_dataset_has_its_own_file(trained: Path, competition: Path, tmp_path: Path) -> None:
     other = rn.prepare(competition / "train.csv", tmp_path / "other", seed=3)
     run = rn.Run(trained)

@@ -135,6 +135,7 @@ def test_allowed_flips_occur_half_of_the_time(flips: str, horizontal: int, verti
     assert abs(upside_down - vertical / 2) < 0.12
 
 
+@pytest.mark.slow
 @given(st.integers(1, 500), st.integers(1, 500), st.floats(0.05, 1.0), st.integers(0, 10**6))
 @settings(deadline=None)
 def test_crop_is_inside_the_image_and_large_enough(height: int, width: int, smallest: float, row: int) -> None:

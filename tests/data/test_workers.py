@@ -65,6 +65,7 @@ def no_shared_memory(tensor: torch.Tensor) -> torch.Tensor:
     raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
 
 
+@pytest.mark.slow
 def test_batches_of_a_killed_process_come_from_fewer(capsys: pytest.CaptureFixture[str]) -> None:
     loader = loader_of(Rows(killed), 2)
     assert labels_of(loader) == EXPECTED
@@ -81,6 +82,7 @@ def test_a_crash_of_a_process_stops_with_one_line() -> None:
         labels_of(loader_of(Rows(crashed), 1))
 
 
+@pytest.mark.slow
 def test_a_process_killed_between_two_passes_is_replaced() -> None:
     loader = loader_of(Rows(), 2)
     assert labels_of(loader) == EXPECTED
@@ -120,6 +122,7 @@ def test_where_no_process_can_be_started_this_one_loads(monkeypatch: pytest.Monk
     assert loader.num_workers == 0
 
 
+@pytest.mark.slow
 def test_a_wait_for_a_batch_can_be_ended() -> None:
     class Stop(Exception):  # noqa: N818
         pass
@@ -135,6 +138,7 @@ def test_a_wait_for_a_batch_can_be_ended() -> None:
         next(batches)
 
 
+@pytest.mark.slow
 def test_a_slow_batch_is_waited_for() -> None:
     waits: list[int] = []
     loader = loader_of(Rows(lambda: time.sleep(2.5)), 1, on_wait=[lambda: waits.append(1)])
@@ -143,6 +147,7 @@ def test_a_slow_batch_is_waited_for() -> None:
     assert loader.num_workers == 1
 
 
+@pytest.mark.slow
 def test_a_pass_that_is_left_early_leaves_nothing_to_the_next() -> None:
     loader = loader_of(Rows(lambda: time.sleep(1.5)), 2)
     for _ in range(2):
@@ -182,6 +187,7 @@ def test_commands_end_on_a_full_dev_shm(command: str, trained: Path, prepared: P
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_processes_that_are_stopped_end_with_a_pass_that_fails() -> None:
     def stop() -> None:
         raise KeyboardInterrupt

@@ -123,6 +123,7 @@ class TestPixelsInColumns:
         table[sorted(table.columns)].to_csv(folder / "train.csv", index=False)
         np.testing.assert_array_equal(written(only(folder), tmp_path / "out"), images)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("planar", [False, True])
     def test_the_order_of_channels_is_seen_in_the_pixels(self, planar: bool, folder: Path, tmp_path: Path) -> None:
         images = waves(20, 32, 32, 3)
@@ -130,6 +131,7 @@ class TestPixelsInColumns:
         pixel_table(stored, numbered(3072)).to_csv(folder / "train.csv", index=False)
         np.testing.assert_array_equal(written(only(folder), tmp_path / "out"), images)
 
+    @pytest.mark.slow
     def test_channels_of_noise_ask_for_a_shape(self, folder: Path) -> None:
         pixel_table(noise(20, 32, 96), numbered(3072)).to_csv(folder / "train.csv", index=False)
         with pytest.raises(UserError, match="--pixel-shape") as caught:
@@ -213,6 +215,7 @@ class TestPixelsInColumns:
         with pytest.raises(UserError, match=r"2 of 100 rows .* line 7 of train.csv"):
             only(folder).table()
 
+    @pytest.mark.slow
     def test_parquet_with_pixels_in_columns_is_read_alike(self, folder: Path, tmp_path: Path) -> None:
         images = noise(30)
         pixel_table(images, numbered(784)).to_parquet(folder / "train.parquet")

@@ -148,6 +148,7 @@ def test_linked_class_folder_outside_is_read_only_if_allowed(tmp_path: Path, wri
     assert extracted(tmp_path / "pets", allow_outside=True).rows["label"].tolist() == ["cat", "dog", "owl"]
 
 
+@pytest.mark.slow
 def test_table_without_images_is_reported_with_examples_of_both(shop: Path) -> None:
     columns = ",".join(f"c{number}" for number in range(300))
     table = write_table(shop / "t.csv", f"{columns}\n{'x,' * 299}x\n")

@@ -284,6 +284,7 @@ def test_groups_by_names_that_straddle_the_split_are_warned_of_and_mended(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_output_bytes_depend_on_input_and_seed_alone(zoo: Path) -> None:
     for out, seed in (("a", 3), ("b", 3), ("c", 4)):
         prepared(zoo, out, group_column="who", seed=seed)
@@ -409,6 +410,7 @@ def test_square_brackets_in_labels_are_printed_as_they_are(
     assert "pets [v2]: 20 rows" in printed
 
 
+@pytest.mark.slow
 def test_hundred_thousand_rows_are_prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "images").mkdir()
     for number in range(100):

@@ -113,6 +113,7 @@ def test_order_of_rows_does_not_change_the_counts_of_a_class() -> None:
     assert forth.tolist() == back.tolist()
 
 
+@pytest.mark.slow
 @given(rows=GROUPED, fractions=FRACTIONS, seed=st.integers(0, 1000))
 @settings(deadline=None, max_examples=25)
 def test_groups_stay_together_and_the_seed_fixes_the_split(
@@ -128,6 +129,7 @@ def test_groups_stay_together_and_the_seed_fixes_the_split(
     np.testing.assert_array_equal(split, assign(labels, groups, fractions, seed))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 10_000))
 @settings(deadline=None, max_examples=8)
 def test_small_groups_come_near_the_fractions_in_every_class(seed: int) -> None:
@@ -141,6 +143,7 @@ def test_small_groups_come_near_the_fractions_in_every_class(seed: int) -> None:
             assert abs((split[labels == label] == side).mean() - fraction) < 0.04
 
 
+@pytest.mark.slow
 def test_few_large_groups_do_not_spoil_the_split() -> None:
     rng = np.random.default_rng(0)
     sizes = [640, 510, 340, 290, 200, 175, 160, 130, 120, 110, *[20] * 60, *[3] * 200]

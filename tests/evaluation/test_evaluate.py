@@ -133,6 +133,7 @@ def evaluated(run: Path, monkeypatch: pytest.MonkeyPatch, name: EngineName) -> t
     return metrics, pd.read_csv(run / "evaluation" / "test.csv", dtype={"image_id": str})
 
 
+@pytest.mark.slow
 @both_engines
 def test_metrics_are_those_of_the_classifier_that_is_shipped(
     name: EngineName, trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -199,6 +199,7 @@ def test_report_has_every_section_with_the_run_s_numbers(make_run: MakeRun) -> N
     assert page.count("svg") == 4
 
 
+@pytest.mark.slow
 def test_observed_run_has_a_section_about_its_layers(make_run: MakeRun, usual_report: str) -> None:
     run, before = make_run(), Page(usual_report)
     write_probed(run)
@@ -224,6 +225,7 @@ def test_run_that_was_not_observed_has_no_such_section(usual_report: str) -> Non
     assert ("a", {"href": "#inside"}) not in page.elements
 
 
+@pytest.mark.slow
 def test_plot_of_dead_channels_is_left_out_when_there_are_none(make_run: MakeRun) -> None:
     run = make_run()
     write_probed(run, dead=0.0)
@@ -309,6 +311,7 @@ def test_classes_called_na_null_and_7_keep_their_names(make_run: MakeRun) -> Non
     assert "nan" not in text.lower().replace("nanosecond", "")
 
 
+@pytest.mark.slow
 def test_images_are_small_jpegs_of_each_class(make_run: MakeRun) -> None:
     images = read(make_run(side=400)).images()
     samples, mistakes = 6, 4
@@ -336,6 +339,7 @@ def test_report_without_its_dataset_says_so(make_run: MakeRun) -> None:
     assert "Accuracy 66.7%" in text
 
 
+@pytest.mark.slow
 def test_report_without_evaluation_shows_the_training(make_run: MakeRun) -> None:
     text = read(make_run(splits=())).text
     assert "This run has not been evaluated yet" in text
@@ -373,6 +377,7 @@ def test_one_epoch_is_drawn_as_points(make_run: MakeRun) -> None:
     assert "Dotted" not in page.text
 
 
+@pytest.mark.slow
 def test_test_split_of_the_own_dataset_leads_whatever_else_was_measured(make_run: MakeRun) -> None:
     run = make_run(splits=("train", "val"))
     manifest = pd.read_parquet(run.parent / "dataset" / "manifest.parquet")

@@ -140,6 +140,7 @@ def test_the_model_stays_as_it_is(name: EngineName, model: Model, digits: tuple[
     assert torch.equal(eager(model, digits[0][:4]), before)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_compiled_once(
     model: Model, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:

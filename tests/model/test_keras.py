@@ -41,6 +41,7 @@ def keras_forward(
     return x.mean((2, 3)) @ weights["fc1000/kernel"] + weights["fc1000/bias"]
 
 
+@pytest.mark.slow
 def test_converted_network_gives_keras_logits(
     layers_model: Path, keras_layers: list[tuple[str, str, tuple[int, ...], int]], keras_arrays: dict[str, np.ndarray]
 ) -> None:

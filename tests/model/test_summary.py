@@ -47,6 +47,7 @@ def test_multiply_accumulates_equal_torchs_flop_counter(
     assert 2 * sum(row.macs for row in rows) == counter.get_total_flops()
 
 
+@pytest.mark.slow
 def test_receptive_fields_equal_those_computed_by_hand() -> None:
     """v1, layer4: 483, also in Araujo et al. 2019, "Computing Receptive Fields of Convolutional Neural Networks"."""
 

@@ -143,6 +143,7 @@ def test_timm_folder_gives_timms_logits_and_preprocessing(tmp_path: Path) -> Non
         torch.testing.assert_close(network(images), reference(images), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_timm_weights_are_downloaded_then_cached(timm_hub: Any, tmp_path: Path) -> None:
     reference = timm.create_model("resnet18", num_classes=7).eval()
     save_for_hf(reference, str(tmp_path / "published"), safe_serialization=True)

@@ -83,6 +83,7 @@ def test_a_shard_of_other_images_is_not_merged(competition: Path, tmp_path: Path
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_evaluation_in_shards_is_the_same_byte_by_byte(trained: Path) -> None:
     options = {"device": "cpu", "precision": "fp32", "workers": 0, "batch_size": 2}
     metrics = resnet50.evaluate(trained, **options)
@@ -95,6 +96,7 @@ def test_evaluation_in_shards_is_the_same_byte_by_byte(trained: Path) -> None:
     assert folder_bytes(trained / "evaluation") == whole
 
 
+@pytest.mark.slow
 def test_predictions_in_shards_are_the_same_byte_by_byte(trained: Path, competition: Path, tmp_path: Path) -> None:
     def predict(name: str, *flags: str) -> int:
         fixed = ["--device=cpu", "--precision=fp32", "--engine=torch", "--workers=0", "--batch-size=8"]

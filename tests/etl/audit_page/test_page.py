@@ -63,6 +63,7 @@ def test_near_duplicates_are_on_one_side_and_equal_input_gives_an_equal_page(sou
     assert splits["other"] == splits["i7"]
 
 
+@pytest.mark.slow
 def test_shards_and_datasets_without_a_store_find_the_same(source: Path, tmp_path: Path) -> None:
     table = source / "table.csv"
     resnet50.prepare(table, tmp_path / "whole")
