@@ -39,7 +39,7 @@ def nothing_found(options: PrepareOptions, files: FileIndex, passed_over: list[s
 
 
 def no_images(options: PrepareOptions, table: Table, files: FileIndex) -> UserError:
-    """Return the error for a table of which no row has an image."""
+    """Return the error for a table none of whose rows has an image."""
     images, packed = files.images(), unreadable_containers(files)
     content = f"the folder holds files such as {images.iloc[0]!r}" if len(images) else "the folder holds no images"
     name = options.id_column or str(table.frame.columns[0])

@@ -122,8 +122,13 @@ def choose_preprocess(options: TrainOptions, pretrained: PretrainedWeights | Non
     """Return the preprocessing of validation and everything after it: that of the weights, for this run's data.
 
     Published weights come with a crop that cuts an eighth of the image away; fine-tuned networks do better without.
+
+    Raises:
+        UserError: a crop is asked for, but images are squashed or padded.
     """
     assert options.eval_size is not None and options.resize_mode is not None  # resolved
+    if options.eval_crop < 1 and options.resize_mode != "crop":
+        raise UserError(f"--eval-crop needs --resize-mode crop: {options.resize_mode} keeps the whole image")
     own = pretrained.preprocess if pretrained else Preprocess()
     return dataclasses.replace(
         own,
