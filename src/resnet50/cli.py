@@ -22,6 +22,7 @@ from resnet50.options import (
     from_arguments,
 )
 from resnet50.runtime import console
+from resnet50.runtime.clock import counting_from
 from resnet50.runtime.errors import Incomplete, Stopped, UserError, nearest
 
 VERBS: dict[str, tuple[type, str]] = {
@@ -36,6 +37,9 @@ VERBS: dict[str, tuple[type, str]] = {
 }
 """Each verb's options and the function that carries it out, imported only when it is called."""
 
+LOADED = time.perf_counter()
+"""When this module was loaded, which a new process does at once."""
+
 MAX_COMMANDS = 6
 """Commands that are printed below an error, each of which chooses one reading of an ambiguous input."""
 
@@ -49,7 +53,8 @@ USAGE, BUG, INCOMPLETE, GOES_ON, INTERRUPTED = 2, 1, 3, 75, 130
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0, or one of the codes above."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    with counting_from(LOADED):
+        sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:

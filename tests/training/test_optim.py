@@ -15,10 +15,12 @@ from resnet50.options import TrainOptions
 from resnet50.runtime.errors import UserError
 from resnet50.training.optim import (
     Schedule,
+    format_plan,
     freeze_stages,
     make_optimizer,
     make_schedule,
     parse_milestones,
+    parse_plan,
     train_mode,
     update_average,
 )
@@ -177,3 +179,44 @@ def test_the_running_average_includes_batch_norm_statistics() -> None:
     update_average(average, network, decay=0.0, step=1)
     assert average.bn1.running_mean.mean() == 3.0
     assert math.isfinite(average.bn1.running_var.mean())
+
+
+def test_a_new_plan_stretches_what_is_left_of_the_schedule() -> None:
+    ours = schedule("cosine", warmup_steps=20)
+    before = [ours.factor(step) for step in range(50)]
+    ours.replan(50, 150)
+    assert [ours.factor(step) for step in range(50)] == before
+    assert [ours.factor(50 + 2 * step) for step in range(50)] == pytest.approx(
+        [schedule("cosine", warmup_steps=20).factor(50 + step) for step in range(50)]
+    )
+    assert (ours.total_steps, ours.epochs) == (150, 15)
+
+
+def test_plans_follow_one_another() -> None:
+    ours = schedule("cosine")
+    ours.replan(20, 60)
+    ours.replan(40, 50)
+    assert [ours.place(step) for step in (0, 20, 30, 40, 45, 50)] == pytest.approx([0, 20, 40, 60, 80, 100])
+    ours.replan(40, 45)
+    assert ours.replans == [(20, 60), (40, 45)]
+    assert ours.epochs == 5
+
+
+def test_without_a_new_plan_every_step_stands_where_it_did() -> None:
+    ours = schedule("onecycle", steps=997)
+    assert [ours.place(step) for step in range(997)] == list(range(997))
+
+
+def test_a_plan_is_read_as_it_was_written() -> None:
+    text = "0:820,82:790,500:801"
+    made = make_schedule(replace(OPTIONS, plan=text, epochs=3), steps_per_epoch=82)
+    assert (made.steps, made.total_steps) == (820, 801)
+    assert format_plan(made) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "820", "1:820", "0:0", "0:820,82", "0:820,90:800,82:790", "0:820,82:80", "0:9,10:12"]
+)
+def test_a_plan_that_makes_no_sense_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--plan"):
+        parse_plan(text)

@@ -19,6 +19,9 @@ import resnet50
 from resnet50.model.file import load_model
 from resnet50.options import TrainOptions, from_arguments, from_values
 from resnet50.runtime.errors import UserError
+from resnet50.training.budget import SPENT_FILE, BudgetClock, spent_before
+from resnet50.training.optim import parse_plan
+from resnet50.training.run import train
 from resnet50.training.setup.data import class_weights
 from resnet50.training.setup.resolve import default_rates, parse_duration
 from tests.conftest import NARROW_COMMAND, TINY
@@ -61,8 +64,6 @@ def test_the_resolved_config_gives_the_same_metrics_to_the_last_digit(trained: P
     options = from_arguments(
         TrainOptions, ["--config", str(trained / "config.yaml"), "--out", str(again)], "resnet50 train"
     )
-    from resnet50.training.run import train
-
     train(options)
     assert rows(again) == rows(trained)
 
@@ -79,11 +80,39 @@ def test_the_screen_shows_a_row_for_every_epoch_without_a_terminal(
 
 
 @pytest.mark.slow
-def test_a_budget_becomes_a_number_of_epochs(prepared: Path, tmp_path: Path) -> None:
-    run = resnet50.train(prepared, tmp_path / "run", budget="1s", **TINY)
-    config = yaml.safe_load((run / "config.yaml").read_text())
+def test_a_run_with_a_budget_repeats_from_its_config_to_the_last_digit(prepared: Path, tmp_path: Path) -> None:
+    start = time.perf_counter()
+    run = resnet50.train(prepared, tmp_path / "run", budget="6s", **TINY)
+    assert time.perf_counter() - start < 60
+    config = yaml.safe_load((run.path / "config.yaml").read_text())
     assert config["budget"] is None
-    assert config["epochs"] == len(rows(run)) >= 1
+    assert config["epochs"] == len(rows(run.path)) >= 1
+    assert parse_plan(config["plan"])[-1][1] > 0
+    assert not (run.path / SPENT_FILE).exists()
+    again = tmp_path / "again"
+    flags = ["--config", str(run.path / "config.yaml"), "--out", str(again)]
+    train(from_arguments(TrainOptions, flags, "resnet50 train"))
+    assert rows(again) == rows(run.path)
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_keeps_its_budget(prepared: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(resnet50.Stopped):
+        resnet50.train(prepared, out, budget="12s", max_time="4s", **TINY)
+    spent = spent_before(out)
+    assert 2 <= spent <= 12
+    clock = BudgetClock(time.perf_counter(), spent)
+    run = resnet50.train(resume=out)
+    assert run.status == "finished"
+    assert 8 <= clock.spent() <= 40
+    assert not (out / SPENT_FILE).exists()
+
+
+def test_a_budget_without_room_for_a_step_is_refused(prepared: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--budget 1s is over before the first step"):
+        resnet50.train(prepared, tmp_path / "run", budget="1s", **TINY)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -120,6 +149,8 @@ def test_one_of_our_runs_is_a_starting_point_for_another(trained: Path, prepared
         ({"device": "cuda:9"}, "there is no device cuda:9"),
         ({"freeze": 9}, "--freeze 9"),
         ({"budget": "soon"}, "--budget 'soon'"),
+        ({"budget": "5m", "plan": "0:9"}, "leave one of the two out"),
+        ({"plan": "9"}, "--plan '9'"),
         ({"milestones": "2"}, "--milestones"),
         ({"crop_scale": 0.0}, "crop-scale"),
         ({"weights": "nowhere.pth"}, "nowhere.pth"),

@@ -160,7 +160,11 @@ class TrainKeywords(TypedDict, total=False):
     epochs: int
     """Passes over the training images. Default: 10. Must be at least 1."""
     budget: str | None
-    """Time for the whole training, as 90s, 5m or 2h: a few steps are measured, then epochs is set to fit."""
+    """Time for the whole command, as 90s, 5m or 2h: as many epochs as fit, a part of one as the last."""
+    plan: str | None
+    """Instead of epochs, the steps of the whole run: 0:820,82:790 are 820, but 790 from step 82 on. What budget
+    planned is recorded so.
+    """
     early_stopping: int | None
     """Stop after this many epochs without a better validation loss. Must be at least 1."""
     schedule: Literal["onecycle", "cosine", "step", "multistep", "plateau", "constant"]

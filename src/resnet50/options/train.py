@@ -108,7 +108,12 @@ class ScheduleOptions(Options):
 
     epochs: int = option("Passes over the training images.", 10, at_least=1)
     budget: str | None = option(
-        "Time for the whole training, as 90s, 5m or 2h: a few steps are measured, then epochs is set to fit.", None
+        "Time for the whole command, as 90s, 5m or 2h: as many epochs as fit, a part of one as the last.", None
+    )
+    plan: str | None = option(
+        "Instead of --epochs, the steps of the whole run: 0:820,82:790 are 820, but 790 from step 82 on. What --budget "
+        "planned is recorded so.",
+        None,
     )
     early_stopping: int | None = option(
         "Stop after this many epochs without a better validation loss.", None, at_least=1

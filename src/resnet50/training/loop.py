@@ -40,7 +40,7 @@ def fit(training: Training) -> str:
         Diverged: the loss or the gradient is no longer finite.
     """
     state, options = training.state, training.options
-    while state.epoch < options.epochs and not state.out_of_patience(options.early_stopping):
+    while state.epoch < state.schedule.epochs and not state.out_of_patience(options.early_stopping):
         metrics = run_epoch(training)
         best = state.end_epoch(metrics.val_loss, asdict(metrics))
         training.emit("on_epoch_end", metrics, best)
@@ -79,6 +79,8 @@ def train_epoch(training: Training, advance: Advance, timer: EpochTimer) -> None
         timer.tick()
         training.emit("on_step_end")
         check_gradients(state)
+        if state.step >= state.schedule.total_steps:  # in the middle of the last epoch
+            break
 
 
 def train_step(training: Training, images: Tensor, labels: Tensor) -> None:
@@ -167,9 +169,10 @@ def validate(training: Training, advance: Advance) -> Means:
 
 def epoch_title(training: Training) -> str:
     """Return what the progress bar says: the epoch, and the time left in all from the second epoch on."""
-    state, epochs = training.state, training.options.epochs
-    left = f", {duration((epochs - state.epoch) * state.seconds / state.epoch)} left in all" if state.epoch else ""
-    return f"epoch {state.epoch + 1}/{epochs}{left}"
+    state, schedule = training.state, training.state.schedule
+    seconds = (schedule.total_steps - state.step) * state.seconds / max(1, state.step)
+    left = f", {duration(seconds)} left in all" if state.epoch else ""
+    return f"epoch {state.epoch + 1}/{schedule.epochs}{left}"
 
 
 def epoch_metrics(state: TrainState, train: Means, val: Means, images_per_second: float) -> EpochMetrics:
@@ -185,7 +188,7 @@ def epoch_metrics(state: TrainState, train: Means, val: Means, images_per_second
         lr=rates.get("backbone", 0.0),
         head_lr=rates["head"],
         grad_norm=train.grad_norm,
-        skipped_steps=state.schedule.steps_per_epoch - train.finite_steps,
+        skipped_steps=state.step - state.epoch * state.schedule.steps_per_epoch - train.finite_steps,
         images_per_second=images_per_second,
         wait_seconds=state.epoch_waited,
         seconds=state.epoch_seconds,

@@ -1,7 +1,7 @@
 """What moves the weights: parameter groups, optimizer, learning-rate schedule, moving average."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -86,10 +86,12 @@ class Schedule:
             from the peak to zero (Loshchilov & Hutter 2016, arXiv 1608.03983); onecycle: up from 1/25 and down to
             1/250,000 by cosines (Smith & Topin 2017, arXiv 1708.07120); plateau: ×decay when the validation loss
             has not improved for `patience` epochs.
-        steps: optimizer steps in the whole run.
+        steps: optimizer steps in the whole run, as planned at its start.
         steps_per_epoch: optimizer steps in an epoch.
         warmup_steps: steps of the rise, linear but for onecycle.
         milestones: shares of the run.
+        replans: (step, total) for each time that a budget changed the total from a step on. What is left of the
+            schedule is stretched or squeezed to fit.
         falls: how often plateau has reduced the rate; with `best` and `waiting`, its whole state.
     """
 
@@ -101,26 +103,54 @@ class Schedule:
     step_epochs: int
     decay: float
     patience: int
+    replans: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     falls: int = 0
     best: float = math.inf
     waiting: int = 0
 
+    @property
+    def total_steps(self) -> int:
+        """Return the optimizer steps in the whole run, by the last plan."""
+        return self.replans[-1][1] if self.replans else self.steps
+
+    @property
+    def epochs(self) -> int:
+        """Return the epochs in the whole run; the last may be a part of one."""
+        return math.ceil(self.total_steps / self.steps_per_epoch)
+
     def factor(self, step: int) -> float:
         """Return the share of the peak rate for the step with this number, counted from 0."""
-        if step < self.warmup_steps:
+        place = self.place(step)
+        if place < self.warmup_steps:
             if self.name == "onecycle":
-                return cosine(1 / 25, 1.0, step / self.warmup_steps)
-            return (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps - 1)
+                return cosine(1 / 25, 1.0, place / self.warmup_steps)
+            return (place + 1) / self.warmup_steps
+        progress = (place - self.warmup_steps) / max(1, self.steps - self.warmup_steps - 1)
         if self.name == "onecycle":
             return cosine(1.0, 1 / 25e4, min(1.0, progress))
         if self.name == "cosine":
-            return cosine(1.0, 0.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
+            return cosine(1.0, 0.0, (place - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
         if self.name == "step":
             return self.decay ** (step // (self.step_epochs * self.steps_per_epoch))
         if self.name == "multistep":
-            return self.decay ** sum(step >= share * self.steps for share in self.milestones)
+            return self.decay ** sum(place >= share * self.steps for share in self.milestones)
         return self.decay**self.falls
+
+    def place(self, step: int) -> float:
+        """Return where a step stands in the run as it was planned at its start."""
+        start, place, total = 0, 0.0, self.steps
+        for since, new_total in self.replans:
+            if since > step:
+                break
+            place += (self.steps - place) * (since - start) / max(1, total - start)
+            start, total = since, new_total
+        return place + (self.steps - place) * (step - start) / max(1, total - start)
+
+    def replan(self, step: int, total_steps: int) -> None:
+        """Change how many steps the run has, from a step on."""
+        if self.replans and self.replans[-1][0] == step:
+            self.replans.pop()
+        self.replans.append((step, total_steps))
 
     def take_validation_loss(self, val_loss: float) -> None:
         """Take an epoch's validation loss, which only plateau uses."""
@@ -140,8 +170,9 @@ def cosine(start: float, end: float, share: float) -> float:
 
 
 def make_schedule(options: TrainOptions, steps_per_epoch: int) -> Schedule:
-    """Build the schedule of a run of `options.epochs` epochs."""
-    steps = options.epochs * steps_per_epoch
+    """Build the schedule of a run of `options.epochs` epochs, or of `options.plan`."""
+    plan = [(0, options.epochs * steps_per_epoch)] if options.plan is None else parse_plan(options.plan)
+    steps = plan[0][1]
     return Schedule(
         name=options.schedule,
         steps=steps,
@@ -151,6 +182,7 @@ def make_schedule(options: TrainOptions, steps_per_epoch: int) -> Schedule:
         step_epochs=options.step_epochs,
         decay=options.decay_factor,
         patience=options.plateau_patience,
+        replans=plan[1:],
     )
 
 
@@ -163,6 +195,25 @@ def parse_milestones(text: str) -> tuple[float, ...]:
     if not all(0 < share < 1 for share in shares):
         raise UserError(f"--milestones {text!r}: every share must lie between 0 and 1")
     return shares
+
+
+def parse_plan(text: str) -> list[tuple[int, int]]:
+    """Read '0:820,82:790': 820 steps in all, and from step 82 on 790. A UserError for anything else."""
+    try:
+        plan = [(int(step), int(total)) for step, total in (part.split(":") for part in text.split(","))]
+    except ValueError as error:
+        raise UserError(f"--plan {text!r}: give steps and the total from there on, as 0:820,82:790") from error
+    steps, totals = zip(*plan, strict=True)
+    if steps[0] != 0 or list(steps) != sorted(set(steps)) or totals[0] < 1:
+        raise UserError(f"--plan {text!r}: the steps must begin at 0 and rise")
+    if any(total < step for step, total in plan) or any(s > t for s, t in zip(steps[1:], totals, strict=False)):
+        raise UserError(f"--plan {text!r}: a total is already passed where it is planned or changed")
+    return plan
+
+
+def format_plan(schedule: Schedule) -> str:
+    """Return a schedule's totals as `--plan` takes them."""
+    return ",".join(f"{step}:{total}" for step, total in [(0, schedule.steps), *schedule.replans])
 
 
 @torch.no_grad()

@@ -8,10 +8,13 @@ from typing import Any
 
 from resnet50.etl.prepared import load_prepared
 from resnet50.options import TrainOptions
+from resnet50.runtime.clock import command_start
 from resnet50.runtime.console import RankLog, rank_zero_output, say
 from resnet50.runtime.device import resolve_device
 from resnet50.runtime.distributed import Distributed, process_group
 from resnet50.runtime.errors import Stopped, UserError
+from resnet50.training.budget import SPENT_FILE, BudgetClock, spent_before
+from resnet50.training.callbacks.budget import BudgetCallback
 from resnet50.training.callbacks.checkpoints import CheckpointCallback
 from resnet50.training.callbacks.recorder import Recorder
 from resnet50.training.callbacks.signals import StopOnRequest
@@ -41,18 +44,22 @@ def train(options: TrainOptions) -> Path:
         KeyboardInterrupt: Ctrl-C, after everything learned so far is on disk.
         Stopped: the time is up or another process asked for it; likewise.
     """
+    start = command_start()
     stop = StopRequest(None if options.max_time is None else parse_duration(options.max_time, "--max-time"))
     what_next = f"continue with `resnet50 train --resume {options.out}`"
     try:
         with process_group(what_next) as dist, rank_zero_output(dist.rank) as log:
             options = options_after_restart(options, dist)
-            train_process(options, dist, stop, log)
+            clock = BudgetClock(start, spent_before(options.out) if options.resume else 0.0)
+            train_process(options, dist, stop, log, clock)
     except Stopped as reason:
         raise Stopped(f"{reason}: {what_next}") from reason
     return options.out
 
 
-def train_process(options: TrainOptions, dist: Distributed, stop: StopRequest, log: RankLog) -> None:
+def train_process(
+    options: TrainOptions, dist: Distributed, stop: StopRequest, log: RankLog, clock: BudgetClock
+) -> None:
     """Train as one of the processes, of which the main one owns the run folder."""
     dist.on_main(lambda: check(options))
     dataset = load_prepared(options.dataset)
@@ -60,27 +67,31 @@ def train_process(options: TrainOptions, dist: Distributed, stop: StopRequest, l
     if options.sync_bn and device.torch_device.type != "cuda":
         raise UserError("--sync-bn needs a GPU for each process: leave it out")
     configure_torch(options)
-    built = build_run(options, dataset, device) if options.resume is None else None
+    built = build_run(options, dataset, device, clock) if options.resume is None else None
     with locked(options.out) if dist.is_main else nullcontext(), stop.listening():
         # No option can be wrong from here on.
         training, about = built or resume_run(options, dataset, device)
         if dist.is_main:
             if built:
                 clear_run_folder(training.options)
-            write_config(training.options)
+            write_config(training.planned_options())
         dist.barrier()
         log.to_file(options.out / "logs")
         identity = {"fingerprint": dataset.fingerprint, "options": fixed_options(training.options), "about": about}
-        run(training, dataset.classes, identity, stop)
+        run(training, dataset.classes, identity, stop, clock)
 
 
-def run(training: Training, classes: tuple[str, ...], identity: dict[str, Any], stop: StopRequest) -> None:
+def run(
+    training: Training, classes: tuple[str, ...], identity: dict[str, Any], stop: StopRequest, clock: BudgetClock
+) -> None:
     """Train to the end, or until something asks to stop, and fill the run folder on the way."""
     options, is_main = training.options, training.device.dist.is_main
     recorder = Recorder(options.out, classes, training)
     files = Checkpoints(options.out / CHECKPOINTS, options.checkpoint_minutes, options.keep)
     checkpoints = CheckpointCallback(files, identity)
     callbacks = (*training.callbacks, recorder, SlowLoadingWarning(), StopOnRequest(stop), checkpoints)
+    if training.state.budget is not None:
+        callbacks = (*callbacks, BudgetCallback(clock, options.out))
     training = dataclasses.replace(training, callbacks=callbacks)
     training.data.on_wait.append(lambda: training.emit("on_wait"))
     images, val_images = training.data.order.epoch_samples, training.data.val_order.rows
@@ -96,3 +107,4 @@ def run(training: Training, classes: tuple[str, ...], identity: dict[str, Any], 
         status.write(ended)
     if is_main:  # only now: a run that ends before it is called finished can be resumed
         shutil.rmtree(files.folder, ignore_errors=True)
+        (options.out / SPENT_FILE).unlink(missing_ok=True)

@@ -34,6 +34,12 @@ class Counters:
     """Micro-batches that a batch, or a process's shard of it, is cut into: as asked, or as memory allows."""
     rollbacks: int = 0
     """Times that training returned to an earlier checkpoint; each halves the learning rate."""
+    budget: float | None = None
+    """Seconds that the whole command may take, over all its starts."""
+    step_seconds: float = 0.0
+    """With a budget, what a step took when it was last measured."""
+    epoch_end_seconds: float = 0.0
+    """What the end of an epoch took then: validation, and all that is written."""
     seconds: float = 0.0
     """Time spent in completed epochs."""
     epoch_seconds: float = 0.0
@@ -129,14 +135,18 @@ class TrainState(Counters):
             self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
         lay_out_like_weights(self.optimizer)
-        milestones = tuple(saved["schedule"]["milestones"])
-        self.schedule = Schedule(**saved["schedule"] | {"milestones": milestones})
+        as_tuples = {
+            "milestones": tuple(saved["schedule"]["milestones"]),
+            "replans": [tuple(replan) for replan in saved["schedule"].get("replans", [])],
+        }
+        self.schedule = Schedule(**saved["schedule"] | as_tuples)
         self.scaler.load_state_dict(saved["scaler"])
         device = self.bad_steps.device
         self.metrics = MetricAccumulator(**{name: tensor.to(device) for name, tensor in saved["metrics"].items()})
         self.bad_steps = saved["bad_steps"].to(device)
         for counter in dataclasses.fields(Counters):
-            setattr(self, counter.name, copy.deepcopy(saved["counters"][counter.name]))
+            if counter.name in saved["counters"]:  # an older checkpoint lacks newer ones
+                setattr(self, counter.name, copy.deepcopy(saved["counters"][counter.name]))
 
 
 def lay_out_like_weights(optimizer: Optimizer) -> None:

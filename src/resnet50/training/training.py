@@ -1,7 +1,7 @@
 """A training: what learns, from what, how, on what device, and the callbacks that act on its events."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from resnet50.model.resnet import ResNet
 from resnet50.options import TrainOptions
 from resnet50.runtime.device import Device
 from resnet50.training.callbacks.callback import Callback, Event
+from resnet50.training.optim import format_plan
 from resnet50.training.state import TrainState
 
 
@@ -57,6 +58,13 @@ class Training:
     options: TrainOptions
     device: Device
     callbacks: tuple[Callback, ...] = ()
+
+    def planned_options(self) -> TrainOptions:
+        """Return the options with the plan of now in place of the budget that it comes from."""
+        if self.state.budget is None:
+            return self.options
+        schedule = self.state.schedule
+        return replace(self.options, plan=format_plan(schedule), epochs=schedule.epochs)
 
     def emit(self, event: Event, *details: object) -> None:
         """Tell every callback of an event."""

@@ -2,12 +2,13 @@
 
 import dataclasses
 import os
+from pathlib import Path
 from typing import Any, cast
 
 from resnet50.data.transforms import Preprocess
 from resnet50.etl.prepared import PreparedDataset
 from resnet50.model.resnet import STAGES
-from resnet50.options import TrainOptions, from_values
+from resnet50.options import TrainOptions, from_values, read_yaml
 from resnet50.runtime.console import say, warn
 from resnet50.runtime.device import Device
 from resnet50.runtime.distributed import Distributed
@@ -77,7 +78,7 @@ def resume_run(options: TrainOptions, dataset: PreparedDataset, device: Device) 
         raise UserError(
             f"{dataset.folder} is not the dataset that {options.out} was trained on: its fingerprint differs"
         )
-    check_fixed_options(options, saved["options"])
+    check_fixed_options(options, saved["options"] | recorded_plan(options.out, saved))
     check_batch(options, len(dataset.split("train")))
     data = load_data(options, dataset, Preprocess.from_json(saved["preprocess"]), device)
     network = build_network(options, dataset, None)
@@ -93,6 +94,14 @@ def resume_run(options: TrainOptions, dataset: PreparedDataset, device: Device) 
     about = cast(dict[str, Any], saved["about"])
     report_resumed(training, about)
     return training, about
+
+
+def recorded_plan(out: Path, saved: dict[str, Any]) -> dict[str, Any]:
+    """Return the plan in a run's `config.yaml` if a budget made it: it may be newer than the checkpoint's."""
+    if saved["state"]["counters"].get("budget") is None:
+        return {}
+    config = read_yaml(out / CONFIG, TrainOptions)
+    return {"plan": config["plan"], "epochs": config["epochs"]}
 
 
 def restore(training: Training, saved: dict[str, Any]) -> None:

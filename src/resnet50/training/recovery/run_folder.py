@@ -163,10 +163,9 @@ class RunStatus:
     def closing_message(self) -> str:
         """Return the sentence that ends a run: why it stopped and where its best weights are."""
         options, state = self.training.options, self.training.state
+        epochs = state.schedule.epochs
         how = "stopped early" if self.stopped == "early stopping" else self.stopped
-        text = (
-            f"{how} after {state.epoch} of {options.epochs} epochs in {duration(state.seconds + state.epoch_seconds)}"
-        )
+        text = f"{how} after {state.epoch} of {epochs} epochs in {duration(state.seconds + state.epoch_seconds)}"
         if self.stopped not in DONE:
             text += f"; continue with `resnet50 train --resume {options.out}`"
         if state.best_epoch:

@@ -13,13 +13,20 @@ from resnet50.runtime.console import say
 from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.device import Device, tune_allocator
 from resnet50.runtime.provenance import versions
+from resnet50.training.budget import BudgetClock
 from resnet50.training.callbacks.probe import PROBED_FOLDER, ProbeOutput, TrainingProbe, probe_steps
 from resnet50.training.recovery.run_folder import fixed_options
 from resnet50.training.setup.batch_size import choose_batch_size
 from resnet50.training.setup.budget import fit_to_budget
 from resnet50.training.setup.compile import compile_step
 from resnet50.training.setup.data import build_network, freeze_features, load_data
-from resnet50.training.setup.resolve import check_batch, choose_preprocess, resolve, warn_of_odd_data
+from resnet50.training.setup.resolve import (
+    budget_seconds,
+    check_batch,
+    choose_preprocess,
+    resolve,
+    warn_of_odd_data,
+)
 from resnet50.training.state import TrainState, start_state
 from resnet50.training.training import Training, TrainingData
 
@@ -34,9 +41,12 @@ def configure_torch(options: TrainOptions) -> None:
         torch.backends.cudnn.benchmark = False  # the fastest kernels are not always the same
 
 
-def build_run(options: TrainOptions, dataset: PreparedDataset, device: Device) -> tuple[Training, dict[str, Any]]:
+def build_run(
+    options: TrainOptions, dataset: PreparedDataset, device: Device, clock: BudgetClock
+) -> tuple[Training, dict[str, Any]]:
     """Decide what the options leave open and build everything; return it with what `run.json` says."""
     asked = fixed_options(options)
+    budget = budget_seconds(options)
     options = choose_batch_size(options, len(dataset.classes), len(dataset.split("train")), device)
     check_batch(options, len(dataset.split("train")))
     pretrained = load_pretrained(options.weights, options.depth)
@@ -50,11 +60,14 @@ def build_run(options: TrainOptions, dataset: PreparedDataset, device: Device) -
         spare = build_network(options, dataset, pretrained)
         return Training(start_state(spare, options, device, len(data.order)), data, options, device)
 
-    options, more = device.dist.broadcast(fit_to_budget(options, spare_training, device))
+    options, costs, more = device.dist.broadcast(fit_to_budget(options, spare_training, device, clock))
     for decision in decisions + more:
         say(decision)
     warn_of_odd_data(options, dataset)
     training = assemble(options, dataset, network, data, device)
+    if costs is not None:
+        training.state.budget = budget
+        training.state.step_seconds, training.state.epoch_end_seconds = costs.step, costs.epoch_end
     about = describe(options, dataset, pretrained, device, decisions + more, network)
     return training, {"asked": asked} | about
 

@@ -14,7 +14,7 @@ from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.device import Device
 from resnet50.runtime.distributed import launched_processes
 from resnet50.runtime.errors import UserError
-from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones
+from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones, parse_plan
 from resnet50.training.recovery.run_folder import (
     check_run_folder,
 )
@@ -24,8 +24,10 @@ def check(options: TrainOptions) -> None:
     """Raise a UserError for options that don't go together, before anything is read or written."""
     check_together(options)
     parse_milestones(options.milestones)
-    if options.budget is not None:
-        parse_duration(options.budget, "--budget")
+    if budget_seconds(options) is not None and options.plan is not None:
+        raise UserError("--budget plans the steps anew, --plan repeats an earlier plan: leave one of the two out")
+    if options.plan is not None:
+        parse_plan(options.plan)
     check_run_folder(options)
 
 
@@ -137,6 +139,11 @@ def choose_preprocess(options: TrainOptions, pretrained: PretrainedWeights | Non
         resize_mode=options.resize_mode,
         bit_depth=bit_depth,
     )
+
+
+def budget_seconds(options: TrainOptions) -> float | None:
+    """Return the budget in seconds, if there is one."""
+    return None if options.budget is None else parse_duration(options.budget, "--budget")
 
 
 def parse_duration(text: str, option: str) -> float:
