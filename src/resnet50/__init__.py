@@ -14,8 +14,6 @@ matplotlib: each name is imported when it is first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from resnet50.runtime.cpu import limit_spinning
-
 if TYPE_CHECKING:
     from resnet50.api import Dataset, Evaluation, Run, create_model, evaluate, load, load_run, prepare, train
     from resnet50.inference.classifier import Classifier
@@ -38,8 +36,6 @@ __all__ = [
     "prepare",
     "train",
 ]
-
-limit_spinning()  # here, because torch reads it when it is imported
 
 ELSEWHERE = {
     "Classifier": "resnet50.inference.classifier",

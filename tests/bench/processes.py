@@ -16,10 +16,6 @@ def constant(value: float) -> dict[str, Workload]:
     return {"round": lambda: value, "twice": lambda: 2 * value}
 
 
-def spin_count() -> dict[str, Workload]:
-    return {"round": lambda: float(os.environ["GOMP_SPINCOUNT"])}
-
-
 def user_error() -> dict[str, Workload]:
     raise UserError("nothing here [to be] measured")
 

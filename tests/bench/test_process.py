@@ -43,11 +43,6 @@ def test_child_answers_despite_other_output() -> None:
         assert [child.workload("round")(), child.workload("twice")(), child.workload("round")()] == [1.5, 3.0, 1.5]
 
 
-def test_a_child_has_the_environment_of_its_side() -> None:
-    with BenchmarkProcess(f"{HERE}:spin_count", {}, {"GOMP_SPINCOUNT": "17"}) as child:
-        assert child.workload("round")() == 17
-
-
 def test_user_error_of_a_child_is_passed_on() -> None:
     with pytest.raises(UserError, match=r"nothing here \[to be\] measured"), BenchmarkProcess(f"{HERE}:user_error", {}):
         pass

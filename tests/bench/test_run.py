@@ -44,8 +44,7 @@ def names(*asked: str, full: bool = False) -> list[str]:
 def test_rows_are_chosen_by_subject_by_name_or_all() -> None:
     assert names("loader") == ["loader_store", "loader_jpeg"]
     assert names("startup_import", "step_128") == ["step_128", "startup_import"]
-    spinning = ["step_128_alone", "step_beside_a_busy_process"]
-    assert names("step") == ["step", "step_128", *spinning, "auto_precision"]
+    assert names("step") == ["step", "step_128", "step_beside_a_busy_process", "auto_precision"]
     assert {"step", "epoch", "loader_store", "inference_openvino_b1", "prepare", "startup_help"} < set(names())
     assert "step_without_bf16" in names("step", full=True)
     assert "step_without_bf16" not in names()

@@ -1,8 +1,6 @@
 """CPU cores available to a process, whatever the machine has."""
 
 import os
-import subprocess
-import sys
 from io import StringIO
 
 import pytest
@@ -35,26 +33,3 @@ def test_processes_of_a_job_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> 
     assert cpu.available_cores() == 2
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
     assert cpu.available_cores() == 1
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, {"GOMP_SPINCOUNT": cpu.SPIN_COUNT}),
-        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
-    ],
-)
-def test_threads_wait_as_long_as_the_user_says(
-    given: dict[str, str], expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "environ", dict(given))
-    cpu.limit_spinning()
-    assert os.environ == expected
-
-
-def test_waiting_is_limited_before_torch_is_imported() -> None:
-    script = "import sys, os, resnet50; print('torch' in sys.modules, os.environ['GOMP_SPINCOUNT'])"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GOMP", "OMP"))}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", cpu.SPIN_COUNT]

@@ -6,7 +6,6 @@ from resnet50.bench.clock import repeated
 from resnet50.bench.limits import matrix_limit
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Row, Side, Sides
-from resnet50.bench.step import OPENMP_DEFAULT
 from resnet50.options import Depth, EngineName
 
 TORCHVISION = "torchvision resnet50, eager fp32 NCHW"
@@ -30,9 +29,7 @@ def engine_row(engine: str, description: str, batch: int) -> Row:
         TORCHVISION,
         lambda scratch: Sides(
             Side("resnet50.bench.inference:candidate", {"engine": engine, "batch": batch, "device": device}),
-            Side(
-                "resnet50.bench.inference:torchvision", {"batch": batch, "device": device}, environment=OPENMP_DEFAULT
-            ),
+            Side("resnet50.bench.inference:torchvision", {"batch": batch, "device": device}),
             matrix_limit(224, training=False, device=device),
         ),
         needs="openvino" if engine == "openvino" else None,

@@ -17,7 +17,6 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping
 from importlib import import_module
 from types import TracebackType
 from typing import Any, TextIO
@@ -32,7 +31,7 @@ ERROR_LINES = 12
 class BenchmarkProcess:
     """The parent's handle: a context manager that starts a child, waits for its warm-up, and kills it in the end."""
 
-    def __init__(self, function: str, settings: dict[str, Any], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, function: str, settings: dict[str, Any]) -> None:
         self.function = function
         self.stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(  # noqa: S603
@@ -41,7 +40,6 @@ class BenchmarkProcess:
             stdout=subprocess.PIPE,
             stderr=self.stderr,
             text=True,
-            env={**os.environ, **(environment or {})},
             start_new_session=True,  # its own process group, which can be killed as a whole and doesn't get Ctrl-C
         )
 

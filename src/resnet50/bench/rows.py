@@ -19,12 +19,11 @@ BYTES_PER_IMAGE = 1_000_000
 
 
 class Side(NamedTuple):
-    """A workload in a child process; sides with the same function, settings and environment share the process."""
+    """A workload in a child process; sides with the same function and settings share the process."""
 
     function: str
     settings: dict[str, Any]
     workload: str = "round"
-    environment: tuple[tuple[str, str], ...] = ()
 
 
 class Sides(NamedTuple):

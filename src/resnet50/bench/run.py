@@ -91,11 +91,9 @@ def measure(row: Row, scratch: Scratch, rounds: int) -> Rounds:
         children: dict[str, BenchmarkProcess] = {}
 
         def workload(side: Side) -> Workload:
-            key = json.dumps([side.function, side.settings, side.environment], sort_keys=True)
+            key = json.dumps([side.function, side.settings], sort_keys=True)
             if key not in children:
-                children[key] = stack.enter_context(
-                    BenchmarkProcess(side.function, side.settings, dict(side.environment))
-                )
+                children[key] = stack.enter_context(BenchmarkProcess(side.function, side.settings))
             return children[key].workload(side.workload)
 
         candidate, baseline = workload(sides.candidate), workload(sides.baseline)

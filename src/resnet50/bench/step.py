@@ -14,13 +14,9 @@ from resnet50.bench.limits import matrix_limit
 from resnet50.bench.rounds import Workload
 from resnet50.bench.rows import Row, Scratch, Side, Sides
 from resnet50.options import Depth
-from resnet50.runtime.cpu import OPENMP_SPIN_COUNT
 from resnet50.runtime.device import Device
 
 TORCHVISION = "torchvision resnet50, eager fp32 NCHW, AdamW"
-
-OPENMP_DEFAULT = (("GOMP_SPINCOUNT", OPENMP_SPIN_COUNT),)
-"""Environment of a baseline: threads wait as they do without this project."""
 
 ABLATION: dict[str, tuple[str, dict[str, Any]]] = {
     "step_without_bf16": ("the precision is fp32", {"precision": "fp32"}),
@@ -37,9 +33,15 @@ def rows() -> list[Row]:
     return [
         step_row("step", 224),
         step_row("step_128", 128),
-        spinning_row("step_128_alone", "candidate", "alone"),
-        spinning_row(
-            "step_beside_a_busy_process", "beside_a_busy_process", "while another process computes on one core"
+        Row(
+            "step_beside_a_busy_process",
+            "step",
+            "a training step of 32 images of 128 pixels on automatic settings, while another process keeps a core busy",
+            "the same step alone",
+            lambda scratch: Sides(
+                candidate_side(scratch, 128)._replace(function="resnet50.bench.step:beside_a_busy_process"),
+                candidate_side(scratch, 128),
+            ),
         ),
         *[ablation_row(name, description, changed) for name, (description, changed) in ABLATION.items()],
         Row(
@@ -60,26 +62,9 @@ def step_row(name: str, size: int) -> Row:
         TORCHVISION,
         lambda scratch: Sides(
             candidate_side(scratch, size),
-            Side("resnet50.bench.step:torchvision", {"size": size, "batch": 32}, environment=OPENMP_DEFAULT),
+            Side("resnet50.bench.step:torchvision", {"size": size, "batch": 32}),
             matrix_limit(size, training=True),
         ),
-    )
-
-
-def spinning_row(name: str, function: str, beside: str) -> Row:
-    """Return a row that compares how long threads wait for each other before they sleep."""
-
-    def sides(scratch: Scratch) -> Sides:
-        settings = {"dataset": scratch.prepared(), "size": 128, "batch": 32}
-        ours = Side(f"resnet50.bench.step:{function}", settings)
-        return Sides(ours, ours._replace(environment=OPENMP_DEFAULT))
-
-    return Row(
-        name,
-        "step",
-        f"a training step of 32 images of 128 pixels on automatic settings, {beside}",
-        "the candidate with OpenMP's own spin count",
-        sides,
     )
 
 
