@@ -1,20 +1,19 @@
 """Compare training recipes on your own data: rates, length, size, averaging, crops. No test image is looked at.
 
-    python tools/recipes.py --data cells=demo/dataset --data clothing=clothing --work FOLDER [RECIPE ...]
+    python tools/recipes.py --data cells=demo/dataset --data clothing=clothing --work FOLDER COMPARISON [RECIPE ...]
     python tools/recipes.py --table
 
-Each recipe changes a few options of the base and is trained on every dataset with three seeds. A seed also draws
-another third of the images to validate on, without those of the test split and with groups kept together. `cells:0.33`
-takes a third of the images first. A result is a row of docs/recipes/runs.csv, and how the base's networks do with other
-preprocessing a row of docs/recipes/preprocessing.csv. What is there is not repeated, so an interrupted comparison goes
-on. `--table` prints each recipe's paired difference to the base, with its standard error.
+A comparison has a base; each of its recipes changes a few options of that, and is trained on every dataset with several
+seeds. A seed also draws another third of the images to validate on, without those of the test split and with groups kept
+together. `cells:0.33` takes a third of the images first. A result is a row of docs/recipes/runs.csv, and how a base's
+networks do with other preprocessing a row of docs/recipes/preprocessing.csv. What is there is not repeated, so an
+interrupted comparison goes on. `--table` prints each recipe's paired difference to its base, with its standard error.
 """
 
 import argparse
 import csv
 import dataclasses
 import json
-import math
 import subprocess
 import sys
 import time
@@ -34,40 +33,59 @@ from resnet50.runtime.device import choose_precision, resolve_device
 
 RESULTS = Path(__file__).parents[1] / "docs" / "recipes"
 
-BASE = {"image_size": 96, "epochs": 6}
-"""Options that every recipe starts from; all others are at their defaults."""
+CELLS = {"flips": "both"}
+"""Options that belong to the data: a cell has no up and no left."""
 
-CELLS = {"flips": "both", "crop_scale": 0.7}
-"""Options that belong to the data: a cell has no up and no left, and its defects may be anywhere."""
+OLD_RATES = {"lr": 2e-4, "head_lr": 2e-3}
 
-RECIPES: dict[str, dict[str, object]] = {
-    "base": {},
-    "rate / 4": {"lr": 5e-5, "head_lr": 5e-4},
-    "rate / 2": {"lr": 1e-4, "head_lr": 1e-3},
-    "rate x 2": {"lr": 4e-4, "head_lr": 4e-3},
-    "head at backbone's rate": {"lr": 3e-4, "head_lr": 3e-4},
-    "head x 3": {"lr": 2e-4, "head_lr": 6e-4},
-    "EMA 0.9": {"ema": 0.9},
-    "EMA 0.98": {"ema": 0.98},
-    "EMA 0.99": {"ema": 0.99},
-    "head at backbone's rate, EMA 0.98": {"lr": 3e-4, "head_lr": 3e-4, "ema": 0.98},
-    "the same, cosine": {"lr": 3e-4, "head_lr": 3e-4, "ema": 0.98, "schedule": "cosine", "warmup": 0.125},
-    "the same, 12 epochs": {"lr": 3e-4, "head_lr": 3e-4, "ema": 0.98, "epochs": 12},
-    "SGD": {"optimizer": "sgd"},
-    "SGD, rate / 3": {"optimizer": "sgd", "lr": 3e-3, "head_lr": 3e-2},
-    "3 epochs": {"epochs": 3},
-    "12 epochs": {"epochs": 12},
-    "64 pixels, 12 epochs": {"image_size": 64, "epochs": 12},
-    "128 pixels, 4 epochs": {"image_size": 128, "epochs": 4},
-    "standard augmentation": {"augment": "standard"},
-    "crops from 0.2": {"crop_scale": 0.2},
-    "crops from 0.7": {"crop_scale": 0.7},
-    "no label smoothing": {"label_smoothing": 0.0},
-    "label smoothing 0.1": {"label_smoothing": 0.1},
-    "weight decay 0.01": {"weight_decay": 0.01},
-    "weight decay 0.2": {"weight_decay": 0.2},
-    "batch 16": {"batch_size": 16},
-    "batch 64": {"batch_size": 64},
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A base, and recipes that each change a few of its options; every other option is at its default."""
+
+    base: dict[str, object]
+    recipes: dict[str, dict[str, object]]
+
+
+COMPARISONS = {
+    "rates": Comparison(
+        {"image_size": 96, "epochs": 6, **OLD_RATES},
+        {
+            "rate / 4": {"lr": 5e-5, "head_lr": 5e-4},
+            "rate / 2": {"lr": 1e-4, "head_lr": 1e-3},
+            "rate x 2": {"lr": 4e-4, "head_lr": 4e-3},
+            "head x 3": {"lr": 2e-4, "head_lr": 6e-4},
+            "EMA 0.98": {"ema": 0.98},
+            "head at backbone's rate, EMA 0.98": {"lr": 3e-4, "head_lr": 3e-4, "ema": 0.98},
+            "the same, cosine": {"lr": 3e-4, "head_lr": 3e-4, "ema": 0.98, "schedule": "cosine", "warmup": 0.125},
+            "the same, 12 epochs": {"lr": 3e-4, "head_lr": 3e-4, "ema": 0.98, "epochs": 12},
+            "12 epochs": {"epochs": 12},
+            "64 pixels, 12 epochs": {"image_size": 64, "epochs": 12},
+            "128 pixels, 4 epochs": {"image_size": 128, "epochs": 4},
+            "standard augmentation": {"augment": "standard"},
+            "crops from 0.2": {"crop_scale": 0.2},
+            "no label smoothing": {"label_smoothing": 0.0},
+        },
+    ),
+    "time": Comparison(
+        {"image_size": 128, "epochs": 4, "lr": 3e-4, "head_lr": 3e-4, "ema": 0.98},
+        {
+            "stem and layer1 frozen, 5 epochs": {"freeze": 2, "epochs": 5},
+            "160 pixels, 3 epochs": {"image_size": 160, "epochs": 3},
+            "96 pixels, 7 epochs": {"image_size": 96, "epochs": 7},
+            "rate x 2": {"lr": 6e-4, "head_lr": 6e-4},
+            "rate / 2": {"lr": 15e-5, "head_lr": 15e-5},
+            "head x 3": {"lr": 3e-4, "head_lr": 9e-4},
+            "EMA 0.95": {"ema": 0.95},
+            "crops from 0.2": {"crop_scale": 0.2},
+            "crops from 0.6": {"crop_scale": 0.6},
+            "batch 16": {"batch_size": 16, "lr": 2e-4, "head_lr": 2e-4},
+            "batch 64": {"batch_size": 64, "lr": 45e-5, "head_lr": 45e-5},
+            "SGD": {"optimizer": "sgd", "lr": 1e-2, "head_lr": 1e-2},
+            "weight decay 0.2": {"weight_decay": 0.2},
+            "label smoothing 0.1": {"label_smoothing": 0.1},
+        },
+    ),
 }
 
 
@@ -109,8 +127,9 @@ def fold(data: Data, seed: int, work: Path) -> Path:
     return out
 
 
-def options_of(recipe: str, data: Data) -> dict[str, object]:
-    return BASE | (CELLS if data.name == "cells" else {}) | RECIPES[recipe]
+def options_of(comparison: str, recipe: str, data: Data) -> dict[str, object]:
+    chosen = COMPARISONS[comparison]
+    return chosen.base | (CELLS if data.name == "cells" else {}) | ({} if recipe == "base" else chosen.recipes[recipe])
 
 
 def train(dataset: Path, run: Path, options: dict[str, object], seed: int) -> float:
@@ -124,26 +143,24 @@ def train(dataset: Path, run: Path, options: dict[str, object], seed: int) -> fl
 
 def preprocessings(size: int) -> dict[str, Preprocess]:
     """Return ways to look at an image in evaluation, for a network trained at a size."""
-    larger = round(size * 1.25 / 32) * 32
-    return {
-        "crop 7/8 of the side": Preprocess(size=size, resize=round(size * 8 / 7)),
-        "shorter side": Preprocess(size=size, resize=size),
-        "squash": Preprocess(size=size, resize=size, resize_mode="squash"),
-        "pad": Preprocess(size=size, resize=size, resize_mode="pad"),
-        "squash, 1.25 times the size": Preprocess(size=larger, resize=larger, resize_mode="squash"),
-    }
+    ways = {"crop 7/8 of the side": Preprocess(size=size, resize=round(size * 8 / 7))}
+    for factor in (1, 1.125, 1.25):
+        larger = round(size * factor / 16) * 16
+        ways[f"shorter side, {factor:g} times the size"] = Preprocess(size=larger, resize=larger)
+        ways[f"squash, {factor:g} times the size"] = Preprocess(size=larger, resize=larger, resize_mode="squash")
+    return ways
 
 
 def measure(run: Path, dataset: Path, size: int) -> dict[str, tuple[float, float]]:
     """Return accuracy and log loss on the validation images under each preprocessing."""
     model = load_model(run)
     val = resnet50.Dataset(dataset).split("val")
+    truth = np.array([model.classes.index(label) for label in val["label"]])
     results = {}
     for name, preprocess in preprocessings(size).items():
         own = dataclasses.replace(preprocess, interpolation=model.preprocess.interpolation)
         classifier = Classifier(dataclasses.replace(model, preprocess=own), resolve_device("auto", "auto"))
         probabilities = classifier.predict_proba(val["path"].tolist())
-        truth = np.array([model.classes.index(label) for label in val["label"]])
         accuracy = float((probabilities.argmax(1) == truth).mean())
         results[name] = accuracy, float(log_loss(truth, probabilities, labels=range(len(model.classes))))
     return results
@@ -159,66 +176,77 @@ def append(path: Path, row: Mapping[str, object]) -> None:
         writer.writerow(row)
 
 
+KEYS = ["cpu", "comparison", "data", "share", "recipe", "seed"]
+"""Columns that name a run; the figures of different kinds of CPU are not compared."""
+
+
 def done(path: Path) -> set[tuple[str, ...]]:
     if not path.exists():
         return set()
-    table = pd.read_csv(path, dtype=str)
-    return set(table[["cpu", "data", "share", "recipe", "seed"]].itertuples(index=False, name=None))
+    return set(pd.read_csv(path, dtype=str)[KEYS].itertuples(index=False, name=None))
 
 
-def compare(data: list[Data], recipes: list[str], seeds: int, work: Path) -> None:
+def compare(comparison: str, data: list[Data], recipes: list[str], seeds: int, work: Path) -> None:
     """Train what is missing: seed by seed, so that all recipes are soon there."""
     cpu = choose_precision(torch.device("cpu"))[0]
     there = done(RESULTS / "runs.csv")
     for seed in range(seeds):
-        for one in data:
-            for recipe in recipes:
-                key = {"cpu": cpu, "data": one.name, "share": f"{one.share:g}", "recipe": recipe, "seed": str(seed)}
-                if tuple(key.values()) in there:
-                    continue
-                print(" ".join(key.values()), flush=True)
-                dataset, options = fold(one, seed, work), options_of(recipe, one)
-                run = work / "run"
-                seconds = train(dataset, run, options, seed)
-                last = pd.read_csv(run / "metrics.csv").iloc[-1]
-                if recipe == "base":
-                    for name, (accuracy, loss) in measure(run, dataset, int(str(options["image_size"]))).items():
-                        extra = {"preprocessing": name, "accuracy": f"{accuracy:.4f}", "log_loss": f"{loss:.4f}"}
-                        append(RESULTS / "preprocessing.csv", key | extra)
-                columns = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-                numbers = {name: f"{last[name]:.4f}" for name in columns}
-                append(
-                    RESULTS / "runs.csv", key | numbers | {"seconds": f"{seconds:.0f}", "options": json.dumps(options)}
-                )
+        for recipe in recipes:
+            for one in data:
+                key = dict(zip(KEYS, (cpu, comparison, one.name, f"{one.share:g}", recipe, str(seed)), strict=True))
+                if tuple(key.values()) not in there:
+                    print(" ".join(key.values()), flush=True)
+                    train_and_record(key, one, work)
 
 
-def table(path: Path = RESULTS / "runs.csv") -> pd.DataFrame:
-    """Return each recipe's difference to the base, paired by data and seed, with its standard error."""
-    runs = pd.read_csv(path)
-    keys = ["cpu", "data", "share", "seed"]
-    base = runs[runs["recipe"] == "base"].set_index(keys)
-    rows = []
-    for recipe, group in runs.groupby("recipe", sort=False):
-        pairs = group.set_index(keys).join(base.add_suffix("_base"), how="inner")
-        accuracy = 100 * (pairs["val_accuracy"] - pairs["val_accuracy_base"])
-        loss = pairs["val_loss"] - pairs["val_loss_base"]
-        errors = [change.std() / math.sqrt(len(change)) if len(change) > 1 else math.nan for change in (accuracy, loss)]
-        rows.append((recipe, len(pairs), accuracy.mean(), errors[0], loss.mean(), errors[1]))
-    return pd.DataFrame(rows, columns=["recipe", "pairs", "accuracy", "± ", "log loss", "±"])
+def train_and_record(key: dict[str, str], data: Data, work: Path) -> None:
+    """Train one recipe on one dataset with one seed, and append its results."""
+    seed, recipe = int(key["seed"]), key["recipe"]
+    dataset, options, run = fold(data, seed, work), options_of(key["comparison"], recipe, data), work / "run"
+    seconds = train(dataset, run, options, seed)
+    last = pd.read_csv(run / "metrics.csv").iloc[-1]
+    if recipe == "base":
+        for name, (accuracy, loss) in measure(run, dataset, int(str(options["image_size"]))).items():
+            extra = {"preprocessing": name, "accuracy": f"{accuracy:.4f}", "log_loss": f"{loss:.4f}"}
+            append(RESULTS / "preprocessing.csv", key | extra)
+    numbers = {name: f"{last[name]:.4f}" for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy")}
+    append(RESULTS / "runs.csv", key | numbers | {"seconds": f"{seconds:.0f}", "options": json.dumps(options)})
+
+
+def differences(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return each recipe's difference to its base on each data, paired by seed, with its standard error.
+
+    Args:
+        runs: the rows of runs.csv.
+
+    Returns:
+        A row per comparison, recipe and data: pairs, points of accuracy and log loss, each with its standard error.
+    """
+    keys = ["cpu", "comparison", "data", "share", "seed"]
+    base = runs[runs["recipe"] == "base"].set_index(keys)[["val_accuracy", "val_loss"]].add_suffix("_base")
+    pairs = runs[runs["recipe"] != "base"].join(base, on=keys, how="inner")
+    pairs["accuracy"] = 100 * (pairs["val_accuracy"] - pairs["val_accuracy_base"])
+    pairs["log loss"] = pairs["val_loss"] - pairs["val_loss_base"]
+    groups = pairs.groupby(["comparison", "recipe", "data"], sort=False)[["accuracy", "log loss"]]
+    return groups.mean().join(groups.sem(), rsuffix=" ±").join(groups.size().rename("pairs")).reset_index()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipes", nargs="*", metavar="RECIPE", default=list(RECIPES))
+    parser.add_argument("comparison", nargs="?", choices=COMPARISONS)
+    parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="left out: all")
     parser.add_argument("--data", action="append", type=Data.parse, default=[], metavar="NAME[:SHARE]=DATASET")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("build/recipes"), help="folder for datasets and runs")
-    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--table", action="store_true", help="print what was measured, and train nothing")
     arguments = parser.parse_args()
     if arguments.table:
-        print(table().round(3).to_string(index=False))
+        print(differences(pd.read_csv(RESULTS / "runs.csv")).round(3).to_string(index=False))
+    elif arguments.comparison is None:
+        parser.error("name a comparison, or give --table")
     else:
-        compare(arguments.data, arguments.recipes, arguments.seeds, arguments.work)
+        recipes = arguments.recipes or ["base", *COMPARISONS[arguments.comparison].recipes]
+        compare(arguments.comparison, arguments.data, recipes, arguments.seeds, arguments.work)
 
 
 if __name__ == "__main__":
