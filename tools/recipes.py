@@ -3,7 +3,7 @@
     python tools/recipes.py --data cells=demo/dataset --data clothing=clothing --work FOLDER COMPARISON [RECIPE ...]
     python tools/recipes.py --table
 
-A comparison has a base; each of its recipes changes a few options of that, and is trained on every dataset with several
+A comparison has a base; each of its recipes changes a few options of that, and is trained on every dataset with some
 seeds. A seed also draws another third of the images to validate on, without those of the test split and with groups kept
 together. `cells:0.33` takes a third of the images first. A result is a row of docs/recipes/runs.csv, and how a base's
 networks do with other preprocessing a row of docs/recipes/preprocessing.csv. What is there is not repeated, so an
@@ -228,7 +228,9 @@ def differences(runs: pd.DataFrame) -> pd.DataFrame:
     pairs["accuracy"] = 100 * (pairs["val_accuracy"] - pairs["val_accuracy_base"])
     pairs["log loss"] = pairs["val_loss"] - pairs["val_loss_base"]
     groups = pairs.groupby(["comparison", "recipe", "data"], sort=False)[["accuracy", "log loss"]]
-    return groups.mean().join(groups.sem(), rsuffix=" ±").join(groups.size().rename("pairs")).reset_index()
+    return pd.concat(
+        [groups.mean(), groups.sem().add_suffix(" ±"), groups.size().rename("pairs")], axis=1
+    ).reset_index()
 
 
 def main() -> None:
