@@ -3,9 +3,9 @@
     python tools/recipes.py --data cells=demo/dataset --data clothing=clothing --work FOLDER COMPARISON [RECIPE ...]
     python tools/recipes.py --table
 
-A comparison has a base; each of its recipes changes a few options of that, and is trained on every dataset with some
-seeds. A seed also draws another third of the images to validate on, without those of the test split and with groups kept
-together. `cells:0.33` takes a third of the images first. A result is a row of docs/recipes/runs.csv, and how a base's
+A comparison has a base; each of its recipes changes a few options of that. All are trained on every dataset with a few
+seeds. A seed also draws another third of the images to validate on, without those of the test split, groups together.
+`cells:0.33` takes a third of the images first. A result is a row of docs/recipes/runs.csv, and how a base's
 networks do with other preprocessing a row of docs/recipes/preprocessing.csv. What is there is not repeated, so an
 interrupted comparison goes on. `--table` prints each recipe's paired difference to its base, with its standard error.
 """
