@@ -1,13 +1,12 @@
 """Compare training recipes on your own data: rates, length, size, averaging, crops. No test image is looked at.
 
     python tools/recipes.py --data cells=demo/dataset --data clothing=clothing --work FOLDER COMPARISON [RECIPE ...]
-    python tools/recipes.py --table
 
 A comparison has a base; each of its recipes changes a few options of that. All are trained on every dataset with a few
 seeds. A seed also draws another third of the images to validate on, without those of the test split, groups together.
 `cells:0.33` takes a third of the images first. A result is a row of docs/recipes/runs.csv, and how a base's
 networks do with other preprocessing a row of docs/recipes/preprocessing.csv. What is there is not repeated, so an
-interrupted comparison goes on. `--table` prints each recipe's paired difference to its base, with its standard error.
+interrupted comparison goes on. docs/make_recipes.py makes tables of them.
 """
 
 import argparse
@@ -213,42 +212,16 @@ def train_and_record(key: dict[str, str], data: Data, work: Path) -> None:
     append(RESULTS / "runs.csv", key | numbers | {"seconds": f"{seconds:.0f}", "options": json.dumps(options)})
 
 
-def differences(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return each recipe's difference to its base on each data, paired by seed, with its standard error.
-
-    Args:
-        runs: the rows of runs.csv.
-
-    Returns:
-        A row per comparison, recipe and data: pairs, points of accuracy and log loss, each with its standard error.
-    """
-    keys = ["cpu", "comparison", "data", "share", "seed"]
-    base = runs[runs["recipe"] == "base"].set_index(keys)[["val_accuracy", "val_loss"]].add_suffix("_base")
-    pairs = runs[runs["recipe"] != "base"].join(base, on=keys, how="inner")
-    pairs["accuracy"] = 100 * (pairs["val_accuracy"] - pairs["val_accuracy_base"])
-    pairs["log loss"] = pairs["val_loss"] - pairs["val_loss_base"]
-    groups = pairs.groupby(["comparison", "recipe", "data"], sort=False)[["accuracy", "log loss"]]
-    return pd.concat(
-        [groups.mean(), groups.sem().add_suffix(" ±"), groups.size().rename("pairs")], axis=1
-    ).reset_index()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("comparison", nargs="?", choices=COMPARISONS)
+    parser.add_argument("comparison", choices=COMPARISONS)
     parser.add_argument("recipes", nargs="*", metavar="RECIPE", help="left out: all")
     parser.add_argument("--data", action="append", type=Data.parse, default=[], metavar="NAME[:SHARE]=DATASET")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--work", type=Path, default=Path("build/recipes"), help="folder for datasets and runs")
-    parser.add_argument("--table", action="store_true", help="print what was measured, and train nothing")
     arguments = parser.parse_args()
-    if arguments.table:
-        print(differences(pd.read_csv(RESULTS / "runs.csv")).round(3).to_string(index=False))
-    elif arguments.comparison is None:
-        parser.error("name a comparison, or give --table")
-    else:
-        recipes = arguments.recipes or ["base", *COMPARISONS[arguments.comparison].recipes]
-        compare(arguments.comparison, arguments.data, recipes, arguments.seeds, arguments.work)
+    recipes = arguments.recipes or ["base", *COMPARISONS[arguments.comparison].recipes]
+    compare(arguments.comparison, arguments.data, recipes, arguments.seeds, arguments.work)
 
 
 if __name__ == "__main__":

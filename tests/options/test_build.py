@@ -19,7 +19,7 @@ PLACES = {"dataset": "d", "out": "r"}
         ({"epochs": "many"}, "--epochs 'many': expected a whole number"),
         ({"epochs": 3.0}, "--epochs '3.0': expected a whole number"),
         ({"epochs": True}, "--epochs 'True': expected a whole number"),
-        ({"epochs": None}, "--epochs 'None': expected a whole number"),
+        ({"accumulate": None}, "--accumulate 'None': expected a whole number"),
         ({"epochs": 0}, "--epochs 0: must be at least 1"),
         ({"lr": float("nan")}, "--lr nan: must be above 0"),
         ({"lr": True}, "--lr 'True': expected a number"),

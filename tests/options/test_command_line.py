@@ -49,7 +49,7 @@ def test_flags_become_typed_values() -> None:
         (["--budget", "90"], "budget", "90"),
         (["--depth", "18"], "depth", 18),
         (["--weights", "a: b"], "weights", "a: b"),
-        (["--"], "epochs", 10),
+        (["--"], "keep", 2),
     ],
 )
 def test_a_word_is_read_as_its_options_type(arguments: list[str], name: str, value: Any) -> None:
@@ -114,7 +114,7 @@ def test_resuming_takes_the_options_of_the_run_except_those_given(tmp_path: Path
         ([*PLACES, "--epochs", "many"], "--epochs 'many': expected a whole number"),
         ([*PLACES, "--epochs", "3.0"], "--epochs '3.0': expected a whole number"),
         ([*PLACES, "--epochs", ""], "--epochs '': expected a whole number"),
-        ([*PLACES, "--epochs", "null"], "--epochs 'null': expected a whole number"),
+        ([*PLACES, "--accumulate", "null"], "--accumulate 'null': expected a whole number"),
         ([*PLACES, "--epochs", "-3"], "--epochs -3: must be at least 1"),
         ([*PLACES, "--epochs"], "--epochs: expected one argument"),
         ([*PLACES, "--lr", "fast"], "--lr 'fast': expected a number"),

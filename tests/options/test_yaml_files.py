@@ -162,7 +162,7 @@ def test_a_list_becomes_a_tuple_of_text(config: Path) -> None:
         ("epochs: many", "c.yaml: --epochs 'many': expected a whole number"),
         ("epochs: 3.0", "c.yaml: --epochs '3.0': expected a whole number"),
         ("epochs: true", "c.yaml: --epochs 'true': expected a whole number"),
-        ("epochs: null", "c.yaml: --epochs 'None': expected a whole number"),
+        ("accumulate: null", "c.yaml: --accumulate 'None': expected a whole number"),
         ("epochs: [3]", "c.yaml: --epochs .*: expected a whole number"),
         ("epochs: 0", "c.yaml: --epochs 0: must be at least 1"),
         ("epochs: 2024-01-01", "c.yaml: --epochs '2024-01-01': expected a whole number"),

@@ -23,7 +23,7 @@ from resnet50.training.budget import SPENT_FILE, BudgetClock, spent_before
 from resnet50.training.optim import parse_plan
 from resnet50.training.run import train
 from resnet50.training.setup.data import class_weights
-from resnet50.training.setup.resolve import default_rates, parse_duration
+from resnet50.training.setup.resolve import parse_duration
 from tests.conftest import NARROW_COMMAND, TINY
 
 TIMING = ("images_per_second", "wait_seconds", "seconds")
@@ -231,15 +231,6 @@ def test_budgets_are_read_as_people_write_them(text: str, seconds: float) -> Non
 def test_budgets_that_are_no_time_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="--budget"):
         parse_duration(text, "--budget")
-
-
-def test_rates_grow_with_the_batch() -> None:
-    def rate(optimizer: str, batch_size: int) -> float:
-        values = {"dataset": "d", "out": "r", "optimizer": optimizer, "batch_size": batch_size}
-        return default_rates(from_values(TrainOptions, values), fine_tuning=True)[0]
-
-    assert rate("sgd", 256) == pytest.approx(8 * rate("sgd", 32))
-    assert rate("adamw", 128) == pytest.approx(2 * rate("adamw", 32))
 
 
 def test_balanced_class_weights_are_scikit_learns() -> None:

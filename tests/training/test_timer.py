@@ -1,12 +1,14 @@
 """When a run says that it waits for images, and what it advises."""
 
 from dataclasses import fields, replace
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from resnet50.options import TrainOptions
 from resnet50.training.metrics import EpochMetrics
+from resnet50.training.optim import make_schedule
 from resnet50.training.timer import SlowLoadingWarning, loading_advice
 from resnet50.training.training import Training
 from tests.training.conftest import OPTIONS
@@ -19,6 +21,7 @@ class Run:
 
     def __init__(self, options: TrainOptions) -> None:
         self.options = options
+        self.state = SimpleNamespace(schedule=make_schedule(options, 1))
 
 
 @pytest.mark.parametrize(

@@ -113,8 +113,10 @@ class TrainKeywords(TypedDict, total=False):
     """Freeze the first N of 5 stages (stem, layer1 .. layer4), batch norm included. Default: 0. Must be at least 0 and
     at most 5.
     """
-    image_size: int
-    """Side of the square training images, in pixels. Default: 224. Must be at least 32."""
+    image_size: int | None
+    """Side of the square training images, in pixels. Left out: 224, less where the images are small or budget is. Must
+    be at least 32.
+    """
     eval_size: int | None
     """Side for validation, evaluation and prediction. Left out: image_size. Must be at least 32."""
     resize_mode: Literal["crop", "squash", "pad"] | None
@@ -136,7 +138,9 @@ class TrainKeywords(TypedDict, total=False):
     lr: float | None
     """Peak learning rate of the backbone. Left out: chosen by optimizer and batch size. Must be above 0."""
     head_lr: float | None
-    """Peak learning rate of the head. Left out: 10 x lr when fine-tuning, else lr. Must be above 0."""
+    """Peak learning rate of the head. Left out: that of the backbone; 10 x where freeze 5 trains only the head. Must
+    be above 0.
+    """
     momentum: float
     """Nesterov momentum of SGD. Default: 0.9. Must be at least 0 and below 1."""
     weight_decay: float | None
@@ -154,11 +158,13 @@ class TrainKeywords(TypedDict, total=False):
     class_weights: Literal["none", "balanced"]
     """Class weights in the loss: none, or balanced (by 1/frequency). Default: "none"."""
     ema: float | None
-    """Decay of an exponential moving average of the weights, which is then validated and saved. Must be at least 0 and
-    below 1.
+    """Decay of an exponential moving average of the weights, which is then validated and saved; 0: none. Left out:
+    chosen by the number of steps. Must be at least 0 and below 1.
     """
-    epochs: int
-    """Passes over the training images. Default: 10. Must be at least 1."""
+    epochs: int | None
+    """Passes over the training images. Left out: 10, more where they are few; with budget, as many as fit. Must be at
+    least 1.
+    """
     budget: str | None
     """Time for the whole command, as 90s, 5m or 2h: as many epochs as fit, a part of one as the last."""
     plan: str | None

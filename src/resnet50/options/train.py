@@ -37,7 +37,11 @@ class DataOptions(Options):
 
     section = "Data"
 
-    image_size: int = option("Side of the square training images, in pixels.", 224, at_least=32)
+    image_size: int | None = option(
+        "Side of the square training images, in pixels. Left out: 224, less where the images are small or --budget is.",
+        None,
+        at_least=32,
+    )
     eval_size: int | None = option(
         "Side for validation, evaluation and prediction. Left out: --image-size.", None, at_least=32
     )
@@ -75,7 +79,9 @@ class OptimizationOptions(Options):
         "Peak learning rate of the backbone. Left out: chosen by optimizer and batch size.", None, above=0
     )
     head_lr: float | None = option(
-        "Peak learning rate of the head. Left out: 10 x --lr when fine-tuning, else --lr.", None, above=0
+        "Peak learning rate of the head. Left out: that of the backbone; 10 x where --freeze 5 trains only the head.",
+        None,
+        above=0,
     )
     momentum: float = option("Nesterov momentum of SGD.", 0.9, at_least=0, below=1)
     weight_decay: float | None = option(
@@ -93,7 +99,8 @@ class OptimizationOptions(Options):
         "Class weights in the loss: none, or balanced (by 1/frequency).", "none"
     )
     ema: float | None = option(
-        "Decay of an exponential moving average of the weights, which is then validated and saved.",
+        "Decay of an exponential moving average of the weights, which is then validated and saved; 0: none. Left out: "
+        "chosen by the number of steps.",
         None,
         at_least=0,
         below=1,
@@ -106,7 +113,11 @@ class ScheduleOptions(Options):
 
     section = "Schedule"
 
-    epochs: int = option("Passes over the training images.", 10, at_least=1)
+    epochs: int | None = option(
+        "Passes over the training images. Left out: 10, more where they are few; with --budget, as many as fit.",
+        None,
+        at_least=1,
+    )
     budget: str | None = option(
         "Time for the whole command, as 90s, 5m or 2h: as many epochs as fit, a part of one as the last.", None
     )
@@ -185,6 +196,12 @@ class TrainOptions(
     dataset: Path = option("Prepared dataset (the output folder of `resnet50 prepare`).", positional=True)
     out: Path = option("Run folder to write to.")
     overwrite: bool = option("Replace the contents of the run folder.", False)
+
+    @property
+    def side(self) -> int:
+        """Return the side of the training images in pixels, once that is decided."""
+        assert self.image_size is not None
+        return self.image_size
 
     @property
     def batch(self) -> int:

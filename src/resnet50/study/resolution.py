@@ -87,7 +87,7 @@ def magnification_of(lab: Lab, run: TrainedRun) -> float:
     """Return `mean_magnification` on a run's training images."""
     rows = lab.dataset.split("train").sort_values("sha256", kind="stable").head(CROP_IMAGES)
     smallest = None if run.options.augment == "none" else run.options.crop_scale
-    preprocess = run.model.preprocess.resized(run.options.image_size)
+    preprocess = run.model.preprocess.resized(run.options.side)
     rng = np.random.default_rng([lab.seed, 0x517E])
     return mean_magnification(rows[["width", "height"]].to_numpy(), preprocess, smallest, rng)
 
@@ -117,7 +117,7 @@ def paired_change(values: np.ndarray, base: np.ndarray) -> tuple[float, float]:
 
 def measure_run(lab: Lab, run: TrainedRun, name: str) -> pd.DataFrame:
     """Return a run's metrics by test size, paired counts by pairs of sizes (`size`, `other`), and the prediction."""
-    training_size, found = run.options.image_size, dict[tuple[int, int], dict[str, float]]()
+    training_size, found = run.options.side, dict[tuple[int, int], dict[str, float]]()
     correct, zeros = dict[int, np.ndarray](), dict[int, np.ndarray]()
     for size in sizes_to_test(training_size):
         lab.step(f"{name}: test at {size} pixels")

@@ -25,6 +25,10 @@ class Costs:
     step: float
     epoch_end: float
 
+    def epoch(self, steps: int) -> float:
+        """Return the seconds of an epoch of so many steps."""
+        return self.step * steps + self.epoch_end
+
 
 def steps_within(seconds: float, costs: Costs, step: int, steps_per_epoch: int) -> int:
     """Return how many more steps fit into a time, together with the ends of the epochs that they reach.

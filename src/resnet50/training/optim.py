@@ -8,21 +8,8 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from resnet50.model.resnet import STAGES, ResNet
-from resnet50.options import OptimizerName, ScheduleName, TrainOptions
+from resnet50.options import ScheduleName, TrainOptions
 from resnet50.runtime.errors import UserError
-
-PEAK_RATES: dict[tuple[OptimizerName, bool], tuple[float, float]] = {
-    ("adamw", True): (2e-4, 2e-3),
-    ("adam", True): (2e-4, 2e-3),
-    ("sgd", True): (1e-2, 1e-1),
-    ("adamw", False): (2e-3, 2e-3),
-    ("adam", False): (1e-3, 1e-3),
-    ("sgd", False): (1e-1, 1e-1),
-}
-"""Good peak learning rates of (backbone, head) at batch 32, by optimizer and whether weights are pretrained."""
-
-WEIGHT_DECAYS: dict[OptimizerName, float] = {"adamw": 0.05, "adam": 0.0, "sgd": 1e-4}
-"""Decoupled for AdamW (Loshchilov & Hutter 2017, arXiv 1711.05101), in the gradient for the others."""
 
 
 def freeze_stages(network: ResNet, count: int) -> None:
@@ -171,7 +158,8 @@ def cosine(start: float, end: float, share: float) -> float:
 
 def make_schedule(options: TrainOptions, steps_per_epoch: int) -> Schedule:
     """Build the schedule of a run of `options.epochs` epochs, or of `options.plan`."""
-    plan = [(0, options.epochs * steps_per_epoch)] if options.plan is None else parse_plan(options.plan)
+    assert options.plan is not None or options.epochs is not None  # resolved
+    plan = parse_plan(options.plan) if options.plan is not None else [(0, (options.epochs or 0) * steps_per_epoch)]
     steps = plan[0][1]
     return Schedule(
         name=options.schedule,

@@ -36,6 +36,8 @@ class Counters:
     """Times that training returned to an earlier checkpoint; each halves the learning rate."""
     budget: float | None = None
     """Seconds that the whole command may take, over all its starts."""
+    most_steps: int = 0
+    """With a budget, the steps after which it is not used any further."""
     step_seconds: float = 0.0
     """With a budget, what a step took when it was last measured."""
     epoch_end_seconds: float = 0.0
@@ -175,7 +177,7 @@ def start_state(network: ResNet, options: TrainOptions, device: Device, steps_pe
     return TrainState(
         network=network,
         replica=replicate(network, options, device),
-        average=None if options.ema is None else copy.deepcopy(network).requires_grad_(False),
+        average=None if not options.ema else copy.deepcopy(network).requires_grad_(False),
         optimizer=make_optimizer(network, options),
         schedule=make_schedule(options, steps_per_epoch),
         accumulation_steps=options.accumulate,

@@ -45,7 +45,7 @@ class SlowLoadingWarning(Callback):
         """Look at the second epoch: in the first the loader starts up."""
         del best
         share = metrics.wait_seconds / metrics.seconds
-        if share > SLOW_LOADING and metrics.epoch == min(2, training.options.epochs):
+        if share > SLOW_LOADING and metrics.epoch == min(2, training.state.schedule.epochs):
             advice = loading_advice(vars(training.options))
             warn(f"{share:.0%} of the epoch went by waiting for images: {advice}")
 

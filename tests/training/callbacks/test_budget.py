@@ -31,7 +31,12 @@ class Slow(Callback):
 
 
 def fit_within(
-    budget: float, step_seconds: Callable[[int], float], data: TrainingData, folder: Path, patch: pytest.MonkeyPatch
+    budget: float,
+    step_seconds: Callable[[int], float],
+    data: TrainingData,
+    folder: Path,
+    patch: pytest.MonkeyPatch,
+    most_steps: int = 10_000,
 ) -> tuple[Training, float]:
     """Fit a run that was planned for steps of a second; return it and the time it took."""
     now = [0.0]
@@ -39,6 +44,7 @@ def fit_within(
     options = replace(OPTIONS, out=folder, plan="0:80")
     training = Training(fresh_state(options), data, options, CPU)
     training.state.budget, training.state.step_seconds, training.state.epoch_end_seconds = budget, 1.0, 0.5
+    training.state.most_steps = most_steps
     callbacks = (Slow(now, step_seconds, 0.5), BudgetCallback(BudgetClock(0.0), folder))
     fit(replace(training, callbacks=callbacks))
     return training, now[0]
@@ -55,6 +61,14 @@ def test_a_run_ends_within_its_budget(
     training, seconds = fit_within(100.0, step_seconds, data, tmp_path, monkeypatch)
     assert 0.9 * 100.0 <= seconds <= 100.0
     assert training.state.learning_rate_factor() < 0.01
+
+
+def test_time_beyond_what_a_run_can_use_is_left(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, seconds = fit_within(1000.0, lambda step: 1.0, data, tmp_path, monkeypatch, most_steps=90)
+    assert training.state.step == 90
+    assert seconds < 200
 
 
 def test_the_plan_is_written_down(data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ class BudgetCallback(Callback):
         state, schedule, dist = training.state, training.state.schedule, training.device.dist
         assert state.budget is not None
         more = steps_within(self.clock.left(state.budget), self.costs(training), state.step, schedule.steps_per_epoch)
-        total = dist.broadcast(state.step + more)
+        total = dist.broadcast(min(state.step + more, state.most_steps))
         if abs(total - schedule.total_steps) <= TOLERANCE * (schedule.total_steps - state.step):
             return
         schedule.replan(state.step, total)

@@ -43,16 +43,14 @@ def choose_batch_size(options: TrainOptions, classes: int, images: int, device: 
     fixed = 5 * sum(
         parameter.numel() * 4 for parameter in network.parameters()
     )  # weights, gradients, optimizer, average
-    each = TRANSIENT * bytes_per_image(network, options.image_size, device) / options.accumulate
+    each = TRANSIENT * bytes_per_image(network, options.side, device) / options.accumulate
     free = available_memory(device.torch_device)
     fitting = ((1 - MARGIN) * free - fixed) / each * device.dist.world_size
     if fitting < 1:
         raise UserError("not even one image fits into memory: lower --image-size or --depth")
     size = power_of_two(min(fitting, LARGEST, max(images / STEPS_PER_EPOCH, 2)))
     shard = -(-size // device.dist.world_size // options.accumulate)
-    while (
-        device.torch_device.type == "cuda" and shard > 1 and not step_fits(network, shard, options.image_size, device)
-    ):
+    while device.torch_device.type == "cuda" and shard > 1 and not step_fits(network, shard, options.side, device):
         size, shard = size // 2, shard // 2
     size = min(device.dist.all_gather(size))
     say(

@@ -1,5 +1,6 @@
 """From options to a training that is ready to run, and to the record of what it depends on."""
 
+import dataclasses
 import os
 from typing import Any
 
@@ -17,9 +18,10 @@ from resnet50.training.budget import BudgetClock
 from resnet50.training.callbacks.probe import PROBED_FOLDER, ProbeOutput, TrainingProbe, probe_steps
 from resnet50.training.recovery.run_folder import fixed_options
 from resnet50.training.setup.batch_size import choose_batch_size
-from resnet50.training.setup.budget import fit_to_budget
+from resnet50.training.setup.budget import most_steps, plan_length, size_for_budget
 from resnet50.training.setup.compile import compile_step
 from resnet50.training.setup.data import build_network, freeze_features, load_data
+from resnet50.training.setup.recipe import useful_size
 from resnet50.training.setup.resolve import (
     budget_seconds,
     check_batch,
@@ -45,31 +47,61 @@ def build_run(
     options: TrainOptions, dataset: PreparedDataset, device: Device, clock: BudgetClock
 ) -> tuple[Training, dict[str, Any]]:
     """Decide what the options leave open and build everything; return it with what `run.json` says."""
-    asked = fixed_options(options)
-    budget = budget_seconds(options)
-    options = choose_batch_size(options, len(dataset.classes), len(dataset.split("train")), device)
-    check_batch(options, len(dataset.split("train")))
-    pretrained = load_pretrained(options.weights, options.depth)
-    options, decisions = resolve(options, pretrained, device)
-    data = load_data(options, dataset, choose_preprocess(options, pretrained, dataset.bit_depth), device)
-    network = build_network(options, dataset, pretrained)
+    asked, budget, images = fixed_options(options), budget_seconds(options), len(dataset.split("train"))
+    size_is_open, largest = options.image_size is None, options.image_size or useful_size(dataset.manifest)
+    options = dataclasses.replace(options, image_size=largest)
+    options = choose_batch_size(options, len(dataset.classes), images, device)
+    check_batch(options, images)
+    start = Start(dataset, load_pretrained(options.weights, options.depth), device)
+    decisions = list[str]()
+    if size_is_open and budget is not None:
+        size, decision = device.dist.broadcast(size_for_budget(options, start.spare, device, clock))
+        options = dataclasses.replace(options, image_size=size)
+        decisions.append(decision)
+    options, more = resolve(options, start.pretrained, device)
+    data, network = start.data(options), start.network(options)
     if options.freeze == len(STAGES):
         data = freeze_features(options, dataset, network, data, device)
-
-    def spare_training() -> Training:
-        spare = build_network(options, dataset, pretrained)
-        return Training(start_state(spare, options, device, len(data.order)), data, options, device)
-
-    options, costs, more = device.dist.broadcast(fit_to_budget(options, spare_training, device, clock))
-    for decision in decisions + more:
+    most = most_steps(options, len(data.order))
+    options, costs, planned = device.dist.broadcast(
+        plan_length(options, len(data.order), lambda: start.spare(options, data), device, clock)
+    )
+    decisions += more + planned
+    for decision in decisions:
         say(decision)
     warn_of_odd_data(options, dataset)
     training = assemble(options, dataset, network, data, device)
     if costs is not None:
-        training.state.budget = budget
+        training.state.budget, training.state.most_steps = budget, most
         training.state.step_seconds, training.state.epoch_end_seconds = costs.step, costs.epoch_end
-    about = describe(options, dataset, pretrained, device, decisions + more, network)
-    return training, {"asked": asked} | about
+    return training, {"asked": asked} | describe(options, dataset, start.pretrained, device, decisions, network)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a run starts from, whatever its options turn out to be."""
+
+    dataset: PreparedDataset
+    pretrained: PretrainedWeights | None
+    device: Device
+
+    def data(self, options: TrainOptions) -> TrainingData:
+        """Build the loaders of both splits for resolved options."""
+        preprocess = choose_preprocess(options, self.pretrained, self.dataset.bit_depth)
+        return load_data(options, self.dataset, preprocess, self.device)
+
+    def network(self, options: TrainOptions) -> ResNet:
+        """Build the network for resolved options."""
+        return build_network(options, self.dataset, self.pretrained)
+
+    def spare(self, options: TrainOptions, data: TrainingData | None = None) -> Training:
+        """Build a training to measure with, whose state may be spoiled."""
+        options, _ = resolve(options, self.pretrained, self.device)
+        options = dataclasses.replace(options, epochs=options.epochs or 1, ema=options.ema or 0.9)
+        data = data or self.data(options)
+        return Training(
+            start_state(self.network(options), options, self.device, len(data.order)), data, options, self.device
+        )
 
 
 def assemble(

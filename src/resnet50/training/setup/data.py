@@ -69,13 +69,13 @@ def training_images_dataset(
     store = open_store(dataset.folder) if options.store else None
     if store is not None:
         images = store.images(train)
-        if store.shorter_side < options.image_size:
+        if store.shorter_side < options.side:
             warn(
                 f"the pixel store's images have {store.shorter_side} pixels on the shorter side, less than "
-                f"--image-size {options.image_size}: prepare with a larger --store-size, or train with --no-store"
+                f"--image-size {options.side}: prepare with a larger --store-size, or train with --no-store"
             )
     augmentation = Augmentation(
-        preprocess=preprocess.resized(options.image_size),
+        preprocess=preprocess.resized(options.side),
         level=options.augment,
         crop_scale=options.crop_scale,
         flips=options.flips,

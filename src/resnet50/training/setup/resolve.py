@@ -14,10 +14,9 @@ from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.device import Device
 from resnet50.runtime.distributed import launched_processes
 from resnet50.runtime.errors import UserError
-from resnet50.training.optim import PEAK_RATES, WEIGHT_DECAYS, parse_milestones, parse_plan
-from resnet50.training.recovery.run_folder import (
-    check_run_folder,
-)
+from resnet50.training.optim import parse_milestones, parse_plan
+from resnet50.training.recovery.run_folder import check_run_folder
+from resnet50.training.setup.recipe import HEAD_ALONE, WEIGHT_DECAYS, peak_rate
 
 
 def check(options: TrainOptions) -> None:
@@ -53,7 +52,7 @@ def check_batch(options: TrainOptions, images: int | None = None) -> None:
     if options.accumulate > batch // world_size:
         shard = f"a batch of {batch}" if world_size == 1 else f"a process's {batch // world_size} images of a batch"
         raise UserError(f"--accumulate {options.accumulate}: {shard} can't be cut into more micro-batches")
-    if normed_together(options) == 1 and options.image_size <= 32 and options.freeze < len(STAGES):
+    if normed_together(options) == 1 and (options.image_size or 224) <= 32 and options.freeze < len(STAGES):
         raise UserError("batch norm can't learn from a single image of 32 pixels: raise --batch-size or --image-size")
 
 
@@ -67,9 +66,8 @@ def resolve(
     options: TrainOptions, pretrained: PretrainedWeights | None, device: Device
 ) -> tuple[TrainOptions, list[str]]:
     """Replace everything left open by concrete values; return the options and a sentence on each choice."""
-    rate, head_rate = default_rates(options, fine_tuning=pretrained is not None)
-    lr = rate if options.lr is None else options.lr
-    head_lr = options.head_lr if options.head_lr is not None else head_rate * lr / rate
+    lr = options.lr or peak_rate(options, fine_tuning=pretrained is not None)
+    head_lr = options.head_lr or (HEAD_ALONE * lr if options.freeze == len(STAGES) else lr)
     cores = available_cores()
     store = options.store and open_store(options.dataset) is not None
     frozen = options.freeze == len(STAGES)
@@ -81,7 +79,7 @@ def resolve(
         dataset=options.dataset.absolute(),  # so that the run can be evaluated from any folder
         weights="none" if pretrained is None else pretrained.source,
         variant=options.variant or (pretrained.variant if pretrained else "v1.5"),
-        eval_size=options.eval_size or options.image_size,
+        eval_size=options.eval_size or options.side,
         store=store,
         augment="none" if frozen else options.augment,
         resize_mode=options.resize_mode or (pretrained.preprocess.resize_mode if pretrained else "crop"),
@@ -106,18 +104,6 @@ def resolve(
     if pretrained and resolved.variant != pretrained.variant:
         warn(f"these weights belong to the {pretrained.variant} variant: with {resolved.variant} they start out worse")
     return resolved, decisions
-
-
-def default_rates(options: TrainOptions, *, fine_tuning: bool) -> tuple[float, float]:
-    """Return good peak learning rates of backbone and head for the optimizer and the batch size.
-
-    They grow with the batch: linearly for SGD (Goyal et al. 2017, arXiv 1706.02677), by its square root for Adam and
-    AdamW (Malladi et al. 2022, arXiv 2205.10287).
-    """
-    rate, head_rate = PEAK_RATES[options.optimizer, fine_tuning]
-    growth = options.batch / 32
-    growth = growth if options.optimizer == "sgd" else growth**0.5
-    return rate * growth, head_rate * growth
 
 
 def choose_preprocess(options: TrainOptions, pretrained: PretrainedWeights | None, bit_depth: int | None) -> Preprocess:
