@@ -198,7 +198,9 @@ class TrainKeywords(TypedDict, total=False):
     workers: int | None
     """Processes that load images. Left out: chosen from the CPU count. Must be at least 0."""
     threads: int | None
-    """CPU threads for the network. Left out: every available core. Must be at least 1."""
+    """CPU threads for the network. Left out: OMP_NUM_THREADS if set, else one for each core, fewer where other
+    programs use the cores. Must be at least 1.
+    """
     compile: Literal["auto", "on", "off"]
     """Compile the training step with torch.compile; auto: on a GPU, if the run is long enough for it to pay. Default:
     "auto".

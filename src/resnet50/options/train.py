@@ -147,7 +147,12 @@ class ScheduleOptions(Options):
 class RuntimeOptions(LoaderOptions):
     """What training runs on, and how."""
 
-    threads: int | None = option("CPU threads for the network. Left out: every available core.", None, at_least=1)
+    threads: int | None = option(
+        "CPU threads for the network. Left out: OMP_NUM_THREADS if set, else one for each core, fewer where other "
+        "programs use the cores.",
+        None,
+        at_least=1,
+    )
     compile: Literal["auto", "on", "off"] = option(
         "Compile the training step with torch.compile; auto: on a GPU, if the run is long enough for it to pay.", "auto"
     )

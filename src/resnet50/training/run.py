@@ -66,7 +66,7 @@ def train_process(
     device = resolve_device(options.device, options.precision, dist)
     if options.sync_bn and device.torch_device.type != "cuda":
         raise UserError("--sync-bn needs a GPU for each process: leave it out")
-    configure_torch(options)
+    configure_torch(options, device)
     built = build_run(options, dataset, device, clock) if options.resume is None else None
     with locked(options.out) if dist.is_main else nullcontext(), stop.listening():
         # No option can be wrong from here on.

@@ -10,10 +10,11 @@ from resnet50.etl.prepared import PreparedDataset
 from resnet50.model.resnet import STAGES, ResNet
 from resnet50.model.weights import PretrainedWeights, load_pretrained
 from resnet50.options import TrainOptions
-from resnet50.runtime.console import say
+from resnet50.runtime.console import say, warn
 from resnet50.runtime.cpu import available_cores
 from resnet50.runtime.device import Device, tune_allocator
 from resnet50.runtime.provenance import versions
+from resnet50.runtime.threads import choose_threads
 from resnet50.training.budget import BudgetClock
 from resnet50.training.callbacks.probe import PROBED_FOLDER, ProbeOutput, TrainingProbe, probe_steps
 from resnet50.training.recovery.run_folder import fixed_options
@@ -33,10 +34,15 @@ from resnet50.training.state import TrainState, start_state
 from resnet50.training.training import Training, TrainingData
 
 
-def configure_torch(options: TrainOptions) -> None:
+def configure_torch(options: TrainOptions, device: Device) -> None:
     """Configure memory, threads and determinism of this process."""
     tune_allocator()
-    torch.set_num_threads(options.threads or available_cores())
+    threads, why = options.threads or available_cores(), ""
+    if options.threads is None and device.torch_device.type == "cpu" and device.dist.world_size == 1:
+        threads, why = choose_threads()
+    if why:
+        warn(why)
+    torch.set_num_threads(threads)
     if options.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)

@@ -3,6 +3,8 @@
 import dataclasses
 import re
 
+import torch
+
 from resnet50.data.transforms import Preprocess
 from resnet50.etl.prepared import PreparedDataset
 from resnet50.etl.store import open_store
@@ -89,7 +91,7 @@ def resolve(
         weight_decay=WEIGHT_DECAYS[options.optimizer] if options.weight_decay is None else options.weight_decay,
         device=str(device.torch_device),
         precision=device.precision,
-        threads=options.threads or cores,
+        threads=options.threads or torch.get_num_threads(),  # that were chosen for this process
     )
     start = f"fine-tuning from {pretrained.source}" if pretrained else "training from scratch"
     decisions = [
