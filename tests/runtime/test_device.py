@@ -105,10 +105,13 @@ def test_memory_that_is_freed_is_kept_for_the_next_step() -> None:
         "for _ in range(20): work()\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
     )
-    faults = [
-        int(subprocess.run([sys.executable, "-c", script, how], capture_output=True, text=True, check=True).stdout)
-        for how in ("keep", "give back")
-    ]
-    # Other processes may make the system take back some of the memory in the meantime.
-    assert faults[1] > 1000
-    assert faults[0] < faults[1] / 10
+
+    def faults(how: str) -> int:
+        return int(
+            subprocess.run([sys.executable, "-c", script, how], capture_output=True, text=True, check=True).stdout
+        )
+
+    given_back = faults("give back")
+    assert given_back > 1000
+    # Other processes may make the system take back some of the memory in the meantime, but not every time.
+    assert min(faults("keep") for _ in range(4)) < given_back / 10
