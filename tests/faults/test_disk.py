@@ -14,8 +14,7 @@ import resnet50
 from resnet50.model.file import load_model
 from resnet50.runtime import atomic as whole
 from resnet50.runtime.errors import UserError
-from resnet50.training.recovery import checkpoint
-from resnet50.training.recovery.checkpoint import list_checkpoints, read_checkpoint
+from resnet50.training.recovery.checkpoint import Checkpoints, list_checkpoints, read_checkpoint
 from tests.conftest import TINY
 from tests.faults.killing import same_results
 
@@ -57,8 +56,18 @@ def assert_whole(run: Path) -> None:
         assert read_checkpoint(found) is not None
 
 
-FILES = 14
+FILES = 15
 """Files, or new versions of one, that a training writes."""
+
+
+def checkpoint_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a checkpoint at every epoch's end, also where the last one is still being written."""
+
+    def due(checkpoints: Checkpoints, *, epoch_end: bool) -> bool:
+        checkpoints.finish()
+        return epoch_end
+
+    monkeypatch.setattr(Checkpoints, "due", due)
 
 
 def check_at(
@@ -66,7 +75,7 @@ def check_at(
 ) -> None:
     """Train on a disk that is full after so many files; then, with room again, resume."""
     run = tmp_path / f"run-{number}"
-    monkeypatch.setattr(checkpoint, "LARGEST_SHARE", 1e9)  # as often as epochs end
+    checkpoint_each_epoch(monkeypatch)
     fail_at(number, errno.ENOSPC)
     with pytest.raises(UserError, match="could not be written: the disk is full"):
         resnet50.train(prepared, run, **OPTIONS)
@@ -89,7 +98,7 @@ def test_a_full_disk_loses_only_steps_since_the_checkpoint(
 def test_the_disk_is_tried_full_at_each_file(
     prepared: Path, tmp_path: Path, fail_at: Fail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "LARGEST_SHARE", 1e9)
+    checkpoint_each_epoch(monkeypatch)
     count = fail_at(1000, errno.ENOSPC)
     resnet50.train(prepared, tmp_path / "run", **OPTIONS)
     assert count == [FILES]
