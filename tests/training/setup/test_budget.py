@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,3 +47,13 @@ def test_measuring_ends_early_where_steps_are_slow(monkeypatch: pytest.MonkeyPat
 
     assert median_seconds(iter([(torch.zeros(1), torch.zeros(1))] * 7), work, CPU, until=10.0) == 30.0
     assert steps == [2]
+
+
+def test_several_processes_measure_the_same_number_of_steps(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+    monkeypatch.setattr(measuring, "median_seconds", lambda *values: limits.append(values[-1]) or 1.0)
+    several = replace(CPU, dist=replace(CPU.dist, world_size=2))
+    measure(Training(fresh_state(), data, OPTIONS, several), 0.0)
+    assert limits == [math.inf, math.inf]

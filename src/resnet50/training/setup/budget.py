@@ -131,7 +131,8 @@ def measure(training: Training, seconds: float) -> Costs:
     def validation_step(batch: tuple[Tensor, Tensor]) -> object:
         return list(forward_batches(network, [batch], data.preprocess, device, data.forward))
 
-    until = time.perf_counter() + seconds
+    # Processes that average gradients must all take the same number of steps.
+    until = time.perf_counter() + seconds if device.dist.world_size == 1 else math.inf
     step = median_seconds(iter(data.train), lambda batch: train_step(training, *batch), device, until)
     # Not to the end of the iterator: that would keep every batch in memory.
     validation = median_seconds(islice(data.val, len(data.val)), validation_step, device, until)
