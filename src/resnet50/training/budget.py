@@ -1,4 +1,4 @@
-"""`--budget`: how many steps fit into the time of a command, of which it keeps the count over all its starts."""
+"""`--budget`: how many steps fit into the time of a command, and how much of that all its starts have taken."""
 
 import time
 from contextlib import suppress

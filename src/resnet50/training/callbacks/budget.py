@@ -1,4 +1,4 @@
-"""Keeps a run within its budget: plans its steps anew when they turn out slower or faster than was thought."""
+"""Keeps a run within its budget: plans its steps anew when they turn out slower or faster than expected."""
 
 import time
 from collections import deque
@@ -31,7 +31,7 @@ class BudgetCallback(Callback):
     def __init__(self, clock: BudgetClock, folder: Path) -> None:
         self.clock, self.folder = clock, folder
         self.steps: deque[float] = deque(maxlen=RECENT)
-        self.first_step: float | None = None
+        self.started = False
         self.last = time.perf_counter()
 
     def lap(self) -> float:
@@ -48,8 +48,8 @@ class BudgetCallback(Callback):
         """Take the time of a step; now and then, plan anew."""
         seconds = self.lap()
         self.record(training)
-        if self.first_step is None:  # it may have compiled, or filled caches: it says nothing about the next
-            self.first_step = seconds
+        if not self.started:  # the first step may have compiled, or filled caches: it says nothing about the next
+            self.started = True
             return
         self.steps.append(seconds)
         if training.state.step % max(1, training.state.schedule.total_steps // REPLANS) == 0:
